@@ -1,0 +1,76 @@
+"""cmp: see, layer by layer, what a neural network has learned.
+
+The names below are all that plugins and notebooks need; each is imported when first used, so
+that importing `cmp_core` stays quick and does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cmp_core.ace import ACE_VARIANTS as ACE_VARIANTS
+    from cmp_core.ace import kl as kl
+    from cmp_core.config import Config as Config
+    from cmp_core.config_io import load_config as load_config
+    from cmp_core.data.raw import Images as Images
+    from cmp_core.data.raw import RawData as RawData
+    from cmp_core.data.raw import Stream as Stream
+    from cmp_core.errors import CmpError as CmpError
+    from cmp_core.errors import DataError as DataError
+    from cmp_core.errors import UsageError as UsageError
+    from cmp_core.events import Layer as Layer
+    from cmp_core.events import LayerActivations as LayerActivations
+    from cmp_core.hookspecs import PLUGIN_API as PLUGIN_API
+    from cmp_core.hookspecs import Register as Register
+    from cmp_core.hookspecs import hookimpl as hookimpl
+    from cmp_core.learning_rule import LearningRule as LearningRule
+    from cmp_core.metric_contract import LayerView as LayerView
+    from cmp_core.metric_contract import UndefinedError as UndefinedError
+    from cmp_core.metric_contract import metric as metric
+    from cmp_core.model import LayeredModel as LayeredModel
+    from cmp_core.rows import Row as Row
+    from cmp_core.similarity import cosine as cosine
+    from cmp_core.workflow import evaluate as evaluate
+    from cmp_core.workflow import resume as resume
+    from cmp_core.workflow import run as run
+
+_HOMES = {
+    "ACE_VARIANTS": "ace",
+    "kl": "ace",
+    "Config": "config",
+    "load_config": "config_io",
+    "Images": "data.raw",
+    "RawData": "data.raw",
+    "Stream": "data.raw",
+    "CmpError": "errors",
+    "DataError": "errors",
+    "UsageError": "errors",
+    "Layer": "events",
+    "LayerActivations": "events",
+    "PLUGIN_API": "hookspecs",
+    "Register": "hookspecs",
+    "hookimpl": "hookspecs",
+    "LearningRule": "learning_rule",
+    "LayerView": "metric_contract",
+    "UndefinedError": "metric_contract",
+    "metric": "metric_contract",
+    "LayeredModel": "model",
+    "Row": "rows",
+    "cosine": "similarity",
+    "evaluate": "workflow",
+    "resume": "workflow",
+    "run": "workflow",
+}
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, not two
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cmp_core' has no attribute '{name}'")
+    return getattr(import_module(f"cmp_core.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

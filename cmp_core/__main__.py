@@ -1,0 +1,21 @@
+"""The entry point of `cmp`, `cmp-metrics` and `python -m cmp_core`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cmp_core.cli.posix import hand_over, is_for_posix
+
+
+def main() -> None:
+    """Hand a POSIX call to the POSIX `cmp`; otherwise run the command line."""
+    from cmp_core.cli import cli
+
+    if Path(sys.argv[0]).name == "cmp" and is_for_posix(sys.argv[1:], list(cli.commands)):
+        hand_over(sys.argv[1:])
+    cli(prog_name=None if Path(sys.argv[0]).name != "__main__.py" else "python -m cmp_core")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The group `cmp` and how errors end: a sentence on standard error and the right exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import Any
+
+import click
+
+from cmp_core.cli.eval import eval_command
+from cmp_core.cli.run import run_command
+from cmp_core.errors import CmpError
+
+INTERRUPTED = 130
+
+
+class _Group(click.Group):
+    """A group whose commands may raise `CmpError`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CmpError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        except OSError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(CmpError.exit_code)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Called with a file or a POSIX option first (cmp -s A B), it is the POSIX cmp.",
+)
+@click.version_option(metadata.version("chain-of-metric-predictors"), prog_name="cmp")
+def cli() -> None:
+    """See, layer by layer, what a neural network has learned.
+
+    \b
+    cmp run                      train a greedy net on the digits and measure it, in seconds
+    cmp run -c greedy_mnist      the same on MNIST; any preset's name or YAML file
+    cmp eval RUN                 test a run's best weights again
+    """
+
+
+cli.add_command(run_command)
+cli.add_command(eval_command)

@@ -1,0 +1,35 @@
+"""`cmp eval`: test a run again."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(
+    "eval",
+    epilog="""\b
+Examples:
+  cmp eval runs/digits/greedy/0001_2026-11-23_10-15-00
+  cmp eval runs/digits/greedy/0001_2026-11-23_10-15-00 --checkpoint last --confusion""",
+)
+@click.argument("run")
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    show_default=True,
+    help="Best by validation, or the weights after the last epoch.",
+)
+@click.option("--confusion", is_flag=True, help="Print the confusion matrix as well.")
+def eval_command(run: str, checkpoint: str, confusion: bool) -> None:
+    """Test a checkpoint of RUN on the test split, layer by layer.
+
+    `best` writes the run's test files again; `last` writes them to RUN/eval_last.
+    """
+    from cmp_core import workflow
+    from cmp_core.cli._results import print_confusion, print_outcome
+
+    outcome = workflow.evaluate(run, checkpoint)
+    print_outcome(outcome)
+    if confusion:
+        print_confusion(outcome)

@@ -1,0 +1,44 @@
+"""Handing a call that means the POSIX `cmp`, which compares files, to the next one on PATH."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+_SEEN = "CMP_HANDED_OVER_BY"
+_SHORT = re.compile(r"-[lsb]+|-[lsb]*[in].*|-v")
+_LONG = re.compile(r"--(bytes|ignore-initial|print-bytes|quiet|silent|verbose)(=.*)?")
+
+
+def is_for_posix(arguments: Sequence[str], commands: Collection[str]) -> bool:
+    """Return whether the first argument is a POSIX (or GNU) option, `-`, or an existing file.
+
+    >>> is_for_posix(["-s", "a", "b"], ["run"]), is_for_posix(["run"], ["run"])
+    (True, False)
+    """
+    if not arguments or arguments[0] in commands:
+        return False
+    first = arguments[0]
+    if first == "-" or _SHORT.fullmatch(first) or _LONG.fullmatch(first):
+        return True
+    return Path(first).is_file()
+
+
+def hand_over(arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by the next `cmp` on PATH that has not handed over itself."""
+    # Two environments may both have our `cmp` on PATH: each adds itself, so neither is asked twice.
+    seen = [*os.environ.get(_SEEN, "").split(os.pathsep), os.path.realpath(sys.argv[0])]
+    for folder in os.get_exec_path():
+        candidate = Path(folder) / "cmp"
+        if os.path.realpath(candidate) not in seen and os.access(candidate, os.X_OK):
+            os.environ[_SEEN] = os.pathsep.join(seen)
+            os.execv(candidate, ["cmp", *arguments])  # the path is absolute or PATH's own
+    sys.stderr.write(
+        f"cmp: '{arguments[0]}' is for the POSIX cmp, which compares files, "
+        "but there is no other 'cmp' on PATH. For this program, see 'cmp --help'.\n"
+    )
+    sys.exit(2)

@@ -1,0 +1,202 @@
+"""The configuration of a run: its keys, their defaults and their rules."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from cmp_core.errors import ConfigError
+
+
+@attrs.frozen
+class Selection:
+    """One selected metric: its registered name, the label of its values, and its options."""
+
+    name: str
+    label: str
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+def _rule(text: str, holds: Callable[[Any], bool]) -> Any:
+    """Return an attrs validator whose error states the rule and the value received."""
+
+    def validate(_: Any, __: Any, value: Any) -> None:
+        if not holds(value):
+            raise ValueError(f"expected {text}, got {shown(value)}")
+
+    return validate
+
+
+def _one_of(*choices: str) -> Any:
+    return _rule("one of " + ", ".join(choices), lambda value: value in choices)
+
+
+def _key(default: Any, rule: Any = None, *, help: str) -> Any:
+    return attrs.field(default=default, validator=rule, metadata={"help": help})
+
+
+def _whole(minimum: int) -> Any:
+    return _rule(f"a whole number of at least {minimum}", lambda value: value >= minimum)
+
+
+def _is_share_or_count(value: float) -> bool:
+    return value >= 1 if isinstance(value, int) else 0 < value < 1
+
+
+def _has_unique_labels(value: str | tuple[Selection, ...]) -> bool:
+    return isinstance(value, str) or len({item.label for item in value}) == len(value)
+
+
+_positive = _rule("a number above 0", lambda value: 0 < value < math.inf)
+_not_negative = _rule("a number of at least 0", lambda value: 0 <= value < math.inf)
+_fraction = _rule("a number from 0 to 1", lambda value: 0 <= value <= 1)
+_weights = _rule(
+    "a number of at least 0, or a list of such numbers",
+    lambda value: all(0 <= x < math.inf for x in _as_tuple(value)),
+)
+
+
+def _as_tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+@attrs.frozen
+class Config:
+    """Everything that decides a run. The defaults train a greedy net on the digits in seconds.
+
+    Raises:
+        ConfigError: a value breaks its rule, or two values contradict each other.
+
+    >>> Config(layers=3, lambda_ace=(0.01, 0.02)).ace_weights
+    (0.01, 0.02)
+    """
+
+    # Data
+    dataset: str = _key("digits", help="registered dataset, for example digits, mnist, cifar10")
+    data_dir: str = _key("data", help="folder that datasets are read from and downloaded to")
+    val_size: int | float = _key(
+        0.1,
+        _rule("a count of at least 1, or a fraction between 0 and 1", _is_share_or_count),
+        help="training samples held out for validation: a count, or a fraction such as 0.1",
+    )
+    image_size: int = _key(32, _whole(1), help="side in pixels to which image_folder resizes")
+    batch_size: int = _key(32, _whole(1), help="training samples per step")
+    num_workers: int = _key(0, _whole(0), help="processes that load what does not fit in memory")
+
+    # Model
+    model: str = _key("greedy", help="registered model, for example greedy, mlp")
+    N: int = _key(256, _whole(1), help="units per layer")
+    layers: int = _key(4, _whole(1), help="number of layers (the MLP's head comes on top)")
+    similarity: str = _key(
+        "cosine", _one_of("cosine", "l2"), help="score of a layer against its anchors"
+    )
+    tau: float = _key(0.05, _positive, help="temperature: q = softmax(similarity / tau)")
+    anchors: str = _key(
+        "orthonormal",
+        _one_of("orthonormal", "block"),
+        help="fixed class anchors: signed orthonormal, or non-negative blocks of units",
+    )
+    input_norm: str = _key(
+        "none", _one_of("none", "l2", "l1", "rms"), help="normalisation of every layer's input"
+    )
+    residual: bool = _key(False, help="add a layer's input to its output where the widths agree")
+
+    # Learning
+    learning_rule: str | None = _key(None, help="registered learning rule; null: the model's own")
+    lambda_ace: float | tuple[float, ...] = _key(
+        0.02, _weights, help="weight of the ACE term: one number, or one for each of layers-1 pairs"
+    )
+    ace_variant: str = _key(
+        "ce_i_next",
+        _one_of("ce_i_next", "ce_next_i", "js", "sym_kl"),
+        help="divergence between neighbouring layers that the ACE term rewards",
+    )
+    epochs: int = _key(20, _whole(1), help="passes over the training set")
+    lr: float = _key(1e-3, _positive, help="peak learning rate of AdamW")
+    weight_decay: float = _key(0.0, _not_negative, help="decoupled weight decay of AdamW")
+    scheduler: str = _key(
+        "cosine", _one_of("cosine", "constant"), help="learning rate after the warm-up"
+    )
+    warmup_ratio: float = _key(0.05, _fraction, help="share of all steps with a rising rate")
+    seed: int = _key(0, _whole(0), help="seed of split, weights, anchors and sample order")
+    device: str = _key(
+        "auto",
+        _rule(
+            "auto, cpu, mps, cuda or cuda:<index>",
+            lambda value: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is not None,
+        ),
+        help="auto takes CUDA, then MPS, then the CPU",
+    )
+    amp: bool = _key(False, help="bfloat16 autocast (CUDA only)")
+    detect_divergence: bool = _key(True, help="stop with an error when the loss is not finite")
+
+    # Measurement
+    metrics: Literal["all"] | tuple[Selection, ...] = _key(
+        "all",
+        _rule(
+            "a different label for each metric (add `label:` to one that is selected twice)",
+            _has_unique_labels,
+        ),
+        help="all, or a list of names and of {name: …, label: …, <option>: …}",
+    )
+    enable_slow_metrics: bool = _key(True, help="false drops the metrics that declare to be slow")
+    metrics_frequency: str = _key(
+        "iteration",
+        _one_of("iteration", "epoch"),
+        help="epoch measures at epoch ends alone; iteration measures training batches as well",
+    )
+    metrics_log_frequency: int = _key(
+        5, _whole(1), help="training steps between two measured batches"
+    )
+
+    # The run
+    plugins: tuple[str, ...] = _key((), help="plugins to load, as with -p")
+    on_plugin_error: str = _key(
+        "disable",
+        _one_of("disable", "raise", "warn"),
+        help="what happens to a plugin that raises during the run",
+    )
+    checkpoint_every: int = _key(1, _whole(1), help="epochs between two saves of last.pt")
+    out: str = _key("runs", help="folder under which run directories are made")
+
+    def __attrs_post_init__(self) -> None:
+        problems = _contradictions(self)
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def ace_weights(self) -> tuple[float, ...]:
+        """The weight λ of every connection i → i+1, `layers - 1` numbers."""
+        if isinstance(self.lambda_ace, tuple):
+            return self.lambda_ace
+        return (self.lambda_ace,) * (self.layers - 1)
+
+
+def _contradictions(config: Config) -> list[str]:
+    expected = config.layers - 1
+    if isinstance(config.lambda_ace, tuple) and len(config.lambda_ace) != expected:
+        return [
+            f"lambda_ace: expected one number, or a list of layers - 1 = {expected} numbers, "
+            f"got a list of {len(config.lambda_ace)}"
+        ]
+    return []
+
+
+def shown(value: Any) -> str:
+    """Return a value the way a YAML file spells it, for error messages."""
+    if isinstance(value, str):
+        return f"'{value}'"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Selection):
+        return value.label
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(shown, value)) + "]"
+    return str(value)
+
+
+attrs.resolve_types(Config)

@@ -1,0 +1,142 @@
+"""From a dataset's name to training, validation and test splits on the device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cmp_core.config import Config
+from cmp_core.data.raw import Images, RawData, Samples
+from cmp_core.data.splits import Preparation, Split, StreamSplit, TensorSplit
+from cmp_core.errors import ConfigError, DataError
+from cmp_core.sampling import balanced, by_hash, choose
+
+MEMORY_SHARE = 0.25
+"""Share of the machine's (or the GPU's free) memory that a dataset may take."""
+
+_TEST_SHARE = 0.2
+_TEST_SEED = 7919
+
+
+@attrs.frozen(eq=False)
+class Data:
+    """The splits of a dataset.
+
+    Attributes:
+        train, val, test: disjoint; ids of train and val are positions in the training set, ids
+            of test are positions in the test set.
+        measured: positions in `train` of the fixed subset that is measured beside validation.
+        reference: positions in `train` of the samples that class means are taken from, disjoint
+            from `measured` where there are enough.
+        class_names: one name per class.
+        input_size: numbers per sample, d.
+    """
+
+    train: Split
+    val: Split
+    test: Split
+    measured: NDArray[np.intp]
+    reference: NDArray[np.intp]
+    class_names: tuple[str, ...]
+    input_size: int
+
+
+def load_data(config: Config, load: Callable[[Config], RawData], device: torch.device) -> Data:
+    """Read a dataset and split it; the split depends on `seed` and the sample ids alone.
+
+    Raises:
+        DataError: the dataset is missing, damaged or too small.
+        ConfigError: `val_size` leaves no sample to train on.
+    """
+    raw = load(config)
+    prepare = Preparation(
+        torch.tensor(raw.mean, device=device), torch.tensor(raw.std, device=device), raw.augment
+    )
+    train_ids, test_ids = _test_split(raw)
+    val_count = _val_count(config, len(train_ids))
+    order = train_ids[by_hash(train_ids, config.seed)]
+    val_ids, fit_ids = np.sort(order[:val_count]), np.sort(order[val_count:])
+
+    def split(samples: Samples, ids: NDArray[np.int64]) -> Split:
+        return _make_split(samples, ids, prepare, device, config.num_workers)
+
+    train = split(raw.train, fit_ids)
+    measured = choose(train.ids, val_count, config.seed)
+    rest = np.setdiff1d(np.arange(len(train.ids)), measured)
+    rest = rest if len(rest) >= len(measured) else np.arange(len(train.ids))
+    reference = rest[balanced(train.ids[rest], train.labels[rest], val_count, config.seed)]
+    _check_labels(train.labels, len(raw.class_names), config.dataset)
+    example = next(train.batches(np.arange(1), 1)).inputs
+    return Data(
+        train=train,
+        val=split(raw.train, val_ids),
+        test=split(raw.train if raw.test is None else raw.test, test_ids),
+        measured=measured,
+        reference=reference,
+        class_names=raw.class_names,
+        input_size=example[0].numel(),
+    )
+
+
+def memory_budget(device: torch.device) -> int:
+    """Return the bytes that a dataset may take on the device."""
+    if device.type == "cuda":
+        return int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0])
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):  # no sysconf on Windows
+        total = 8 * 2**30
+    return int(MEMORY_SHARE * total)
+
+
+def _test_split(raw: RawData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the ids of training and test samples; a set without a test split gives a fifth."""
+    everything = np.arange(len(raw.train.labels))
+    if raw.test is not None:
+        return everything, np.arange(len(raw.test.labels))
+    order = by_hash(everything, _TEST_SEED)
+    count = round(_TEST_SHARE * len(everything))
+    if count == 0:
+        raise DataError(
+            f"expected at least 3 samples to set some aside for testing, got {len(everything)}"
+        )
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def _val_count(config: Config, available: int) -> int:
+    size = config.val_size
+    count = size if isinstance(size, int) else max(1, round(size * available))
+    if count >= available:
+        raise ConfigError(
+            [f"val_size: expected fewer than the {available} training samples, got {count}"]
+        )
+    return count
+
+
+def _make_split(
+    samples: Samples,
+    ids: NDArray[np.int64],
+    prepare: Preparation,
+    device: torch.device,
+    workers: int,
+) -> Split:
+    labels = samples.labels.numpy()[ids]
+    if not isinstance(samples, Images):
+        return StreamSplit(samples.dataset, ids, labels, ids, prepare, device, workers)
+    pixels = samples.pixels[torch.from_numpy(ids)]
+    fits = device.type == "cpu" or pixels.nbytes <= memory_budget(device)
+    return TensorSplit(pixels.to(device) if fits else pixels, labels, ids, prepare, device)
+
+
+def _check_labels(labels: NDArray[np.int64], num_classes: int, dataset: str) -> None:
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= num_classes:
+        raise DataError(
+            f"dataset '{dataset}': expected labels from 0 to {num_classes - 1}, "
+            f"got labels from {low} to {high}"
+        )

@@ -1,0 +1,76 @@
+"""Reading a dataset through torchvision, with an error that says what to put where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cmp_core.config import Config
+from cmp_core.data.raw import Images, RawData, as_images
+from cmp_core.errors import DataError
+
+
+def load_torchvision(
+    config: Config,
+    name: str,
+    files: tuple[str, ...],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    augment: bool = False,
+) -> RawData:
+    """Return a torchvision dataset as uint8 tensors, downloaded on first use.
+
+    Args:
+        config: `data_dir` is torchvision's root.
+        name: class in `torchvision.datasets`.
+        files: what the dataset consists of, below `data_dir`, for the error message.
+        mean: per channel, for pixels from 0 to 1.
+        std: per channel, for pixels from 0 to 1.
+        augment: shift and flip training images.
+
+    Raises:
+        DataError: the files are missing and cannot be downloaded, or are damaged.
+    """
+    from torchvision import datasets
+
+    dataset = getattr(datasets, name)
+    train = _read(dataset, name, config.data_dir, files, train=True)
+    test = _read(dataset, name, config.data_dir, files, train=False)
+    return RawData(
+        train=_as_images(train),
+        test=_as_images(test),
+        class_names=tuple(train.classes),
+        mean=tuple(255 * value for value in mean),
+        std=tuple(255 * value for value in std),
+        augment=augment,
+    )
+
+
+def _read(
+    dataset: Callable[..., Any], name: str, root: str, files: tuple[str, ...], train: bool
+) -> Any:
+    try:
+        try:
+            return dataset(root=root, train=train, download=False)
+        except RuntimeError:  # torchvision's word for "not there, or not whole"
+            return dataset(root=root, train=train, download=True)
+    except Exception as error:  # torchvision's readers and urllib raise a dozen kinds
+        listing = "\n".join(f"  {Path(root).absolute() / file}" for file in files)
+        raise DataError(
+            f"dataset {name} could not be read or downloaded "
+            f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''})."
+            f" Looked for\n{listing}\n"
+            "Put these files there, delete damaged ones, or set data_dir to the folder that has "
+            "them: --set data_dir=FOLDER"
+        ) from error
+
+
+def _as_images(dataset: Any) -> Images:
+    pixels = torch.as_tensor(dataset.data)
+    # MNIST and its like come as (n, height, width), CIFAR as (n, height, width, channels).
+    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+    return as_images(pixels, np.asarray(dataset.targets))

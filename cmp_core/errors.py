@@ -1,0 +1,60 @@
+"""The errors that a user can cause, and the sentences that name the nearest valid word."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class CmpError(Exception):
+    """Something went wrong that the message explains; the command exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(CmpError):
+    """What was asked for cannot be done as asked: wrong name, path, value or option."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """All mistakes of a configuration, reported together.
+
+    >>> print(ConfigError(["N: expected a whole number, got '4'"], source="my.yaml"))
+    my.yaml has 1 mistake:
+      N: expected a whole number, got '4'
+    """
+
+    def __init__(self, problems: Sequence[str], source: str = "the configuration") -> None:
+        self.problems = tuple(problems)
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        super().__init__("\n  ".join([f"{source} has {count}:", *problems]))
+
+
+class DataError(UsageError):
+    """A dataset is missing or cannot be read."""
+
+
+class PluginError(CmpError):
+    """A plugin broke a rule of the plugin interface, or raised under `on_plugin_error: raise`."""
+
+
+class TrainingError(CmpError):
+    """Training cannot go on, for example because the loss is no longer finite."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return a sentence for an unknown name, with the nearest known one, or all of them.
+
+    >>> unknown("metric", "acuracy", ["accuracy", "margin"])
+    "unknown metric 'acuracy'; did you mean 'accuracy'?"
+    >>> unknown("model", "transformer", ["mlp", "greedy"])
+    "unknown model 'transformer'; known: greedy, mlp"
+    """
+    names = sorted(known)
+    # Keys such as `N` differ from a typo by case alone, which difflib counts as a full change.
+    folded = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower(), folded, n=1)
+    hint = f"did you mean '{folded[close[0]]}'?" if close else f"known: {', '.join(names) or 'none'}"
+    return f"unknown {kind} '{name}'; {hint}"

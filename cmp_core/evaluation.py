@@ -1,0 +1,140 @@
+"""Measuring the current weights on a split: accuracy, loss and the rows of all metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cmp_core.class_means import ClassMeans
+from cmp_core.data.load import Data
+from cmp_core.data.splits import Batch, Split
+from cmp_core.events import INPUT, Layer, LayerActivations, Part, Phase
+from cmp_core.learning_rule import LearningRule
+from cmp_core.measurer import Measurer
+from cmp_core.model import LayeredModel
+from cmp_core.rows import Row
+
+CHUNK = 1024
+"""Samples whose activations are in memory at once while a split is measured."""
+
+
+@attrs.frozen
+class Result:
+    """What a split gave: accuracy of the output layer, loss of the rule, rows, and samples."""
+
+    acc: float
+    loss: float
+    rows: tuple[Row, ...]
+    n: int
+
+
+class Evaluator:
+    """Observes a model: turns its layers into events, and measures whole splits."""
+
+    def __init__(
+        self, model: LayeredModel, rule: LearningRule, data: Data, measurer: Measurer
+    ) -> None:
+        self._model = model
+        self._rule = rule
+        self._data = data
+        self._measurer = measurer
+        config = rule.config
+        self.means = ClassMeans(len(data.class_names), config.similarity, config.tau)
+        self._needs_means = any(layer.scores is None for layer in probe(model, data))
+
+    @torch.no_grad()
+    def refresh_class_means(self) -> None:
+        """Measure the class means of the current weights on the data's reference samples."""
+        if self.means.knows(INPUT) and not self._needs_means:
+            return  # the input's own means do not change
+        self._model.eval()
+        batches = self._data.train.batches(self._data.reference, CHUNK)
+        self.means.measure((self._without_anchors(batch), batch.labels) for batch in batches)
+
+    @torch.no_grad()
+    def measure(self, phase: Phase, epoch: int, step: int) -> Result:
+        """Measure a split in eval mode; `train` is the fixed training subset."""
+        self._model.eval()
+        split, positions = self._split(phase)
+        totals: list[Tensor] = []
+
+        def read(reading: int) -> Iterator[LayerActivations]:
+            for batch in split.batches(positions, CHUNK):
+                layers = self._model(batch.inputs)
+                if reading == 1:
+                    loss = self._rule.losses(layers, batch.labels).mean() * len(batch.labels)
+                    totals.append(torch.stack([loss, correct(layers, batch.labels).sum()]))
+                yield self.event(layers, batch, phase, "chunk", epoch, step, reading)
+
+        rows = self._measurer.split(split.ids[positions], read)
+        loss, hits = torch.stack(totals).double().sum(0).tolist()
+        n = len(positions)
+        return Result(acc=hits / n, loss=loss / n, rows=rows, n=n)
+
+    def event(
+        self,
+        layers: Sequence[Layer],
+        batch: Batch,
+        phase: Phase,
+        part: Part,
+        epoch: int,
+        step: int,
+        reading: int = 1,
+    ) -> LayerActivations:
+        """Return the detached event of a batch; only chunks carry the input as a reference."""
+        inputs = batch.inputs.flatten(1)
+        return LayerActivations(
+            source="live",
+            phase=phase,
+            part=part,
+            epoch=epoch,
+            step=step,
+            layers=tuple(self.means.attach(_detached(layer)) for layer in layers),
+            sample_ids=batch.sample_ids,
+            labels=batch.labels,
+            inputs=inputs,
+            num_classes=len(self._data.class_names),
+            reading=reading,
+            reference=self.means.attach(_reference(inputs)) if part == "chunk" else None,
+        )
+
+    def _split(self, phase: Phase) -> tuple[Split, NDArray[np.intp]]:
+        if phase == "train":
+            return self._data.train, self._data.measured
+        split = self._data.val if phase == "val" else self._data.test
+        return split, np.arange(len(split.ids))
+
+    def _without_anchors(self, batch: Batch) -> list[Layer]:
+        reference = _reference(batch.inputs.flatten(1))
+        return [reference, *self._model(batch.inputs)] if self._needs_means else [reference]
+
+
+def probe(model: LayeredModel, data: Data) -> tuple[Layer, ...]:
+    """Return the model's layers on one training sample, to learn what they are."""
+    model.eval()
+    with torch.no_grad():
+        layers: tuple[Layer, ...] = model(next(data.train.batches(np.arange(1), 1)).inputs)
+    return layers
+
+
+def correct(layers: Sequence[Layer], labels: Tensor) -> Tensor:
+    """Return which samples (n,) the output layer classifies rightly."""
+    scores = layers[-1].scores
+    assert scores is not None  # every rule has refused a model without scores at its output
+    return scores.argmax(1) == labels
+
+
+def _detached(layer: Layer) -> Layer:
+    # The anchors are the model's own buffer: a plugin that writes into them must hit a copy.
+    anchors = None if layer.anchors is None else layer.anchors.detach().clone()
+    detached = layer.map_tensors(Tensor.detach)
+    return attrs.evolve(detached, anchors=anchors)
+
+
+def _reference(inputs: Tensor) -> Layer:
+    return Layer(INPUT, -1, INPUT, inputs)

@@ -1,0 +1,267 @@
+"""The payloads of the event hooks: frozen values that the engine, or a replay, hands to plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+from torch import Tensor
+
+from cmp_core.config import Config
+from cmp_core.rows import Row
+from cmp_core.statistics import Guarded, LayerStatistics
+
+Source = Literal["live", "replay"]
+Phase = Literal["train", "val", "test"]
+Part = Literal["batch", "chunk", "subset"]
+
+INPUT = "input"
+"""Name of the reference layer: the network's input, measured like a layer."""
+
+
+@attrs.frozen(eq=False)
+class Run:
+    """What does not change during a run; every event hook may take it as `run`."""
+
+    config: Config
+    class_names: tuple[str, ...]
+    layer_names: tuple[str, ...]
+    directory: Path | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return len(self.class_names)
+
+
+@attrs.frozen(eq=False)
+class Layer:
+    """A layer and what it made of n samples.
+
+    Attributes:
+        name: `layer_0`, `layer_1`, …, `head`; `input` for the reference.
+        depth: 0 for `layer_0`; -1 for the input.
+        module: path of the module inside the model, such as `layers.0`.
+        activations: (n, N), as computed in the step's forward.
+        scores: (n, C) with softmax(scores) = q, the temperature already divided in; or none.
+        anchors: (C, N), or none.
+        anchor_kind: `orthonormal`, `block`, `class_mean`, or none.
+    """
+
+    name: str
+    depth: int
+    module: str
+    activations: Tensor
+    scores: Tensor | None = None
+    anchors: Tensor | None = None
+    anchor_kind: str | None = None
+
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> Layer:
+        """Return the layer with `change` applied to each of its tensors."""
+        return attrs.evolve(
+            self,
+            activations=change(self.activations),
+            scores=None if self.scores is None else change(self.scores),
+            anchors=None if self.anchors is None else change(self.anchors),
+        )
+
+
+@attrs.frozen(eq=False)
+class LayerActivations:
+    """The activations of all layers for some samples, detached from the autograd graph.
+
+    Attributes:
+        source: `live` during training, `replay` from a snapshot.
+        phase: `train`, `val` or `test`.
+        part: `batch` is measured by itself; `chunk` is a piece of a split, whose values come
+            with `cmp_split_finished`; `subset` is the fixed sample of a split that comes with it.
+        reading: 1, or 2 when the split is read again for metrics that fit first and then score.
+        epoch: 0 for the untrained network.
+        step: optimizer steps so far.
+        layers: in order of depth, the MLP's `head` last.
+        reference: the input as a layer, or none for a training batch.
+        inputs: (n, d), normalised; labels: (n,) int64; sample_ids: (n,) int64.
+        num_classes: C.
+        statistics: shared statistics by layer name.
+    """
+
+    source: Source
+    phase: Phase
+    part: Part
+    epoch: int
+    step: int
+    layers: tuple[Layer, ...]
+    sample_ids: Tensor
+    labels: Tensor | None
+    inputs: Tensor | None
+    num_classes: int
+    reading: int = 1
+    reference: Layer | None = None
+    statistics: Mapping[str, LayerStatistics] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self._make_statistics(), takes_self=True)
+    )
+    _guards: tuple[Guarded, ...] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: tuple(self._guarded()), takes_self=True)
+    )
+
+    @property
+    def all_layers(self) -> tuple[Layer, ...]:
+        """The reference, if there is one, and the layers."""
+        return self.layers if self.reference is None else (self.reference, *self.layers)
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.sample_ids)
+
+    def modified(self) -> str | None:
+        """Return the name of a tensor that was written to since the event was made, or none.
+
+        Found by PyTorch's version counters, which do not see writes through a NumPy view.
+        """
+        kept = (guard for shared in self.statistics.values() for guard in shared.guarded())
+        return next((guard.what for guard in (*self._guards, *kept) if guard.is_modified), None)
+
+    def copy(self) -> LayerActivations:
+        """Return the event with tensors of its own and no statistics computed yet."""
+        return self.map_tensors(lambda tensor: tensor.clone())
+
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> LayerActivations:
+        """Return the event with `change` applied once to each distinct tensor."""
+        changed: dict[int, Tensor] = {}
+
+        def once(tensor: Tensor) -> Tensor:
+            if id(tensor) not in changed:
+                changed[id(tensor)] = change(tensor)
+            return changed[id(tensor)]
+
+        return attrs.evolve(
+            self,
+            layers=tuple(layer.map_tensors(once) for layer in self.layers),
+            reference=None if self.reference is None else self.reference.map_tensors(once),
+            inputs=None if self.inputs is None else once(self.inputs),
+            labels=None if self.labels is None else once(self.labels),
+            sample_ids=once(self.sample_ids),
+        )
+
+    def _make_statistics(self) -> dict[str, LayerStatistics]:
+        return {
+            layer.name: LayerStatistics(layer.activations, layer.scores, layer.anchors)
+            for layer in self.all_layers
+        }
+
+    def _guarded(self) -> Iterator[Guarded]:
+        for layer in self.all_layers:
+            for what in ("activations", "scores", "anchors"):
+                if (tensor := getattr(layer, what)) is not None:
+                    yield Guarded(f"{what} of {layer.name}", tensor)
+        for what in ("inputs", "labels", "sample_ids"):
+            if (tensor := getattr(self, what)) is not None:
+                yield Guarded(what, tensor)
+
+
+@attrs.frozen(eq=False)
+class SplitFinished:
+    """All chunks of a split have been seen, as often as any metric reads them.
+
+    Attributes:
+        n: samples in the split.
+        subset: the split's fixed sample, chosen by a hash of the sample ids, for metrics that
+            must see their samples at once; none where no selected metric does.
+    """
+
+    source: Source
+    phase: Phase
+    epoch: int
+    step: int
+    n: int
+    subset: LayerActivations | None = None
+
+
+@attrs.frozen(eq=False)
+class RunStarted:
+    """Training is about to begin, or to go on after step `step` (0 for a fresh run)."""
+
+    model: str
+    parameters: int
+    device: str
+    steps_per_epoch: int
+    step: int = 0
+
+
+@attrs.frozen(eq=False)
+class EpochStarted:
+    """An epoch of `steps` training steps begins, at its `done`-th step when resumed."""
+
+    epoch: int
+    steps: int
+    done: int = 0
+
+
+@attrs.frozen(eq=False)
+class StepFinished:
+    """One optimizer step was made; `rows` are the values of a measured batch, else empty."""
+
+    epoch: int
+    iter: int
+    step: int
+    loss: float
+    acc: float
+    n: int
+    rows: tuple[Row, ...] = ()
+
+
+@attrs.frozen(eq=False)
+class EpochFinished:
+    """The splits were measured at the end of an epoch; epoch 0 is the untrained network.
+
+    Attributes:
+        acc: validation accuracy of the output layer (the last layer, or the head).
+        val_loss: validation loss of the learning rule.
+        rows, train_rows: values on the validation split and on the fixed training subset.
+        n, train_n: samples in each.
+        is_best: whether `acc` is the best so far; epoch 0 never is.
+        state: returns all that is needed to resume: weights, optimizers, generators, counters.
+    """
+
+    epoch: int
+    step: int
+    acc: float
+    val_loss: float
+    rows: tuple[Row, ...]
+    train_rows: tuple[Row, ...]
+    n: int
+    train_n: int
+    is_best: bool
+    state: Callable[[], dict[str, Any]]
+
+
+@attrs.frozen(eq=False)
+class RunFailed:
+    """Training ended early; `state` is given after an interruption that can be resumed."""
+
+    error: BaseException
+    epoch: int
+    step: int
+    state: Callable[[], dict[str, Any]] | None = None
+
+
+@attrs.frozen(eq=False)
+class RunFinished:
+    """Training and the test of the best weights are done.
+
+    Attributes:
+        best_epoch: epoch of the tested weights.
+        acc: test accuracy of the output layer; test_loss: the learning rule's loss.
+        rows: values on the test split, of n samples.
+    """
+
+    epoch: int
+    step: int
+    best_epoch: int
+    acc: float
+    test_loss: float
+    rows: tuple[Row, ...]
+    n: int

@@ -1,0 +1,110 @@
+"""The hooks: what plugins may register, and the events that they may listen to.
+
+An implementation may take any subset of a hook's arguments. `register(factory, name=None)` files
+a factory under its own `name` or the given one; it is called with the options of the selection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from cmp_core import events
+    from cmp_core.rows import Row
+
+PROJECT = "cmp"
+PLUGIN_API = 1
+"""Version of everything in this module and of the names that `cmp_core` exports."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+Register = Callable[..., None]
+
+
+# Registration
+
+
+@hookspec
+def cmp_register_metrics(register: Register) -> None:
+    """Register metrics: functions or classes under the `@metric` decorator."""
+
+
+@hookspec
+def cmp_register_datasets(register: Register) -> None:
+    """Register datasets: functions `(config) -> RawData`."""
+
+
+@hookspec
+def cmp_register_models(register: Register) -> None:
+    """Register models: functions `(config, input_size, num_classes) -> LayeredModel`."""
+
+
+@hookspec
+def cmp_register_learning_rules(register: Register) -> None:
+    """Register learning rules: functions `(model, config, total_steps) -> LearningRule`."""
+
+
+@hookspec
+def cmp_register_commands(cli: click.Group) -> None:
+    """Add commands to `cmp`, with `@cli.command()`."""
+
+
+# Events, in the order in which a run emits them
+
+
+@hookspec
+def cmp_run_started(event: events.RunStarted, run: events.Run) -> None:
+    """Training is about to begin or to be resumed."""
+
+
+@hookspec
+def cmp_epoch_started(event: events.EpochStarted, run: events.Run) -> None:
+    """An epoch begins."""
+
+
+@hookspec
+def cmp_layer_activations(event: events.LayerActivations, run: events.Run) -> list[Row] | None:
+    """Activations are there: a training batch, or a chunk of a split.
+
+    Values of a batch may be returned at once; values of a split come with `cmp_split_finished`.
+    """
+
+
+@hookspec
+def cmp_step_finished(event: events.StepFinished, run: events.Run) -> None:
+    """An optimizer step was made, and its batch measured if it was its turn."""
+
+
+@hookspec
+def cmp_split_finished(event: events.SplitFinished, run: events.Run) -> list[Row] | None:
+    """All chunks of a split have been seen; its values may be returned."""
+
+
+@hookspec
+def cmp_epoch_finished(event: events.EpochFinished, run: events.Run) -> None:
+    """Validation and the training subset were measured; epoch 0 is the untrained network."""
+
+
+@hookspec
+def cmp_run_failed(event: events.RunFailed, run: events.Run) -> None:
+    """Training ended early, by an error or an interruption."""
+
+
+@hookspec
+def cmp_run_finished(event: events.RunFinished, run: events.Run) -> None:
+    """Training is done and the best weights were tested."""
+
+
+REGISTRATIONS = {
+    "cmp_register_metrics": "metric_contract",
+    "cmp_register_datasets": "dataset",
+    "cmp_register_models": "model",
+    "cmp_register_learning_rules": "learning rule",
+}
+"""Registration hooks and the kind of thing that each registers."""

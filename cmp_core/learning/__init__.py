@@ -1,0 +1,1 @@
+"""The built-in learning rules, one plugin file each."""

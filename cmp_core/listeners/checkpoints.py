@@ -1,0 +1,58 @@
+"""`best.pt` and `last.pt`: the best weights by validation, and all that is needed to resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cmp_core.errors import UsageError
+from cmp_core.events import EpochFinished, Run, RunFailed
+from cmp_core.hookspecs import hookimpl
+from cmp_core.run_directory import BEST, LAST, save_whole
+
+
+class CheckpointWriter:
+    """Saves after epochs and after an interruption."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @hookimpl
+    def cmp_epoch_finished(self, event: EpochFinished, run: Run) -> None:
+        """Save the weights if they are the best, and the whole state when it is its turn."""
+        if event.is_best:
+            state = event.state()
+            weights = {"model": state["model"], "epoch": event.epoch, "step": event.step}
+            self._save(BEST, weights)
+        is_turn = event.epoch % run.config.checkpoint_every == 0
+        if event.epoch > 0 and (is_turn or event.epoch == run.config.epochs):
+            self._save(LAST, event.state())
+
+    @hookimpl
+    def cmp_run_failed(self, event: RunFailed) -> None:
+        """Save the whole state if the run can be resumed from here."""
+        if event.state is not None:
+            self._save(LAST, event.state())
+
+    def _save(self, name: str, state: dict[str, Any]) -> None:
+        save_whole(self._folder / name, lambda file: torch.save(state, file))
+
+
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Return a checkpoint's content; nothing in it is executed.
+
+    Raises:
+        UsageError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise UsageError(f"'{path}' does not exist: the run was stopped before it was written")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises a different kind for every way to be damaged
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+        raise UsageError(
+            f"'{path}' is not a checkpoint that can be read: {type(error).__name__}: {reason}"
+        ) from error
+    return state

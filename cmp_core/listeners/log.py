@@ -1,0 +1,88 @@
+"""`log.jsonl`: one strict-JSON object for every step and every end of an epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from cmp_core.events import EpochFinished, Run, StepFinished
+from cmp_core.hookspecs import hookimpl
+from cmp_core.progress import Progress
+from cmp_core.rows import log_form
+from cmp_core.run_directory import LOG, write_whole
+
+
+class LogWriter:
+    """Appends a line when a step or an epoch is finished, and hands it to the system at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / LOG).open("a", encoding="utf-8")
+
+    @hookimpl
+    def cmp_step_finished(self, event: StepFinished, run: Run) -> None:
+        """Write the line of a training step."""
+        line: dict[str, Any] = {
+            "phase": "train",
+            "epoch": event.epoch,
+            "iter": event.iter,
+            "step": event.step,
+            "loss": _finite(event.loss),
+            "acc": event.acc,
+        }
+        if event.rows:
+            line |= {"n": event.n, **log_form(event.rows, run.layer_names)}
+        self._write(line)
+
+    @hookimpl
+    def cmp_epoch_finished(self, event: EpochFinished, run: Run) -> None:
+        """Write the line of validation and the training subset."""
+        self._write(
+            {
+                "phase": "val",
+                "epoch": event.epoch,
+                "iter": 0,
+                "acc": event.acc,
+                "val_loss": _finite(event.val_loss),
+                "n": event.n,
+                "train_n": event.train_n,
+                **log_form(event.rows, run.layer_names),
+                **log_form(event.train_rows, run.layer_names, prefix="train_"),
+            }
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        line["timestamp"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.flush()
+
+
+def cut_log(folder: Path, progress: Progress) -> None:
+    """Drop the lines that were written after a checkpoint, half-written ones among them."""
+    between_epochs = progress.iter == 0 and progress.step > 0
+    last_val_epoch = progress.epoch if between_epochs else progress.epoch - 1
+
+    def is_kept(line: str) -> bool:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return False
+        if entry["phase"] == "train":
+            return bool(entry["step"] <= progress.step)
+        return bool(entry["epoch"] <= last_val_epoch)
+
+    path = folder / LOG
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    write_whole(path, "".join(f"{line}\n" for line in lines if is_kept(line)))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

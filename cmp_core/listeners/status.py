@@ -1,0 +1,72 @@
+"""`status.json` and `plugin_errors.log`: how far a run came, and what its plugins raised."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+from cmp_core.dispatch import Failure
+from cmp_core.events import EpochFinished, Run, RunFailed, RunFinished, RunStarted
+from cmp_core.hookspecs import hookimpl
+from cmp_core.run_directory import PLUGIN_ERRORS, STATUS, write_whole
+
+
+class StatusWriter:
+    """Keeps the status file true from the run's start to its end.
+
+    Args:
+        folder: the run directory.
+        failures: the dispatcher's list, which grows as plugins fail.
+    """
+
+    def __init__(self, folder: Path, failures: list[Failure]) -> None:
+        self._folder = folder
+        self._failures = failures
+        self._started = _now()
+
+    @hookimpl
+    def cmp_run_started(self, event: RunStarted) -> None:
+        """Say that the run is running."""
+        self._write("running", 0, event.step)
+
+    @hookimpl
+    def cmp_epoch_finished(self, event: EpochFinished) -> None:
+        """Say how far it is."""
+        self._write("running", event.epoch, event.step)
+
+    @hookimpl
+    def cmp_run_failed(self, event: RunFailed) -> None:
+        """Say that it failed, or was interrupted."""
+        if isinstance(event.error, KeyboardInterrupt):
+            self._write("interrupted", event.epoch, event.step)
+        else:
+            error = f"{type(event.error).__name__}: {event.error}"
+            self._write("failed", event.epoch, event.step, error)
+
+    @hookimpl
+    def cmp_run_finished(self, event: RunFinished, run: Run) -> None:
+        """Say that it is done."""
+        self._write("finished", event.epoch, event.step)
+
+    def _write(self, state: str, epoch: int, step: int, error: str | None = None) -> None:
+        status = {
+            "state": state,
+            "epoch": epoch,
+            "step": step,
+            "started": self._started,
+            "updated": _now(),
+            "error": error,
+            "plugin_errors": [
+                {"plugin": f.plugin, "hook": f.hook, "error": f.error, "disabled": f.disabled}
+                for f in self._failures
+            ],
+        }
+        write_whole(self._folder / STATUS, json.dumps(status, indent=2) + "\n")
+        if self._failures:
+            tracebacks = (f"{f.plugin} in {f.hook}\n{f.traceback}" for f in self._failures)
+            write_whole(self._folder / PLUGIN_ERRORS, "\n".join(tracebacks))
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,116 @@
+"""What the test of the best weights leaves: results, predictions, confusion, report per class."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cmp_core.events import LayerActivations, Run, RunFinished
+from cmp_core.hookspecs import hookimpl
+from cmp_core.rows import log_form
+from cmp_core.run_directory import (
+    CLASS_REPORT,
+    CONFUSION,
+    TEST_PREDICTIONS,
+    TEST_RESULTS,
+    save_whole,
+    write_whole,
+)
+
+
+class TestResultsWriter:
+    """Gathers every layer's predictions on the test split and writes them when the run is done.
+
+    Args:
+        folder: where the files go.
+        checkpoint: whose weights are tested, `best` or `last`.
+    """
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    def __init__(self, folder: Path, checkpoint: str = "best") -> None:
+        self._folder = folder
+        self._checkpoint = checkpoint
+        self._parts: list[dict[str, Tensor]] = []
+
+    @hookimpl
+    def cmp_layer_activations(self, event: LayerActivations) -> None:
+        """Keep what each layer predicts for a chunk of the test split."""
+        if event.phase != "test" or event.reading != 1 or event.labels is None:
+            return
+        predicted = {
+            layer.name: layer.scores.argmax(1).cpu()
+            for layer in event.layers
+            if layer.scores is not None
+        }
+        known = {"sample_ids": event.sample_ids.cpu(), "labels": event.labels.cpu()}
+        self._parts.append({**known, **predicted})
+
+    @hookimpl
+    def cmp_run_finished(self, event: RunFinished, run: Run) -> None:
+        """Write the files."""
+        columns: dict[str, NDArray[np.int64]] = {
+            name: torch.cat([part[name] for part in self._parts]).numpy()
+            for name in self._parts[0]
+        }
+        labels = columns["labels"]
+        layers = [name for name in run.layer_names if name in columns]
+        predictions = columns[layers[-1]]
+        results = {
+            "acc": event.acc,
+            "acc_layers": {name: float(np.mean(columns[name] == labels)) for name in layers},
+            "loss": event.test_loss,
+            "n": event.n,
+            "checkpoint": self._checkpoint,
+            "epoch": event.best_epoch,
+            **log_form(event.rows, run.layer_names),
+        }
+        report = _class_report(labels, predictions, run.class_names)
+        write_whole(self._folder / TEST_RESULTS, json.dumps(results, indent=2) + "\n")
+        write_whole(self._folder / CLASS_REPORT, json.dumps(report, indent=2) + "\n")
+        confusion = confusion_matrix(labels, predictions, run.num_classes)
+        save_whole(self._folder / CONFUSION, lambda file: np.save(file, confusion))
+        save_whole(
+            self._folder / TEST_PREDICTIONS, lambda file: np.savez_compressed(file, **columns)
+        )
+
+
+def confusion_matrix(
+    labels: NDArray[np.int64], predictions: NDArray[np.int64], num_classes: int
+) -> NDArray[np.int64]:
+    """Return counts (C, C) with the true class as the row and the predicted one as the column.
+
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    counts = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
+def _class_report(
+    labels: NDArray[np.int64], predictions: NDArray[np.int64], class_names: tuple[str, ...]
+) -> dict[str, Any]:
+    from sklearn.metrics import classification_report
+
+    report: dict[str, Any] = classification_report(
+        labels,
+        predictions,
+        labels=range(len(class_names)),
+        target_names=class_names,
+        output_dict=True,
+        zero_division=np.nan,
+    )
+    return _without_nan(report)
+
+
+def _without_nan(value: Any) -> Any:
+    """Return nested mappings with null where a score is undefined, as strict JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and np.isnan(value) else value

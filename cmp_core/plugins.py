@@ -1,0 +1,250 @@
+"""Finding, loading and checking plugins; one `Plugins` per run, no global state."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pluggy
+
+from cmp_core import hookspecs
+from cmp_core.config import Config, Selection
+from cmp_core.config_io import shipped_folder
+from cmp_core.errors import UsageError, unknown
+from cmp_core.hookspecs import PROJECT, REGISTRATIONS
+from cmp_core.metric_contract import Metric, MetricDefinition
+from cmp_core.registry import Registry
+
+ENTRY_POINTS = "cmp.plugins"
+BUILT_IN_PACKAGES = ("cmp_metrics", "cmp_core.datasets", "cmp_core.models", "cmp_core.learning")
+EXAMPLE = "cmp:"
+BLOCK = "no:"
+
+
+@attrs.frozen
+class Plugins:
+    """The plugins of a run: pluggy's manager, what they registered, and what to warn about."""
+
+    manager: pluggy.PluginManager
+    registry: Registry
+    named: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def select_metrics(self, config: Config) -> list[Metric]:
+        """Return the metrics that the configuration and `-p` select, with their options.
+
+        Raises:
+            UsageError: an unknown metric or option, or a label that two metrics share.
+        """
+        if config.metrics == "all":
+            selections = [Selection(name, name) for name in self.registry.names("metric")]
+        else:
+            selections = list(config.metrics)
+            chosen = {selection.name for selection in selections}
+            for plugin in self.named:
+                names = self.registry.names("metric", plugin)
+                selections += [Selection(name, name) for name in names if name not in chosen]
+        metrics = []
+        for selection in selections:
+            definition = self.registry.get("metric", selection.name).factory
+            if not isinstance(definition, MetricDefinition):
+                raise UsageError(f"metric '{selection.name}' is not declared with @metric")
+            if config.enable_slow_metrics or not definition.slow:
+                metrics.append(Metric(definition, selection.label, selection.options))
+        return metrics
+
+
+def load_plugins(specs: Iterable[str] = (), plugins_dir: Path | None = None) -> Plugins:
+    """Load built-in plugins, installed ones (entry points), those of a folder, and `specs`.
+
+    Args:
+        specs: a module (`package.module`), a file (`my_metric.py`), a shipped example
+            (`cmp:dead_units`), the name of an installed plugin, or `no:NAME` to leave one out.
+        plugins_dir: a folder each of whose `*.py` files is a plugin.
+
+    Raises:
+        UsageError: a plugin that was asked for cannot be loaded, or breaks a rule of the hooks.
+    """
+    specs = list(specs)
+    loader = _Loader(blocked={s.removeprefix(BLOCK) for s in specs if s.startswith(BLOCK)})
+    loader.load_built_ins()
+    wanted = [spec for spec in specs if not spec.startswith(BLOCK)]
+    loader.load_entry_points(wanted)
+    if plugins_dir is not None:
+        loader.load_folder(plugins_dir)
+    named = tuple(loader.load(spec) for spec in wanted)
+    loader.check()
+    registry = _collect(loader.manager, loader.origins)
+    return Plugins(loader.manager, registry, named, tuple(loader.warnings))
+
+
+class _Loader:
+    """Registers plugins with a fresh manager, each under a name of its own."""
+
+    def __init__(self, blocked: set[str]) -> None:
+        self.manager = pluggy.PluginManager(PROJECT)
+        self.manager.add_hookspecs(hookspecs)
+        self.origins: dict[str, str] = {}
+        self.warnings: list[str] = []
+        self._blocked = blocked
+        self._left_out: set[str] = set()
+
+    def load_built_ins(self) -> None:
+        for package in BUILT_IN_PACKAGES:
+            for name in _module_names(package):
+                if not self._is_blocked(name):
+                    module = importlib.import_module(f"{package}.{name}")
+                    self._register(module, name, f"{package}.{name}")
+
+    def load_entry_points(self, wanted: list[str]) -> None:
+        for entry in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
+            distribution = entry.dist.name if entry.dist else "unknown"
+            origin = f"{entry.value} (installed by {distribution})"
+            if self._is_blocked(entry.name):
+                continue
+            try:
+                plugin = entry.load()
+            except Exception as error:
+                problem = f"plugin '{entry.name}' ({origin}) could not be loaded: {_line(error)}"
+                if entry.name in wanted:
+                    raise UsageError(problem) from error
+                self.warnings.append(f"{problem}; it is left out")
+            else:
+                self._register(plugin, entry.name, origin)
+
+    def load_folder(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise UsageError(f"--plugins-dir: '{folder}' is not a folder")
+        for path in sorted(folder.glob("[!_]*.py")):
+            self._load_file(path)
+
+    def load(self, spec: str) -> str:
+        """Load what `-p` names and return the plugin's name."""
+        if spec in self.origins:
+            return spec
+        if spec.startswith(EXAMPLE):
+            return self._load_file(_example(spec.removeprefix(EXAMPLE)))
+        if spec.endswith(".py") or "/" in spec:
+            return self._load_file(Path(spec))
+        try:
+            module = importlib.import_module(spec)
+        except Exception as error:
+            hint = ""
+            if isinstance(error, ModuleNotFoundError) and error.name == spec.partition(".")[0]:
+                hint = f". {unknown('plugin', spec, self.origins)}"
+            raise UsageError(f"-p {spec}: cannot be imported: {_line(error)}{hint}") from error
+        return self._register(module, spec, f"module {spec}")
+
+    def check(self) -> None:
+        """Raise where a blocked name, a hook's name or a hook's kind is wrong."""
+        for name in sorted(self._blocked - self._left_out):
+            raise UsageError(f"-p no:{name}: {unknown('plugin', name, self.origins)}")
+        known = [name for name in vars(hookspecs) if name.startswith("cmp_")]
+        for name, caller in vars(self.manager.hook).items():
+            for implementation in caller.get_hookimpls():
+                origin = self.origins[implementation.plugin_name]
+                if name not in known:
+                    raise UsageError(f"{origin}: {unknown('hook', name, known)}")
+                if implementation.wrapper or implementation.hookwrapper:
+                    raise UsageError(f"{origin}: {name} may not be a hook wrapper")
+
+    def _load_file(self, path: Path) -> str:
+        if not path.is_file():
+            raise UsageError(f"-p {path}: there is no such file")
+        name = path.stem
+        if self._is_blocked(name):
+            return name
+        module_name = f"cmp_plugin_{name}"
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise UsageError(f"-p {path}: expected a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module  # so that its classes can be pickled and inspected
+        try:
+            spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:
+            del sys.modules[module_name]
+            raise UsageError(f"plugin '{path}' could not be loaded: {_line(error)}") from error
+        return self._register(module, name, str(path.resolve()))
+
+    def _register(self, plugin: object, name: str, origin: str) -> str:
+        if self.origins.get(name) == origin:
+            return name
+        if name in self.origins:
+            raise UsageError(f"two plugins are named '{name}': {self.origins[name]} and {origin}")
+        if isinstance(plugin, ModuleType):
+            _check_markers(plugin, origin)
+        try:
+            self.manager.register(plugin, name)
+        except pluggy.PluginValidationError as error:
+            raise UsageError(f"{origin}: {error}") from error
+        self.origins[name] = origin
+        return name
+
+    def _is_blocked(self, name: str) -> bool:
+        if name in self._blocked:
+            self._left_out.add(name)
+            return True
+        return False
+
+
+def _collect(manager: pluggy.PluginManager, origins: dict[str, str]) -> Registry:
+    registry = Registry()
+    for hook, kind in REGISTRATIONS.items():
+        for implementation in getattr(manager.hook, hook).get_hookimpls():
+            plugin = implementation.plugin_name
+
+            def register(
+                factory: Any,
+                name: str | None = None,
+                kind: str = kind,
+                plugin: str = plugin,
+            ) -> None:
+                name = name or getattr(factory, "name", None)
+                if not isinstance(name, str):
+                    raise UsageError(f"{origins[plugin]}: register(factory, name=…) needs a name")
+                registry.add(kind, name, factory, plugin, origins[plugin])
+
+            try:
+                implementation.function(register)
+            except UsageError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise UsageError(f"{origins[plugin]}: {hook} raised {_line(error)}") from error
+    return registry
+
+
+def _module_names(package: str) -> Iterator[str]:
+    folder = importlib.import_module(package).__path__
+    return (info.name for info in pkgutil.iter_modules(folder) if not info.name.startswith("_"))
+
+
+def _example(name: str) -> Path:
+    folder = shipped_folder("examples", "plugins")
+    path = folder / f"{name}.py"
+    if not path.is_file():
+        examples = [example.stem for example in folder.glob("[!_]*.py")]
+        raise UsageError(f"-p {EXAMPLE}{name}: {unknown('example plugin', name, examples)}")
+    return path
+
+
+def _check_markers(module: ModuleType, origin: str) -> None:
+    """Raise where a function is named like a hook but lacks the marker, which hides it."""
+    for name, function in inspect.getmembers(module, inspect.isfunction):
+        if name in vars(hookspecs) and name.startswith("cmp_"):
+            if function.__module__ == module.__name__ and not hasattr(function, "cmp_impl"):
+                raise UsageError(f"{origin}: put @hookimpl above {name}, or it is never called")
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

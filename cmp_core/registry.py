@@ -1,0 +1,64 @@
+"""What plugins have registered: factories by kind and name, each with the plugin that did it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from cmp_core.errors import UsageError, unknown
+
+
+@attrs.frozen
+class Entry:
+    """A registered factory and where it comes from."""
+
+    factory: Callable[..., Any]
+    plugin: str
+    origin: str
+
+
+class Registry:
+    """Factories by kind (`metric`, `dataset`, …) and name.
+
+    >>> registry = Registry()
+    >>> registry.add("metric", "zero", lambda: 0, plugin="a", origin="a.py")
+    >>> registry.get("metric", "zero").plugin
+    'a'
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, dict[str, Entry]] = {}
+
+    def add(
+        self, kind: str, name: str, factory: Callable[..., Any], plugin: str, origin: str
+    ) -> None:
+        """File a factory.
+
+        Raises:
+            UsageError: another one of this kind has the name.
+        """
+        entries = self._entries.setdefault(kind, {})
+        if name in entries:
+            raise UsageError(
+                f"two plugins register the {kind} '{name}': {entries[name].origin} and {origin}; "
+                f"leave one out with -p no:{plugin}"
+            )
+        entries[name] = Entry(factory, plugin, origin)
+
+    def get(self, kind: str, name: str) -> Entry:
+        """Return the entry of a name.
+
+        Raises:
+            UsageError: nothing of this kind has the name; the message gives the nearest one.
+        """
+        entries = self._entries.get(kind, {})
+        if name not in entries:
+            raise UsageError(unknown(kind, name, entries))
+        return entries[name]
+
+    def names(self, kind: str, plugin: str | None = None) -> list[str]:
+        """Return the names of a kind, of one plugin or of all, in alphabetical order."""
+        entries = self._entries.get(kind, {})
+        return sorted(n for n, entry in entries.items() if plugin in (None, entry.plugin))

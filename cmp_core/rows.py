@@ -1,0 +1,63 @@
+"""Rows: the values that metrics yield, and the form in which they stand in `log.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+Value = float | tuple[float, ...]
+
+
+@attrs.frozen
+class Row:
+    """One value of one metric at one layer, or the reason why there is none.
+
+    Attributes:
+        layer: name of the layer; `input` for the reference row.
+        metric: label of the metric, with the name of the sub-value appended.
+        value: a number, a vector, or none.
+        reason: why the value is missing; none where there is a value.
+        n: samples that the value rests on.
+        other: the second layer that the value rests on, or none.
+        pair: whether the value is an entry of the metric's matrix over all pairs of layers.
+    """
+
+    layer: str
+    metric: str
+    value: Value | None
+    n: int
+    reason: str | None = None
+    other: str | None = None
+    pair: bool = False
+
+
+def log_form(rows: Iterable[Row], layers: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
+    """Return rows as the keys of a log line.
+
+    `metrics` {layer: {metric: number}} is always there; `vectors`, `pairs` {metric: matrix in
+    the order of `layers`}, `reference` {metric: number} and `missing` {layer: {metric: reason}}
+    only where they hold something.
+
+    >>> rows = [Row("layer_0", "accuracy", 0.5, n=4), Row("head", "margin", None, 4, "no anchors")]
+    >>> log_form(rows, ("layer_0", "head"))
+    {'metrics': {'layer_0': {'accuracy': 0.5}}, 'missing': {'head': {'margin': 'no anchors'}}}
+    """
+    form: dict[str, Any] = {"metrics": {}}
+    for row in rows:
+        if row.value is None:
+            name = f"{row.metric}:{row.other}" if row.pair else row.metric
+            form.setdefault("missing", {}).setdefault(row.layer, {})[name] = row.reason
+        elif row.pair:
+            empty = [[None] * len(layers) for _ in layers]
+            matrix = form.setdefault("pairs", {}).setdefault(row.metric, empty)
+            matrix[layers.index(row.layer)][layers.index(str(row.other))] = row.value
+        elif isinstance(row.value, tuple):
+            vectors = form.setdefault("vectors", {}).setdefault(row.layer, {})
+            vectors[row.metric] = list(row.value)
+        elif row.layer in layers:
+            form["metrics"].setdefault(row.layer, {})[row.metric] = row.value
+        else:
+            form.setdefault("reference", {})[row.metric] = row.value
+    return {f"{prefix}{key}": value for key, value in form.items()}

@@ -1,0 +1,262 @@
+"""Composition: from a configuration to a run directory, and from a run directory to a test.
+
+This is the one place where plugins, data, model, learning rule and listeners are put together.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from cmp_core.ace import ace_warnings
+from cmp_core.config import Config, Selection
+from cmp_core.config_io import build_config, dump_config, read_yaml
+from cmp_core.console import out, warn
+from cmp_core.data.load import Data, load_data
+from cmp_core.dispatch import Dispatcher, Failure
+from cmp_core.environment import choose_device, describe_environment
+from cmp_core.errors import ConfigError, UsageError
+from cmp_core.evaluation import Evaluator, probe
+from cmp_core.events import Run, RunFinished
+from cmp_core.learning_rule import LearningRule
+from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
+from cmp_core.listeners.log import LogWriter, cut_log
+from cmp_core.listeners.screen import Screen
+from cmp_core.listeners.status import StatusWriter
+from cmp_core.listeners.test_results import TestResultsWriter
+from cmp_core.measurer import Measurer
+from cmp_core.measuring import MetricListener
+from cmp_core.metric_contract import Metric
+from cmp_core.model import LayeredModel
+from cmp_core.plugins import Plugins, load_plugins
+from cmp_core.progress import Progress
+from cmp_core.run_directory import (
+    BEST,
+    CONFUSION,
+    ENVIRONMENT,
+    LAST,
+    PARAMS,
+    TEST_RESULTS,
+    make_run_directory,
+    open_run,
+    write_whole,
+)
+from cmp_core.training import Trainer
+
+
+@attrs.frozen(eq=False)
+class Outcome:
+    """What a run or an evaluation came to: its files, read back, and the plugins that failed."""
+
+    directory: Path
+    class_names: tuple[str, ...]
+    results: dict[str, Any]
+    confusion: NDArray[np.int64]
+    failures: tuple[Failure, ...] = ()
+
+
+def run(
+    config: Config, plugins_dir: Path | None = None, console: Console | None = None
+) -> Outcome:
+    """Train, measure and test as the configuration says, in a new run directory.
+
+    Raises:
+        CmpError: something that was asked for cannot be done, or training failed.
+        KeyboardInterrupt: Ctrl-C came; `resume` goes on from the last checkpoint.
+    """
+    plugins = load_plugins(config.plugins, plugins_dir)
+    parts = _prepare(config, plugins, plugins.select_metrics(config))
+    directory = make_run_directory(config)
+    write_whole(directory / PARAMS, dump_config(_resolve(parts, plugins_dir)))
+    description = describe_environment(parts.describe(directory), parts.device)
+    write_whole(directory / ENVIRONMENT, json.dumps(description, indent=2) + "\n")
+    return _train(parts, directory, console or out(), checkpoint=None)
+
+
+def resume(path: str | Path, console: Console | None = None) -> Outcome:
+    """Go on with an interrupted run from its last checkpoint, as if nothing had happened.
+
+    Raises:
+        CmpError: there is no such run, or it has no checkpoint to go on from.
+    """
+    directory = open_run(path)
+    parts = _prepare_again(directory)
+    checkpoint = load_checkpoint(directory / LAST, torch.device("cpu"))
+    cut_log(directory, Progress(**checkpoint["progress"]))
+    return _train(parts, directory, console or out(), checkpoint)
+
+
+def evaluate(path: str | Path, checkpoint: str = "best") -> Outcome:
+    """Test a checkpoint of a run: `best` rewrites the run's test files, `last` has its own folder.
+
+    Raises:
+        CmpError: there is no such run or checkpoint.
+    """
+    directory = open_run(path)
+    parts = _prepare_again(directory)
+    saved = load_checkpoint(directory / (BEST if checkpoint == "best" else LAST), parts.device)
+    _load_weights(parts.model, saved["model"], directory)
+    progress = saved.get("progress", saved)
+    folder = directory if checkpoint == "best" else directory / f"eval_{checkpoint}"
+    folder.mkdir(exist_ok=True)
+    writer = TestResultsWriter(folder, checkpoint)
+    dispatcher, measurer = _connect(parts, directory)
+    dispatcher.add_essential(writer)
+    evaluator = Evaluator(parts.model, parts.rule, parts.data, measurer)
+    evaluator.refresh_class_means()
+    epoch = progress["epoch"]
+    test = evaluator.measure("test", epoch, progress["step"])
+    finished = RunFinished(
+        epoch=epoch,
+        step=progress["step"],
+        best_epoch=epoch,
+        acc=test.acc,
+        test_loss=test.loss,
+        rows=test.rows,
+        n=test.n,
+    )
+    writer.cmp_run_finished(finished, dispatcher.run)
+    return _outcome(folder, parts.data, dispatcher)
+
+
+# The pieces
+
+
+@attrs.frozen(eq=False)
+class _Parts:
+    """Everything that is built from a configuration before the first step."""
+
+    config: Config
+    plugins: Plugins
+    metrics: list[Metric]
+    device: torch.device
+    data: Data
+    model: LayeredModel
+    rule: LearningRule
+
+    def describe(self, directory: Path) -> Run:
+        names = tuple(layer.name for layer in probe(self.model, self.data))
+        return Run(self.config, self.data.class_names, names, directory)
+
+
+def _prepare(config: Config, plugins: Plugins, metrics: list[Metric]) -> _Parts:
+    for warning in plugins.warnings:
+        warn(warning)
+    _check_names(config, plugins)
+    registry, device = plugins.registry, _device(config)
+    data = load_data(config, registry.get("dataset", config.dataset).factory, device)
+    torch.manual_seed(config.seed)
+    make_model = registry.get("model", config.model).factory
+    model = make_model(config, data.input_size, len(data.class_names)).to(device)
+    make_rule = registry.get("learning rule", config.learning_rule or model.learning_rule).factory
+    total_steps = config.epochs * math.ceil(len(data.train.ids) / config.batch_size)
+    rule = make_rule(model, config, total_steps)
+    for warning in rule.warnings():
+        warn(warning)
+    return _Parts(config, plugins, metrics, device, data, model, rule)
+
+
+def _prepare_again(directory: Path) -> _Parts:
+    """Return the parts of an existing run: its own metrics, none that were installed since."""
+    config = build_config(read_yaml(directory / PARAMS), f"'{directory / PARAMS}'")
+    plugins = attrs.evolve(load_plugins(config.plugins), named=())
+    return _prepare(config, plugins, plugins.select_metrics(config))
+
+
+def _check_names(config: Config, plugins: Plugins) -> None:
+    """Raise one error for all names that nothing is registered under."""
+    wanted = {"dataset": config.dataset, "model": config.model}
+    if config.learning_rule is not None:
+        wanted["learning rule"] = config.learning_rule
+    problems = []
+    for kind, name in wanted.items():
+        try:
+            plugins.registry.get(kind, name)
+        except UsageError as error:
+            problems.append(f"{kind.replace(' ', '_')}: {error}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _device(config: Config) -> torch.device:
+    try:
+        device = choose_device(config.device)
+    except RuntimeError as error:
+        raise ConfigError([f"device: {error}"]) from error
+    if config.amp and device.type != "cuda":
+        raise ConfigError([f"amp: expected a CUDA device, got {device}"])
+    return device
+
+
+def _resolve(parts: _Parts, plugins_dir: Path | None) -> Config:
+    """Return the configuration that gives the same run from any folder."""
+    config = parts.config
+    folder = sorted(plugins_dir.glob("[!_]*.py")) if plugins_dir else []
+    specs = [*config.plugins, *map(str, folder)]
+    return attrs.evolve(
+        config,
+        data_dir=str(Path(config.data_dir).absolute()),
+        out=str(Path(config.out).absolute()),
+        plugins=tuple(str(Path(s).absolute()) if s.endswith(".py") else s for s in specs),
+        metrics=tuple(
+            Selection(metric.definition.name, metric.label, metric.options)
+            for metric in parts.metrics
+        ),
+    )
+
+
+def _connect(parts: _Parts, directory: Path) -> tuple[Dispatcher, Measurer]:
+    """Register a listener for every metric and return what emits to all plugins."""
+    manager = parts.plugins.manager
+    dispatcher = Dispatcher(manager, parts.describe(directory), parts.config.on_plugin_error)
+    listeners = [MetricListener(metric) for metric in parts.metrics]
+    for listener in listeners:
+        manager.register(listener, listener.name)
+    return dispatcher, Measurer(dispatcher, listeners)
+
+
+def _train(
+    parts: _Parts, directory: Path, console: Console, checkpoint: dict[str, Any] | None
+) -> Outcome:
+    dispatcher, measurer = _connect(parts, directory)
+    evaluator = Evaluator(parts.model, parts.rule, parts.data, measurer)
+    trainer = Trainer(
+        parts.model, parts.rule, parts.data, dispatcher, measurer, evaluator, parts.device
+    )
+    if checkpoint is not None:
+        best = directory / BEST
+        weights = load_checkpoint(best, parts.device)["model"] if best.exists() else {}
+        trainer.load_state_dict(checkpoint, weights)
+    with LogWriter(directory) as log:
+        dispatcher.add_essential(StatusWriter(directory, dispatcher.failures))
+        dispatcher.add_essential(Screen(console))
+        dispatcher.add_essential(log)
+        dispatcher.add_essential(CheckpointWriter(directory))
+        dispatcher.add_essential(TestResultsWriter(directory))
+        trainer.fit()
+    return _outcome(directory, parts.data, dispatcher)
+
+
+def _load_weights(model: LayeredModel, weights: dict[str, torch.Tensor], directory: Path) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UsageError(f"'{directory}': the checkpoint does not fit {PARAMS}: {error}") from error
+
+
+def _outcome(folder: Path, data: Data, dispatcher: Dispatcher) -> Outcome:
+    return Outcome(
+        directory=folder,
+        class_names=data.class_names,
+        results=json.loads((folder / TEST_RESULTS).read_text(encoding="utf-8")),
+        confusion=np.load(folder / CONFUSION),
+        failures=tuple(dispatcher.failures),
+    )
