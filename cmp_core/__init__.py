@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cmp_core.ace import ACE_VARIANTS as ACE_VARIANTS
     from cmp_core.ace import kl as kl
+    from cmp_core.arrays import Array as Array
+    from cmp_core.arrays import as_tensor as as_tensor
+    from cmp_core.arrays import average as average
     from cmp_core.config import Config as Config
     from cmp_core.config_io import load_config as load_config
     from cmp_core.data.raw import Images as Images
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from cmp_core.data.raw import Stream as Stream
     from cmp_core.errors import CmpError as CmpError
     from cmp_core.errors import DataError as DataError
+    from cmp_core.errors import UndefinedError as UndefinedError
     from cmp_core.errors import UsageError as UsageError
     from cmp_core.events import Layer as Layer
     from cmp_core.events import LayerActivations as LayerActivations
@@ -27,11 +31,10 @@ if TYPE_CHECKING:
     from cmp_core.hookspecs import hookimpl as hookimpl
     from cmp_core.learning_rule import LearningRule as LearningRule
     from cmp_core.metric_contract import LayerView as LayerView
-    from cmp_core.metric_contract import UndefinedError as UndefinedError
     from cmp_core.metric_contract import metric as metric
     from cmp_core.model import LayeredModel as LayeredModel
     from cmp_core.rows import Row as Row
-    from cmp_core.similarity import cosine as cosine
+    from cmp_core.similarity import defined_cosine as defined_cosine
     from cmp_core.workflow import evaluate as evaluate
     from cmp_core.workflow import resume as resume
     from cmp_core.workflow import run as run
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "ACE_VARIANTS": "ace",
     "kl": "ace",
+    "Array": "arrays",
+    "as_tensor": "arrays",
+    "average": "arrays",
     "Config": "config",
     "load_config": "config_io",
     "Images": "data.raw",
@@ -46,6 +52,7 @@ _HOMES = {
     "Stream": "data.raw",
     "CmpError": "errors",
     "DataError": "errors",
+    "UndefinedError": "errors",
     "UsageError": "errors",
     "Layer": "events",
     "LayerActivations": "events",
@@ -54,11 +61,10 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "LearningRule": "learning_rule",
     "LayerView": "metric_contract",
-    "UndefinedError": "metric_contract",
     "metric": "metric_contract",
     "LayeredModel": "model",
     "Row": "rows",
-    "cosine": "similarity",
+    "defined_cosine": "similarity",
     "evaluate": "workflow",
     "resume": "workflow",
     "run": "workflow",

@@ -36,6 +36,10 @@ class DataError(UsageError):
     """A dataset is missing or cannot be read."""
 
 
+class UndefinedError(CmpError):
+    """A metric has no value here; the message is the reason that the row gives."""
+
+
 class PluginError(CmpError):
     """A plugin broke a rule of the plugin interface, or raised under `on_plugin_error: raise`."""
 

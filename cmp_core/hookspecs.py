@@ -102,7 +102,7 @@ def cmp_run_finished(event: events.RunFinished, run: events.Run) -> None:
 
 
 REGISTRATIONS = {
-    "cmp_register_metrics": "metric_contract",
+    "cmp_register_metrics": "metric",
     "cmp_register_datasets": "dataset",
     "cmp_register_models": "model",
     "cmp_register_learning_rules": "learning rule",

@@ -88,8 +88,11 @@ class Measurer:
         """Settle the answers; what failed on the way, or is switched off, has an error instead."""
         errors = {failure.plugin: failure.error for failure in self._dispatcher.failures}
         failed_now = {failure.plugin for failure in self._dispatcher.failures[failures_before:]}
+        # Rows stand in the order of selection, whatever the order in which plugins were called.
+        positions = {listener.name: i for i, listener in enumerate(self._listeners)}
+        ordered = sorted(answers, key=lambda answer: positions.get(answer[0], len(positions)))
         readings = [
-            reading for plugin, answer in answers if plugin not in failed_now for reading in answer
+            reading for plugin, answer in ordered if plugin not in failed_now for reading in answer
         ]
         lost = [
             Row(layer.name, listener.metric.label, None, 0, f"error: {errors[listener.name]}")

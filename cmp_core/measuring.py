@@ -11,9 +11,10 @@ import attrs
 import torch
 from torch import Tensor
 
+from cmp_core.errors import UndefinedError
 from cmp_core.events import LayerActivations, SplitFinished
 from cmp_core.hookspecs import hookimpl
-from cmp_core.metric_contract import LayerView, Metric, UndefinedError
+from cmp_core.metric_contract import LayerView, Metric
 from cmp_core.rows import Row, Value
 
 

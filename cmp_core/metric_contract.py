@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, Self
 import attrs
 from torch import Tensor
 
-from cmp_core.errors import UsageError, unknown
+from cmp_core.errors import UndefinedError, UsageError, unknown
 from cmp_core.events import INPUT, Layer, LayerActivations
 from cmp_core.statistics import LayerStatistics
 
@@ -24,10 +24,6 @@ Scope = Literal["layer", "consecutive", "pair"]
 Question = Literal["predictive", "compressing", "different"]
 MetricValue = float | Tensor | Mapping[str, float | Tensor]
 """A number, a 0-d tensor, a vector (p,), or a mapping of sub-value names to such."""
-
-
-class UndefinedError(Exception):
-    """A metric has no value here; the message is the reason that the row gives."""
 
 
 class LayerView:

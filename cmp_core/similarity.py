@@ -13,8 +13,8 @@ _TINY = 1e-12
 def cosine(activations: Tensor, anchors: Tensor) -> Tensor:
     """Return cos(hᵢ, e_c) for activations (n, N) and anchors (C, N), shape (n, C).
 
-    A zero vector has no direction; its cosines read 0 here, and `LayerStatistics.cosines`
-    reports them as undefined.
+    A zero vector has no direction; its cosines read 0 here, which gives it equal scores for all
+    classes. To measure, use `defined_cosine`.
 
     >>> cosine(torch.tensor([[3.0, 4.0]]), torch.eye(2))
     tensor([[0.6000, 0.8000]])
@@ -22,6 +22,16 @@ def cosine(activations: Tensor, anchors: Tensor) -> Tensor:
     lengths = torch.linalg.vector_norm(activations, dim=1, keepdim=True)
     anchor_lengths = torch.linalg.vector_norm(anchors, dim=1)
     return activations @ anchors.T / (lengths * anchor_lengths).clamp_min(_TINY)
+
+
+def defined_cosine(activations: Tensor, anchors: Tensor) -> Tensor:
+    """Return `cosine`, (n, C), with NaN in the rows of zero vectors, which have no direction.
+
+    >>> defined_cosine(torch.tensor([[0.0, 0.0]]), torch.eye(2))
+    tensor([[nan, nan]])
+    """
+    is_zero = ~activations.any(dim=1, keepdim=True)
+    return cosine(activations, anchors).masked_fill(is_zero, torch.nan)
 
 
 def negative_squared_distance(activations: Tensor, anchors: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from cmp_core.similarity import cosine
+from cmp_core.similarity import defined_cosine
 
 
 @attrs.frozen(eq=False)
@@ -76,9 +76,7 @@ class LayerStatistics:
         """
         if self._anchors is None:
             raise ValueError("a layer without anchors has no cosines")
-        activations = wide(self._activations)
-        values = cosine(activations, wide(self._anchors))
-        return values.masked_fill(~activations.any(dim=1, keepdim=True), torch.nan)
+        return defined_cosine(wide(self._activations), wide(self._anchors))
 
     def guarded(self) -> Iterator[Guarded]:
         """Yield what has been computed so far."""

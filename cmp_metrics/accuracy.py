@@ -1,32 +1,24 @@
-"""Accuracy of a layer's scores: how often the largest one is the label's."""
+"""How often a layer's largest score is the label's."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import Tensor
 
-from cmp_core import hookimpl, metric
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from cmp_core import LayerView, Register
+from cmp_core import Array, LayerView, Register, as_tensor, average, hookimpl, metric
 
 
-def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return 1 where argmax_c score_c is the label and 0 elsewhere; the mean is the accuracy.
+def accuracy(scores: Array, labels: Array) -> float:
+    """Return the share of samples with argmax_c score_c = label, a fraction.
 
     Args:
-        scores: (n, C).
+        scores: (n, C); of equal scores the first class counts as chosen.
         labels: (n,) int64.
 
-    Returns:
-        (n,), a fraction once averaged. Of equal scores the first class counts as chosen.
-
-    >>> import torch
-    >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).tolist()
-    [1.0, 0.0]
+    >>> import numpy as np
+    >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
+    0.5
     """
-    return (scores.argmax(dim=1) == labels).float()
+    return average(_hits(as_tensor(scores), as_tensor(labels)))
 
 
 @metric(
@@ -34,18 +26,22 @@ def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
     unit="fraction",
     question="predictive",
     bounds=(0, 1),
-    invariances={"permute_samples"},
     needs=("scores", "labels"),
     per_sample=True,
 )
 def accuracy_metric(view: LayerView) -> Tensor:
     """Share of samples whose highest-scored class is the label.
 
-    Greedy layers are scored against their fixed anchors; an MLP's hidden layers and the input
-    against class means (a nearest-class-mean classifier); the head by its logits. Not a probe:
-    no classifier is fitted, so a layer that separates the classes in another way reads low.
+    A greedy layer is scored against its fixed anchors; an MLP's hidden layer, and the input,
+    against class means (a nearest-class-mean classifier); the head by its logits. Not to be
+    confused with a probe: nothing is fitted, so a layer can read low here and still hold the
+    classes linearly.
     """
-    return accuracy(view.scores, view.labels)
+    return _hits(view.scores, view.labels)
+
+
+def _hits(scores: Tensor, labels: Tensor) -> Tensor:
+    return (scores.argmax(dim=1) == labels).float()
 
 
 @hookimpl

@@ -1,0 +1,33 @@
+"""What the plain functions of the metrics share: NumPy or torch in, a float out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cmp_core.errors import UndefinedError
+
+Array = Tensor | NDArray[np.generic]
+"""What the plain functions take."""
+
+
+def as_tensor(array: Array) -> Tensor:
+    """Return a tensor that shares the array's memory where it can; float16 is widened."""
+    tensor = torch.as_tensor(array)
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def average(values: Tensor) -> float:
+    """Return the mean over samples (n,), leaving out those that are NaN.
+
+    Raises:
+        UndefinedError: no sample has a value.
+
+    >>> average(torch.tensor([1.0, 2.0, float("nan")]))
+    1.5
+    """
+    if values.isnan().all():
+        raise UndefinedError("no sample has a value")
+    return float(values.double().nanmean())

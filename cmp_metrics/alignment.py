@@ -1,0 +1,54 @@
+"""How closely activations point to the anchor of their class."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from cmp_core import Array, LayerView, Register, as_tensor, average, defined_cosine, hookimpl, metric
+
+
+def alignment(activations: Array, anchors: Array, labels: Array) -> float:
+    """Return the mean of cos(h, e_y), dimensionless.
+
+    Args:
+        activations: (n, N).
+        anchors: (C, N).
+        labels: (n,) int64.
+
+    Raises:
+        UndefinedError: every activation vector is zero.
+
+    >>> import numpy as np
+    >>> alignment(np.array([[1.0, 1.0]]), np.eye(2), np.array([0]))
+    0.7071...
+    """
+    cosines = defined_cosine(as_tensor(activations), as_tensor(anchors))
+    return average(_own(cosines, as_tensor(labels)))
+
+
+@metric(
+    "alignment",
+    question="predictive",
+    bounds=(-1, 1),
+    invariances={"permute_samples", "permute_units", "scale"},
+    needs=("anchors", "labels"),
+    per_sample=True,
+)
+def alignment_metric(view: LayerView) -> Tensor:
+    """Mean cosine between an activation vector and the anchor of its class.
+
+    Samples whose activations are all zero have no direction and are left out; `n` says how many
+    remain. Non-negative (ReLU) features reach about 0.71 at most against signed anchors, so
+    compare layers of one kind of anchor only.
+    """
+    return _own(view.statistics.cosines, view.labels)
+
+
+def _own(cosines: Tensor, labels: Tensor) -> Tensor:
+    return cosines.gather(1, labels[:, None]).squeeze(1)
+
+
+@hookimpl
+def cmp_register_metrics(register: Register) -> None:
+    """Register the metric."""
+    register(alignment_metric)

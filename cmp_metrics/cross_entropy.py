@@ -1,0 +1,49 @@
+"""Cross-entropy of a layer's predictive distribution."""
+
+from __future__ import annotations
+
+from torch import Tensor, log_softmax
+
+from cmp_core import Array, LayerView, Register, as_tensor, average, hookimpl, metric
+
+
+def cross_entropy(scores: Array, labels: Array) -> float:
+    """Return H(p, q) = -mean log q_y with q = softmax(scores), in nats.
+
+    Args:
+        scores: (n, C), the temperature already divided in.
+        labels: (n,) int64.
+
+    >>> import numpy as np
+    >>> round(cross_entropy(np.zeros((4, 10)), np.zeros(4, dtype=int)), 4)
+    2.3026
+    """
+    return average(_surprise(log_softmax(as_tensor(scores), dim=1), as_tensor(labels)))
+
+
+@metric(
+    "cross_entropy",
+    unit="nats",
+    question="predictive",
+    bounds=(0, float("inf")),
+    needs=("scores", "labels"),
+    per_sample=True,
+)
+def cross_entropy_metric(view: LayerView) -> Tensor:
+    """Mean of -log q_y in nats, where q = softmax(scores) with the temperature τ divided in.
+
+    With cosine scores against C orthonormal anchors it cannot fall below
+    log(1 + (C-1) exp(-√(C/(C-1))/τ)), so values at different τ are not comparable. It is not the
+    layer's loss, which has the ACE term as well.
+    """
+    return _surprise(view.statistics.log_q, view.labels)
+
+
+def _surprise(log_q: Tensor, labels: Tensor) -> Tensor:
+    return -log_q.gather(1, labels[:, None]).squeeze(1)
+
+
+@hookimpl
+def cmp_register_metrics(register: Register) -> None:
+    """Register the metric."""
+    register(cross_entropy_metric)
