@@ -69,7 +69,7 @@ _HOMES = {
     "resume": "workflow",
     "run": "workflow",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, not two
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -27,9 +27,7 @@ class ClassMeans:
         decay: weight of the old mean when a class occurs in a new batch.
     """
 
-    def __init__(
-        self, num_classes: int, similarity: str, tau: float, decay: float = 0.9
-    ) -> None:
+    def __init__(self, num_classes: int, similarity: str, tau: float, decay: float = 0.9) -> None:
         self._num_classes = num_classes
         self._similarity = similarity
         self._tau = tau

@@ -22,11 +22,11 @@ class Selection:
 
 
 def _rule(text: str, holds: Callable[[Any], bool]) -> Any:
-    """Return an attrs validator whose error states the rule and the value received."""
+    """Return an attrs validator whose error states the key, the rule and the value received."""
 
-    def validate(_: Any, __: Any, value: Any) -> None:
+    def validate(_: Any, attribute: Any, value: Any) -> None:
         if not holds(value):
-            raise ValueError(f"expected {text}, got {shown(value)}")
+            raise ConfigError([f"{attribute.name}: expected {text}, got {shown(value)}"])
 
     return validate
 

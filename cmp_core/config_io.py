@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib import resources
 from io import StringIO
+from operator import eq
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -54,19 +56,16 @@ def load_config(
 
 def build_config(values: Mapping[str, Any], origin: str = "the configuration") -> Config:
     """Check plain values against the keys and rules of `Config` and return the configuration."""
-    fields = {field.name: field for field in attrs.fields(Config)}
+    fields: dict[str, Any] = {field.name: field for field in attrs.fields(Config)}
     problems = [f"{key}: {unknown('key', str(key), fields)}" for key in values if key not in fields]
     structured: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
             continue
-        field = fields[name]
         try:
-            structured[name] = _converter.structure(value, field.type)
-            if field.validator is not None:
-                field.validator(None, field, structured[name])  # type: ignore[arg-type]
-        except ValueError as error:
-            problems.append(f"{name}: {error}")
+            structured[name] = _structure_key(fields[name], value)
+        except ConfigError as error:
+            problems += error.problems
     try:
         config = Config(**structured)
     except ConfigError as error:
@@ -76,6 +75,17 @@ def build_config(values: Mapping[str, Any], origin: str = "the configuration") -
     if problems:
         raise ConfigError(problems, origin)
     return config
+
+
+def _structure_key(field: Any, value: Any) -> Any:
+    """Return a plain value in the type of its key, after the key's rule has passed it."""
+    try:
+        structured = _converter.structure(value, field.type)
+    except ValueError as error:
+        raise ConfigError([f"{field.name}: {error}"]) from None
+    if field.validator is not None:
+        field.validator(None, field, structured)
+    return structured
 
 
 # Files and presets
@@ -150,10 +160,11 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def _yaml() -> YAML:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = None
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = None  # nested collections on one line
     yaml.sort_base_mapping_type_on_output = False
-    return yaml
+    parser: YAML = yaml
+    return parser
 
 
 # Strict structuring: cattrs walks the types, these hooks refuse what only looks right.
@@ -226,25 +237,35 @@ def _structure_size(value: Any, _: Any) -> int | float:
     return value if type(value) is int else _structure_float(value, float)
 
 
+def _structure_optional_text(value: Any, _: Any) -> str | None:
+    return None if value is None else str(_structure_text(value, str))
+
+
+_structure_text = _expect(str, "a text")
+
+
 def _build_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=False)
-    text = _expect(str, "a text")
-    converter.register_structure_hook(str, text)
+    converter.register_structure_hook(str, _structure_text)
     converter.register_structure_hook(int, _expect(int, "a whole number"))
     converter.register_structure_hook(bool, _expect(bool, "true or false"))
     converter.register_structure_hook(float, _structure_float)
     converter.register_structure_hook(Selection, _structure_selection)
-    converter.register_structure_hook_func(lambda t: get_origin(t) is tuple, _structure_tuple)
-    hints = {
+    converter.register_structure_hook_func(_is_tuple, _structure_tuple)
+    unions = {
         "lambda_ace": _structure_weights,
         "metrics": _structure_metrics,
         "val_size": _structure_size,
-        "learning_rule": lambda value, kind: None if value is None else text(value, kind),
+        "learning_rule": _structure_optional_text,
     }
-    for name, hook in hints.items():
-        kind = getattr(attrs.fields(Config), name).type
-        converter.register_structure_hook_func(lambda t, kind=kind: t == kind, hook)
+    for name, hook in unions.items():
+        union = getattr(attrs.fields(Config), name).type
+        converter.register_structure_hook_func(partial(eq, union), hook)
     return converter
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
 
 
 _converter = _build_converter()

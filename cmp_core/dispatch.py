@@ -85,8 +85,8 @@ class Dispatcher:
 
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
         """Return the implementations in pluggy's order of calling, the essential ones last."""
-        listed = getattr(self._manager.hook, hook).get_hookimpls()
-        return sorted(reversed(listed), key=self._is_essential)
+        calling_order = list(reversed(getattr(self._manager.hook, hook).get_hookimpls()))
+        return sorted(calling_order, key=self._is_essential)
 
     def _is_essential(self, implementation: pluggy.HookImpl) -> bool:
         return any(implementation.plugin is plugin for plugin in self._essential)
@@ -96,9 +96,7 @@ class Dispatcher:
     ) -> None:
         name = implementation.plugin_name
         if self._policy == "raise":
-            raise PluginError(
-                f"plugin '{name}' raised in {hook}: {_describe(error)}"
-            ) from error
+            raise PluginError(f"plugin '{name}' raised in {hook}: {_describe(error)}") from error
         disabled = self._policy == "disable"
         self.failures.append(
             Failure(

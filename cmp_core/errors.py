@@ -60,5 +60,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     # Keys such as `N` differ from a typo by case alone, which difflib counts as a full change.
     folded = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), folded, n=1)
-    hint = f"did you mean '{folded[close[0]]}'?" if close else f"known: {', '.join(names) or 'none'}"
+    hint = (
+        f"did you mean '{folded[close[0]]}'?" if close else f"known: {', '.join(names) or 'none'}"
+    )
     return f"unknown {kind} '{name}'; {hint}"

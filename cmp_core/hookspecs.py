@@ -7,7 +7,7 @@ a factory under its own `name` or the given one; it is called with the options o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 

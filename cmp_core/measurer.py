@@ -111,9 +111,7 @@ def _select(event: LayerActivations, ids: Tensor) -> LayerActivations:
         return None if tensor is None else tensor[where]
 
     def select(layer: Layer) -> Layer:
-        return attrs.evolve(
-            layer, activations=layer.activations[where], scores=rows(layer.scores)
-        )
+        return attrs.evolve(layer, activations=layer.activations[where], scores=rows(layer.scores))
 
     return attrs.evolve(
         event,

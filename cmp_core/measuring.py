@@ -136,18 +136,16 @@ class _Cell:
             self._reason = str(error)
 
     def readings(self, layer: str, other: str | None) -> list[Reading]:
-        label, pair = self._metric.label, self._metric.definition.scope == "pair"
+        pair = self._metric.definition.scope == "pair"
+        row = Row(layer, self._metric.label, None, self._n, self._reason, other, pair)
+        if self._reason is not None:
+            return [Reading(row)]
         try:
-            if self._reason is not None:
-                raise UndefinedError(self._reason)
             values = _by_name(self._state.compute())
         except UndefinedError as error:
-            return [Reading(Row(layer, label, None, self._n, str(error), other, pair))]
+            return [Reading(attrs.evolve(row, reason=str(error)))]
         return [
-            Reading(
-                Row(layer, f"{label}_{name}" if name else label, None, self._n, None, other, pair),
-                value,
-            )
+            Reading(attrs.evolve(row, metric=f"{row.metric}_{name}" if name else row.metric), value)
             for name, value in values.items()
         ]
 

@@ -240,9 +240,10 @@ def _example(name: str) -> Path:
 def _check_markers(module: ModuleType, origin: str) -> None:
     """Raise where a function is named like a hook but lacks the marker, which hides it."""
     for name, function in inspect.getmembers(module, inspect.isfunction):
-        if name in vars(hookspecs) and name.startswith("cmp_"):
-            if function.__module__ == module.__name__ and not hasattr(function, "cmp_impl"):
-                raise UsageError(f"{origin}: put @hookimpl above {name}, or it is never called")
+        is_hook = name.startswith("cmp_") and name in vars(hookspecs)
+        is_own = function.__module__ == module.__name__
+        if is_hook and is_own and not hasattr(function, f"{PROJECT}_impl"):
+            raise UsageError(f"{origin}: put @hookimpl above {name}, or it is never called")
 
 
 def _line(error: BaseException) -> str:

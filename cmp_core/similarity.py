@@ -21,7 +21,7 @@ def cosine(activations: Tensor, anchors: Tensor) -> Tensor:
     """
     lengths = torch.linalg.vector_norm(activations, dim=1, keepdim=True)
     anchor_lengths = torch.linalg.vector_norm(anchors, dim=1)
-    return activations @ anchors.T / (lengths * anchor_lengths).clamp_min(_TINY)
+    return torch.div(activations @ anchors.T, (lengths * anchor_lengths).clamp_min(_TINY))
 
 
 def defined_cosine(activations: Tensor, anchors: Tensor) -> Tensor:
@@ -78,8 +78,9 @@ def fixed_anchors(kind: str, num_classes: int, width: int, seed: int) -> Tensor:
         )
     if kind == "block":
         owner = torch.arange(width) * num_classes // width
-        anchors = torch.nn.functional.one_hot(owner, num_classes).T.float()
-        return anchors / anchors.sum(1, keepdim=True).sqrt()
+        blocks = torch.nn.functional.one_hot(owner, num_classes).T.float()
+        return blocks.div(blocks.sum(1, keepdim=True).sqrt())
     generator = torch.Generator().manual_seed(seed)
     gaussian = torch.randn(width, num_classes, generator=generator, dtype=torch.float64)
-    return torch.linalg.qr(gaussian).Q.T.float().contiguous()
+    basis: Tensor = torch.linalg.qr(gaussian).Q
+    return basis.T.float().contiguous()

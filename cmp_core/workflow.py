@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from cmp_core.ace import ace_warnings
 from cmp_core.config import Config, Selection
 from cmp_core.config_io import build_config, dump_config, read_yaml
 from cmp_core.console import out, warn
@@ -63,9 +62,7 @@ class Outcome:
     failures: tuple[Failure, ...] = ()
 
 
-def run(
-    config: Config, plugins_dir: Path | None = None, console: Console | None = None
-) -> Outcome:
+def run(config: Config, plugins_dir: Path | None = None, console: Console | None = None) -> Outcome:
     """Train, measure and test as the configuration says, in a new run directory.
 
     Raises:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cmp_core import Array, LayerView, Register, as_tensor, average, defined_cosine, hookimpl, metric
+from cmp_core import (
+    Array,
+    LayerView,
+    Register,
+    as_tensor,
+    average,
+    defined_cosine,
+    hookimpl,
+    metric,
+)
 
 
 def alignment(activations: Array, anchors: Array, labels: Array) -> float:

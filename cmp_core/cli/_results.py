@@ -36,9 +36,7 @@ def print_confusion(outcome: Outcome) -> None:
     names = outcome.class_names
     counts = [[str(count or "·") for count in row] for row in outcome.confusion.tolist()]
     first = max(map(len, names))
-    widths = [
-        max(map(len, column)) for column in zip(names, *counts, strict=True)
-    ]
+    widths = [max(map(len, column)) for column in zip(names, *counts, strict=True)]
     say("\nconfusion matrix: a row per true class, a column per predicted class")
     for label, row in zip(["", *names], [names, *counts], strict=True):
         cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))

@@ -40,9 +40,7 @@ class Layerwise(LearningRule):
     def warnings(self) -> list[str]:
         """Return what is known to go wrong with these weights of the ACE term."""
         config = self.config
-        return ace_warnings(
-            config.ace_variant, config.similarity, config.tau, config.ace_weights
-        )
+        return ace_warnings(config.ace_variant, config.similarity, config.tau, config.ace_weights)
 
 
 def _scores_of(layer: Layer) -> Tensor:

@@ -56,8 +56,7 @@ class TestResultsWriter:
     def cmp_run_finished(self, event: RunFinished, run: Run) -> None:
         """Write the files."""
         columns: dict[str, NDArray[np.int64]] = {
-            name: torch.cat([part[name] for part in self._parts]).numpy()
-            for name in self._parts[0]
+            name: torch.cat([part[name] for part in self._parts]).numpy() for name in self._parts[0]
         }
         labels = columns["labels"]
         layers = [name for name in run.layer_names if name in columns]
@@ -77,7 +76,8 @@ class TestResultsWriter:
         confusion = confusion_matrix(labels, predictions, run.num_classes)
         save_whole(self._folder / CONFUSION, lambda file: np.save(file, confusion))
         save_whole(
-            self._folder / TEST_PREDICTIONS, lambda file: np.savez_compressed(file, **columns)
+            self._folder / TEST_PREDICTIONS,
+            lambda file: np.savez_compressed(file, **columns),  # type: ignore[arg-type]
         )
 
 
@@ -98,7 +98,7 @@ def _class_report(
 ) -> dict[str, Any]:
     from sklearn.metrics import classification_report
 
-    report: dict[str, Any] = classification_report(
+    report = classification_report(
         labels,
         predictions,
         labels=range(len(class_names)),
@@ -106,11 +106,11 @@ def _class_report(
         output_dict=True,
         zero_division=np.nan,
     )
-    return _without_nan(report)
+    return {name: _without_nan(scores) for name, scores in report.items()}
 
 
 def _without_nan(value: Any) -> Any:
-    """Return nested mappings with null where a score is undefined, as strict JSON has no NaN."""
+    """Return null where a score is undefined, as strict JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and np.isnan(value) else value
+    return None if np.isnan(value) else value

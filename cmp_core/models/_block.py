@@ -28,9 +28,7 @@ def make_blocks(
 ) -> nn.ModuleList:
     """Return `layers` blocks, the first from `input_size` to `units`, the others square."""
     sizes = [input_size, *[units] * layers]
-    return nn.ModuleList(
-        Block(d, units, input_norm, residual) for d in sizes[:-1]
-    )
+    return nn.ModuleList(Block(d, units, input_norm, residual) for d in sizes[:-1])
 
 
 def normalise(inputs: Tensor, kind: str) -> Tensor:

@@ -56,9 +56,7 @@ class GreedyMLP(LayeredModel):
 
 def make_greedy(config: Config, input_size: int, num_classes: int) -> GreedyMLP:
     """Return the greedy MLP that the configuration describes."""
-    blocks = make_blocks(
-        input_size, config.N, config.layers, config.input_norm, config.residual
-    )
+    blocks = make_blocks(input_size, config.N, config.layers, config.input_norm, config.residual)
     anchors = fixed_anchors(config.anchors, num_classes, config.N, config.seed)
     return GreedyMLP(blocks, anchors, config.anchors, config.similarity, config.tau)
 

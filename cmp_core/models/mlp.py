@@ -34,9 +34,7 @@ class MLP(LayeredModel):
 
 def make_mlp(config: Config, input_size: int, num_classes: int) -> MLP:
     """Return the MLP that the configuration describes."""
-    blocks = make_blocks(
-        input_size, config.N, config.layers, config.input_norm, config.residual
-    )
+    blocks = make_blocks(input_size, config.N, config.layers, config.input_norm, config.residual)
     return MLP(blocks, nn.Linear(config.N, num_classes))
 
 

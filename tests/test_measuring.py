@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import pytest
+import torch
+from torch import Tensor
+
+from cmp_core import LayerView, UndefinedError, metric
+from cmp_core.errors import UsageError
+from cmp_core.events import LayerActivations
+from cmp_core.measurer import SUBSET_SIZE
+from cmp_core.metric_contract import Metric, MetricDefinition
+from cmp_core.rows import Row, log_form
+from tests.conftest import make_event
+from tests.contracts.test_metrics import measure, measure_in_chunks
+
+
+@metric("ids")
+def mean_id(view: LayerView) -> Tensor:
+    """Mean sample id, of those that are seen at once."""
+    return view.sample_ids.double().mean()
+
+
+@metric("spectrum")
+def spectrum(view: LayerView) -> Tensor:
+    """Singular values, largest first."""
+    return torch.linalg.svdvals(view.activations)
+
+
+@metric("overlap", scope="pair")
+def overlap(first: LayerView, second: LayerView) -> float:
+    """Inner product of the layers' mean activations, summed over units."""
+    return float(first.activations.mean() * second.activations.sum())
+
+
+@metric("nothing", needs=("previous",), scope="consecutive")
+def nothing(view: LayerView) -> float:
+    """Never defined."""
+    raise UndefinedError("there is nothing")
+
+
+@metric("extremes", per_sample=True)
+def extremes(view: LayerView, *, factor: float = 1.0) -> Mapping[str, Tensor]:
+    """Largest and smallest unit."""
+    return {"": factor * view.activations.amax(1), "low": factor * view.activations.amin(1)}
+
+
+@metric("residual", passes=2)
+class Residual:
+    """Mean squared distance to the mean activation: fits first, then scores."""
+
+    def __init__(self) -> None:
+        self.total: Any = 0
+        self.n = 0
+        self.squares: Any = 0
+
+    def update(self, view: LayerView) -> None:
+        self.total = self.total + view.activations.double().sum(0)
+        self.n += len(view.sample_ids)
+
+    def fit(self) -> None:
+        self.mean = self.total / self.n
+
+    def score(self, view: LayerView) -> None:
+        self.squares = self.squares + (view.activations - self.mean).square().sum()
+
+    def compute(self) -> Tensor:
+        return self.squares / self.n
+
+
+def in_chunks(definition: MetricDefinition, event: LayerActivations) -> list[Row]:
+    return measure_in_chunks(definition, event, 64, torch.arange(event.n))
+
+
+def test_two_passes_over_a_split_equal_the_variance() -> None:
+    event = make_event(n=200, part="chunk")
+    for rows in (in_chunks(Residual, event), measure(Residual, event)):
+        for row, layer in zip(rows, event.all_layers, strict=True):
+            expected = layer.activations.var(0, correction=0).sum().item()
+            assert row.value == pytest.approx(expected, rel=1e-12)
+            assert row.n == 200
+
+
+def test_a_function_sees_a_split_whole_up_to_the_subset() -> None:
+    small = in_chunks(mean_id, make_event(n=300, part="chunk"))
+    assert [(row.value, row.n) for row in small] == [(149.5, 300)] * 3
+    large = make_event(n=3 * SUBSET_SIZE, part="chunk")
+    rows = in_chunks(mean_id, large)
+    shuffled = measure_in_chunks(mean_id, large, 999, torch.arange(large.n).flip(0))
+    assert {row.n for row in rows} == {SUBSET_SIZE}
+    assert rows == shuffled
+
+
+def test_a_vector_is_a_tuple_and_a_list_in_the_log() -> None:
+    rows = measure(spectrum, make_event(n=20, widths=(3,)))
+    assert len(rows[0].value) == 3  # type: ignore[arg-type]
+    assert log_form(rows, ("layer_0",))["vectors"]["layer_0"]["spectrum"] == list(rows[0].value)  # type: ignore[arg-type]
+
+
+def test_a_pair_metric_gives_a_matrix() -> None:
+    event = make_event(part="chunk")
+    first, second = (layer.activations for layer in event.layers)
+    form = log_form(measure(overlap, event), ("layer_0", "layer_1"))
+    assert form["metrics"] == {}
+    assert form["pairs"]["overlap"][0][1] == pytest.approx(float(first.mean() * second.sum()))
+    assert form["pairs"]["overlap"][1][0] == pytest.approx(float(second.mean() * first.sum()))
+
+
+def test_an_undefined_value_gives_its_reason() -> None:
+    reasons = {row.layer: row.reason for row in measure(nothing, make_event(part="chunk"))}
+    assert reasons == {
+        "input": "the input is a reference and has no neighbours",
+        "layer_0": "layer_0 is the first layer",
+        "layer_1": "there is nothing",
+    }
+
+
+def test_what_a_layer_lacks_is_the_reason() -> None:
+    @metric("needy", needs=("anchors",))
+    def needy(view: LayerView) -> float:
+        """Never called."""
+        raise AssertionError
+
+    event = make_event()
+    bare = tuple(attrs.evolve(layer, anchors=None) for layer in event.layers)
+    rows = measure(needy, attrs.evolve(event, layers=bare))
+    assert [row.reason for row in rows] == ["layer_0 has no anchors", "layer_1 has no anchors"]
+
+
+def test_sub_values_take_the_label() -> None:
+    listener = Metric(extremes, "big", {"factor": 2.0})
+    assert listener.call(LayerView(make_event(), make_event().layers[0])).keys() == {"", "low"}
+    names = [row.metric for row in measure(extremes, make_event(widths=(4,)))]
+    assert names == ["extremes", "extremes_low"]
+
+
+def test_an_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown option 'facter'; did you mean 'factor'"):
+        Metric(extremes, "extremes", {"facter": 2})
+
+
+def test_samples_without_a_value_are_left_out_of_the_mean_and_of_n() -> None:
+    @metric("logarithm", per_sample=True)
+    def logarithm(view: LayerView) -> Tensor:
+        """Defined for some samples."""
+        return torch.where(view.sample_ids < 30, view.sample_ids.double(), torch.nan)
+
+    event = make_event(n=100, widths=(4,), part="chunk")
+    for rows in (measure(logarithm, event), in_chunks(logarithm, event)):
+        assert {(row.value, row.n) for row in rows} == {(14.5, 30)}
+
+
+def test_a_per_sample_metric_must_return_one_value_per_sample() -> None:
+    @metric("wrong", per_sample=True)
+    def wrong(view: LayerView) -> Tensor:
+        """Returns the mean."""
+        return view.activations.mean()
+
+    with pytest.raises(Exception, match=r"expected one value per sample, shape \(50,\), got \(\)"):
+        measure(wrong, make_event())
+
+
+def test_log_form_keeps_reference_and_reasons_apart() -> None:
+    rows = [
+        Row("input", "a", 0.5, 4),
+        Row("layer_0", "a", 0.25, 4),
+        Row("layer_0", "b", None, 4, "no reason at all"),
+        Row("layer_0", "c", None, 4, "broken", other="head", pair=True),
+    ]
+    assert log_form(rows, ("layer_0", "head"), prefix="train_") == {
+        "train_metrics": {"layer_0": {"a": 0.25}},
+        "train_reference": {"a": 0.5},
+        "train_missing": {"layer_0": {"b": "no reason at all", "c:head": "broken"}},
+    }
