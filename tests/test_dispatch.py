@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pluggy
+import pytest
+import torch
+
+from cmp_core import hookimpl, hookspecs
+from cmp_core.dispatch import Dispatcher
+from cmp_core.errors import PluginError
+from cmp_core.events import LayerActivations, Run
+from tests.conftest import make_event
+
+RUN = Run(config=None, class_names=("a", "b"), layer_names=())  # type: ignore[arg-type]
+
+
+class Listener:
+    """Does what it is told with an event, and remembers what it saw."""
+
+    def __init__(self, act: Callable[[LayerActivations], Any] = lambda event: None) -> None:
+        self.act = act
+        self.seen: list[float] = []
+
+    @hookimpl
+    def cmp_layer_activations(self, event: LayerActivations) -> Any:
+        self.seen.append(event.layers[0].activations.sum().item())
+        return self.act(event)
+
+
+def dispatcher(policy: str, **plugins: object) -> Dispatcher:
+    manager = pluggy.PluginManager("cmp")
+    manager.add_hookspecs(hookspecs)
+    for name, plugin in reversed(plugins.items()):  # pluggy calls the last one first
+        manager.register(plugin, name)
+    return Dispatcher(manager, RUN, policy)
+
+
+def fail(error: BaseException) -> Callable[[LayerActivations], Any]:
+    def act(event: LayerActivations) -> None:
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(4), AssertionError()])
+def test_a_plugin_that_raises_is_switched_off_and_the_others_answer(error: BaseException) -> None:
+    bad, good = Listener(fail(error)), Listener(lambda event: "answer")
+    subject = dispatcher("disable", bad=bad, good=good)
+    for _ in range(2):
+        assert subject.emit("cmp_layer_activations", make_event()) == [("good", "answer")]
+    assert (len(bad.seen), len(good.seen)) == (1, 2)
+    assert subject.is_disabled(bad)
+    (failure,) = subject.failures
+    assert (failure.plugin, failure.hook, failure.disabled) == (
+        "bad",
+        "cmp_layer_activations",
+        True,
+    )
+    assert failure.error.startswith(type(error).__name__)
+    assert "in act" in failure.traceback
+
+
+def test_warn_keeps_the_plugin_on() -> None:
+    bad = Listener(fail(ValueError("no")))
+    subject = dispatcher("warn", bad=bad)
+    for _ in range(2):
+        subject.emit("cmp_layer_activations", make_event())
+    assert len(bad.seen) == len(subject.failures) == 2
+    assert not subject.is_disabled(bad)
+
+
+def test_raise_stops_the_run_and_names_the_plugin() -> None:
+    subject = dispatcher("raise", bad=Listener(fail(ValueError("no"))))
+    with pytest.raises(PluginError, match="'bad' raised in cmp_layer_activations: ValueError: no"):
+        subject.emit("cmp_layer_activations", make_event())
+
+
+def test_a_keyboard_interrupt_always_passes() -> None:
+    subject = dispatcher("disable", bad=Listener(fail(KeyboardInterrupt())))
+    with pytest.raises(KeyboardInterrupt):
+        subject.emit("cmp_layer_activations", make_event())
+
+
+WRITES = {
+    "activations of layer_0": lambda e: e.layers[0].activations.zero_(),
+    "scores of layer_1": lambda e: e.layers[1].scores.add_(1),
+    "anchors of layer_0": lambda e: e.layers[0].anchors.mul_(2),
+    "labels": lambda e: e.labels.fill_(0),
+    "statistics.log_q": lambda e: e.statistics["layer_0"].log_q.exp_(),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_a_plugin_that_writes_into_the_event_is_caught_and_the_others_see_it_whole(
+    what: str,
+) -> None:
+    def act(event: LayerActivations) -> None:
+        WRITES[what](event)
+
+    early, bad, late = Listener(), Listener(act), Listener()
+    subject = dispatcher("disable", early=early, bad=bad, late=late)
+    event = make_event()
+    expected = event.layers[0].activations.sum().item()
+    subject.emit("cmp_layer_activations", event)
+    assert early.seen == late.seen == [expected]
+    assert subject.is_disabled(bad)
+    assert f"it changed {what} in place" in subject.failures[0].error
+
+
+def test_two_that_write_are_both_caught() -> None:
+    def act(event: LayerActivations) -> None:
+        event.layers[0].activations.zero_()
+
+    last = Listener()
+    subject = dispatcher("disable", a=Listener(act), b=Listener(act), last=last)
+    event = make_event()
+    expected = event.layers[0].activations.sum().item()
+    subject.emit("cmp_layer_activations", event)
+    assert [failure.plugin for failure in subject.failures] == ["a", "b"]
+    assert last.seen == [expected]
+
+
+def test_essential_plugins_come_last_and_are_not_isolated() -> None:
+    calls: list[str] = []
+    subject = dispatcher("disable", other=Listener(lambda e: calls.append("other")))
+    subject.add_essential(Listener(lambda e: calls.append("first added")))
+    subject.add_essential(Listener(lambda e: calls.append("second added")))
+    subject.emit("cmp_layer_activations", make_event())
+    assert calls == ["other", "second added", "first added"]
+    subject.add_essential(Listener(fail(OSError("disk full"))))
+    with pytest.raises(OSError, match="disk full"):
+        subject.emit("cmp_layer_activations", make_event())
+
+
+def test_only_others_count_as_listeners() -> None:
+    subject = dispatcher("disable")
+    subject.add_essential(Listener())
+    assert not subject.has_listeners("cmp_layer_activations")
+
+
+def test_an_implementation_may_take_any_subset_of_the_arguments() -> None:
+    class Both:
+        @hookimpl
+        def cmp_layer_activations(self, run: Run, event: LayerActivations) -> Any:
+            return run.num_classes, event.n
+
+    class Neither:
+        @hookimpl
+        def cmp_layer_activations(self) -> Any:
+            return "called"
+
+    subject = dispatcher("raise", both=Both(), neither=Neither())
+    event = make_event(n=3)
+    assert [result for _, result in subject.emit("cmp_layer_activations", event)] == [
+        (2, 3),
+        "called",
+    ]
+
+
+def test_events_carry_no_graph() -> None:
+    event = make_event()
+    assert not any(layer.activations.requires_grad for layer in event.layers)
+    assert torch.is_tensor(event.copy().layers[0].activations)
