@@ -57,7 +57,7 @@ class LearningRule(ABC):
             layers = self.model(inputs, detach=self.detach)
             losses = self.losses(layers, labels)
         # One backward serves all losses: where they share no graph, neither do their gradients.
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(losses, torch.ones_like(losses))
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate

@@ -78,10 +78,11 @@ class TensorSplit:
         for start in range(0, len(order), size):
             where = torch.from_numpy(np.asarray(order[start : start + size], np.int64))
             there = where.to(self._samples.device)
-            samples = self._samples[there].to(self._device)
+            # index_select copies whole rows; plain indexing of uint8 goes number by number.
+            samples = self._samples.index_select(0, there).to(self._device)
             yield Batch(
                 self._prepare(samples, augment),
-                self._labels_there[there].to(self._device),
+                self._labels_there.index_select(0, there).to(self._device),
                 ids[where].to(self._device),
             )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import datetime
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,12 +15,16 @@ from cmp_core.progress import Progress
 from cmp_core.rows import log_form
 from cmp_core.run_directory import LOG, write_whole
 
+FLUSH_SECONDS = 1.0
+"""How long a line may wait before the system gets it; a system call for each costs a few percent."""
+
 
 class LogWriter:
-    """Appends a line when a step or an epoch is finished, and hands it to the system at once."""
+    """Appends a line when a step or an epoch is finished."""
 
     def __init__(self, folder: Path) -> None:
         self._file = (folder / LOG).open("a", encoding="utf-8")
+        self._flushed = time.monotonic()
 
     @hookimpl
     def cmp_step_finished(self, event: StepFinished, run: Run) -> None:
@@ -60,9 +65,11 @@ class LogWriter:
         self._file.close()
 
     def _write(self, line: dict[str, Any]) -> None:
-        line["timestamp"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        line["timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
+        if line["phase"] == "val" or time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._file.flush()
+            self._flushed = time.monotonic()
 
 
 def cut_log(folder: Path, progress: Progress) -> None:

@@ -69,7 +69,8 @@ class Screen:
         """Show the step."""
         self._loss_sum += event.loss
         self._steps += 1
-        self._bar.update(self._task, advance=1, loss=event.loss, acc=event.acc)
+        if not self._bar.disable:
+            self._bar.update(self._task, advance=1, loss=event.loss, acc=event.acc)
 
     @hookimpl
     def cmp_epoch_finished(self, event: EpochFinished, run: Run) -> None:

@@ -1,0 +1,63 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+
+from cmp_core import hookspecs
+from cmp_core.config import Config
+from cmp_core.config_io import dump_config, parse_yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def configuration_table() -> str:
+    """The table of `docs/configuration.md`, from the configuration itself."""
+    rows = ["| key | default | what it is |", "|---|---|---|"]
+    defaults = parse_yaml(dump_config(Config()), "defaults")
+    for field in attrs.fields(Config):
+        default = defaults[field.name]
+        rows.append(f"| `{field.name}` | `{json.dumps(default)}` | {field.metadata['help']} |")
+    return "\n".join(rows)
+
+
+def test_every_key_is_documented() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    assert configuration_table() in text, f"paste this table:\n{configuration_table()}"
+
+
+def test_every_event_is_documented() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    events = [
+        name
+        for name in vars(hookspecs)
+        if name.startswith("cmp_") and not name.startswith("cmp_register")
+    ]
+    for name in events:
+        assert f"`{name}`" in text
+
+
+def test_the_metric_of_the_readme_runs(tmp_path: Path) -> None:
+    code = re.search(r"```python\n(# my_metric.py.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert code is not None
+    (tmp_path / "my_metric.py").write_text(code[1])
+    command = [sys.executable, "-m", "cmp_core", "run", "-p", "my_metric.py"]
+    done = subprocess.run(
+        [*command, "--set", "epochs=1"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (log,) = tmp_path.glob("runs/*/*/*/log.jsonl")
+    assert '"mean_norm"' in log.read_text()
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=str)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        assert target.startswith("http") or (path.parent / target).exists()
