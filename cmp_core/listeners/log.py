@@ -16,7 +16,7 @@ from cmp_core.rows import log_form
 from cmp_core.run_directory import LOG, write_whole
 
 FLUSH_SECONDS = 1.0
-"""How long a line may wait before the system gets it; a system call for each costs a few percent."""
+"""How long a line may wait; a system call for each line costs a few percent of training."""
 
 
 class LogWriter:
