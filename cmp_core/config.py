@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -37,6 +38,11 @@ def _one_of(*choices: str) -> Any:
 
 def _key(default: Any, rule: Any = None, *, help: str) -> Any:
     return attrs.field(default=default, validator=rule, metadata={"help": help})
+
+
+def _folder(default: str, *, help: str) -> Any:
+    """A path whose `~` stands for the home folder, which not every shell expands after a `=`."""
+    return attrs.field(default=default, converter=os.path.expanduser, metadata={"help": help})
 
 
 def _whole(minimum: int) -> Any:
@@ -77,7 +83,7 @@ class Config:
 
     # Data
     dataset: str = _key("digits", help="registered dataset, for example digits, mnist, cifar10")
-    data_dir: str = _key("data", help="folder that datasets are read from and downloaded to")
+    data_dir: str = _folder("data", help="folder that datasets are read from and downloaded to")
     val_size: int | float = _key(
         0.1,
         _rule("a count of at least 1, or a fraction between 0 and 1", _is_share_or_count),
@@ -161,7 +167,7 @@ class Config:
         help="what happens to a plugin that raises during the run",
     )
     checkpoint_every: int = _key(1, _whole(1), help="epochs between two saves of last.pt")
-    out: str = _key("runs", help="folder under which run directories are made")
+    out: str = _folder("runs", help="folder under which run directories are made")
 
     def __attrs_post_init__(self) -> None:
         problems = _contradictions(self)

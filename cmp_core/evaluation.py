@@ -72,7 +72,7 @@ class Evaluator:
                 yield self.event(layers, batch, phase, "chunk", epoch, step, reading)
 
         rows = self._measurer.split(split.ids[positions], read)
-        loss, hits = torch.stack(totals).double().sum(0).tolist()
+        loss, hits = torch.stack(totals).cpu().double().sum(0).tolist()
         n = len(positions)
         return Result(acc=hits / n, loss=loss / n, rows=rows, n=n)
 

@@ -107,7 +107,8 @@ class Trainer:
         self._progress = Progress(**state["progress"])
         self._model.load_state_dict(state["model"])
         self._rule.load_state_dict(state["rule"])
-        self._evaluator.means.load_state_dict(state["class_means"])
+        means = {name: mean.to(self._device) for name, mean in state["class_means"].items()}
+        self._evaluator.means.load_state_dict(means)
         self._augment.set_state(state["generators"]["augment"])
         torch.set_rng_state(state["generators"]["torch"])
         self._best_weights = best_weights

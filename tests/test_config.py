@@ -204,3 +204,9 @@ def test_a_missing_configuration_is_told(source: str, message: str) -> None:
 def test_a_setting_without_a_value_is_told() -> None:
     with pytest.raises(UsageError, match="--set expects key=value"):
         load_config(settings=["lr"])
+
+
+def test_a_tilde_is_the_home_folder() -> None:
+    config = load_config(settings=["data_dir=~/data", "out=~/runs"])
+    assert Path(config.data_dir) == Path.home() / "data"
+    assert Path(config.out) == Path.home() / "runs"

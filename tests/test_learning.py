@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -176,3 +177,21 @@ def test_residual_adds_the_input_where_widths_agree() -> None:
     (first, second), (first_r, second_r) = plain(inputs), residual(inputs)
     assert first.activations.equal(first_r.activations)
     torch.testing.assert_close(second_r.activations, second.activations + first.activations)
+
+
+@pytest.mark.parametrize("make", [make_greedy, make_mlp])
+def test_autocast_keeps_weights_losses_and_scores_in_float32(make: Any) -> None:
+    """The path of `amp`, which the configuration allows on CUDA only, on the CPU's bfloat16."""
+    config = Config(N=32, layers=2, amp=True, lr=0.01, warmup_ratio=0)
+    torch.manual_seed(0)
+    model = make(config, 10, 4)
+    rule = (Layerwise if make is make_greedy else Backprop)(model, config, 1000)
+    inputs, labels = batch()
+    losses = []
+    for _ in range(60):
+        layers, loss = rule.step(inputs.float(), labels)
+        losses.append(loss.item())
+    assert layers[0].activations.dtype == torch.bfloat16
+    assert loss.dtype == torch.float32
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert losses[-1] < losses[0] / 2

@@ -77,9 +77,10 @@ def run_command(
     plugins_dir: Path | None,
     resumed: str | None,
 ) -> None:
-    """Train a network, measure its layers, test it, and keep everything in a run directory.
+    """Train a network, measure every layer, and test it.
 
-    Without options: the greedy net on scikit-learn's digits, no download, in seconds.
+    Without options: the greedy net on scikit-learn's digits, no download, in seconds. Everything
+    is kept in a new run directory below `runs`.
     """
     if resumed and (source or settings or metrics or plugins or plugins_dir):
         raise UsageError("--resume goes on with the run's own params.yaml: give no other option")

@@ -30,7 +30,7 @@ class Screen:
         self._console = console
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=28),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("steps · loss {task.fields[loss]:.4f} · acc {task.fields[acc]:.3f} ·"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
