@@ -67,14 +67,23 @@ ACE_VARIANTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyTyp
 """What `ace_variant` may be; each takes the log-probabilities of layers i and i+1."""
 
 
+_SHARE_OF_NEXT = MappingProxyType({"ce_i_next": 1.0, "sym_kl": 0.5})
+"""Variants that contain H(qᵢ, qᵢ₊₁), with its weight in them."""
+
+_CONTAIN_OWN = frozenset({"ce_next_i", "sym_kl"})
+"""Variants that contain H(qᵢ₊₁, qᵢ)."""
+
+
 def ace_warnings(
     variant: str, similarity: str, tau: float, weights: tuple[float, ...]
 ) -> list[str]:
     """Return a sentence for every known limit that the weights of the ACE term exceed.
 
     `ce_i_next` has its optimum at q_y = min(1, 1/(λΔ)), where Δ is the log-odds range of the
-    next layer: with cosine and orthonormal anchors Δ ≤ √2/τ. The variants that contain
-    H(qᵢ₊₁, qᵢ) have no lower bound in free logits for any λ > 0; cosine/τ bounds the logits.
+    next layer: with cosine and orthonormal anchors Δ ≤ √2/τ, so λ ≤ τ/√2 is safe, and twice that
+    for `sym_kl`, which holds half of it. The variants that contain H(qᵢ₊₁, qᵢ) have no lower bound
+    in free logits for any λ > 0; cosine/τ bounds the logits, the negative squared distance does
+    not.
 
     >>> ace_warnings("ce_i_next", "cosine", 0.1, (0.07,))
     []
@@ -85,23 +94,23 @@ def ace_warnings(
     if weight == 0:
         return []
     given = f"lambda_ace = {weight:g} with ace_variant {variant} and similarity {similarity}"
-    if variant == "ce_i_next" and similarity == "cosine":
-        bound = tau / math.sqrt(2)
-        if weight <= bound:
-            return []
-        return [
-            f"{given}: above tau/√2 = {bound:.3g} the loss of a layer can be lowest at a wrong "
-            f"class, because the next layer's log-odds reach √2/tau. Use at most {bound:.3g}, or "
-            "ace_variant ce_next_i."
-        ]
-    if variant == "ce_i_next":
-        return [
+    warnings = []
+    if variant in _SHARE_OF_NEXT and similarity == "l2":
+        warnings.append(
             f"{given}: no weight is safe, because the next layer's log-odds are not bounded; "
             "a layer can prefer a wrong class. Use similarity cosine."
-        ]
-    if variant in ("ce_next_i", "sym_kl") and similarity == "l2":
-        return [
+        )
+    elif variant in _SHARE_OF_NEXT:
+        bound = tau / math.sqrt(2) / _SHARE_OF_NEXT[variant]
+        if weight > bound:
+            warnings.append(
+                f"{given}: above {bound:.3g} the loss of a layer can be lowest at a wrong class, "
+                "because the next layer's log-odds reach √2/tau. Use at most that, or ace_variant "
+                "ce_next_i."
+            )
+    if variant in _CONTAIN_OWN and similarity == "l2":
+        warnings.append(
             f"{given}: the loss has no lower bound for any weight above 0, because the logits are "
             "not bounded; training can diverge. Use similarity cosine."
-        ]
-    return []
+        )
+    return warnings

@@ -60,11 +60,14 @@ def test_the_gradient_for_one_neighbour() -> None:
     ("variant", "similarity", "weight", "words"),
     [
         ("ce_i_next", "cosine", 0.0707, None),
-        ("ce_i_next", "cosine", 0.0708, "tau/√2 = 0.0707"),
+        ("ce_i_next", "cosine", 0.0708, "above 0.0707 the loss"),
         ("ce_i_next", "l2", 0.01, "no weight is safe"),
         ("ce_next_i", "cosine", 0.5, None),
         ("ce_next_i", "l2", 0.01, "no lower bound"),
         ("sym_kl", "l2", 0.01, "no lower bound"),
+        ("sym_kl", "l2", 0.01, "no weight is safe"),
+        ("sym_kl", "cosine", 0.141, None),
+        ("sym_kl", "cosine", 0.142, "above 0.141 the loss"),
         ("js", "l2", 0.5, None),
         ("ce_i_next", "l2", 0.0, None),
     ],
@@ -73,16 +76,17 @@ def test_limits_are_warned_about(
     variant: str, similarity: str, weight: float, words: str | None
 ) -> None:
     warnings = ace_warnings(variant, similarity, 0.1, (0.0, weight))
-    assert (not warnings) if words is None else (words in warnings[0])
+    assert (not warnings) if words is None else (words in " ".join(warnings))
 
 
-def test_above_the_bound_a_wrong_class_is_really_cheaper() -> None:
+@pytest.mark.parametrize(("variant", "share"), [("ce_i_next", 1.0), ("sym_kl", 0.5)])
+def test_above_the_bound_a_wrong_class_is_really_cheaper(variant: str, share: float) -> None:
     """The warning's claim, at the next layer's largest log-odds: Δ = √2/τ, two classes."""
-    tau = 0.1
-    delta = math.sqrt(2) / tau
+    delta = math.sqrt(2) / 0.1
     log_q_next = torch.log_softmax(torch.tensor([[delta, 0.0]], dtype=torch.float64), 1)
-    grid = torch.linspace(-40, 40, 4001, dtype=torch.float64)
+    grid = torch.linspace(-delta, delta, 4001, dtype=torch.float64)
     log_q = torch.log_softmax(torch.stack([grid, torch.zeros_like(grid)], 1), 1)
-    for weight, is_safe in ((0.9 / delta, True), (3 / delta, False)):
-        loss = -log_q[:, 0] - weight * ACE_VARIANTS["ce_i_next"](log_q, log_q_next)
+    for factor, is_safe in ((0.9, True), (4.0, False)):
+        weight = factor / (share * delta)
+        loss = -log_q[:, 0] - weight * ACE_VARIANTS[variant](log_q, log_q_next)
         assert (log_q[loss.argmin(), 0].exp() > 0.99).item() is is_safe
