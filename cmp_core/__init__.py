@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cmp_core.hookspecs import PLUGIN_API as PLUGIN_API
     from cmp_core.hookspecs import Register as Register
     from cmp_core.hookspecs import hookimpl as hookimpl
+    from cmp_core.learning_rule import GradientRule as GradientRule
     from cmp_core.learning_rule import LearningRule as LearningRule
     from cmp_core.metric_contract import LayerView as LayerView
     from cmp_core.metric_contract import metric as metric
@@ -59,6 +60,7 @@ _HOMES = {
     "PLUGIN_API": "hookspecs",
     "Register": "hookspecs",
     "hookimpl": "hookspecs",
+    "GradientRule": "learning_rule",
     "LearningRule": "learning_rule",
     "LayerView": "metric_contract",
     "metric": "metric_contract",

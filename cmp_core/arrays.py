@@ -30,4 +30,4 @@ def average(values: Tensor) -> float:
     """
     if values.isnan().all():
         raise UndefinedError("no sample has a value")
-    return float(values.double().nanmean())
+    return float(values.cpu().double().nanmean())

@@ -66,7 +66,8 @@ class ClassMeans:
         """Return the layer with its class means as anchors, if it lacks scores and has means."""
         if layer.scores is not None or layer.name not in self._means:
             return layer
-        anchors = self._means[layer.name]
+        # A plugin that writes into the anchors of an event must hit a copy.
+        anchors = self._means[layer.name].clone()
         return attrs.evolve(
             layer,
             scores=scores(wide(layer.activations), anchors, self._similarity, self._tau),

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import traceback
+from collections import Counter
 from typing import Any
 
 import attrs
 import pluggy
 
 from cmp_core.errors import PluginError
-from cmp_core.events import LayerActivations, Run
+from cmp_core.events import Event, Run
 
 
 @attrs.frozen
 class Failure:
-    """What a plugin raised, in which hook, and whether it was switched off for it."""
+    """What a plugin raised, in which hook, how often, and whether it was switched off for it."""
 
     plugin: str
     hook: str
     error: str
     traceback: str
     disabled: bool
+    count: int = 1
 
 
 class Dispatcher:
@@ -38,16 +40,29 @@ class Dispatcher:
 
     def __init__(self, manager: pluggy.PluginManager, run: Run, policy: str = "disable") -> None:
         self.run = run
-        self.failures: list[Failure] = []
         self._manager = manager
         self._policy = policy
         self._essential: list[object] = []
+        self._failures: dict[tuple[str, str, str], Failure] = {}
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What went wrong so far; the same error of a plugin in a hook stands there once."""
+        return tuple(self._failures.values())
+
+    def failure_counts(self) -> Counter[str]:
+        """Return how often each plugin has failed."""
+        counts: Counter[str] = Counter()
+        for failure in self._failures.values():
+            counts[failure.plugin] += failure.count
+        return counts
 
     def add_essential(self, plugin: object) -> None:
         """Register a plugin that the run depends on, such as the log.
 
         Essential plugins are called last, so that they can record what the others did, the first
-        one added at the very end; their errors are not isolated but end the run.
+        one added at the very end. Their errors are not isolated: they end the run, once all of
+        them have been called.
         """
         self._essential.append(plugin)
         self._manager.register(plugin)
@@ -60,28 +75,29 @@ class Dispatcher:
         """Whether the plugin was switched off."""
         return not self._manager.is_registered(plugin)
 
-    def emit(self, hook: str, event: Any) -> list[tuple[str, Any]]:
-        """Call every implementation with the event; return (plugin, result) where not none."""
-        results: list[tuple[str, Any]] = []
-        is_guarded = isinstance(event, LayerActivations) and self.has_listeners(hook)
-        spare = event.copy() if is_guarded else None
+    def emit(self, hook: str, event: Event) -> dict[str, Any]:
+        """Call every implementation with the event; return what they answered, by plugin."""
+        answers: dict[str, Any] = {}
+        essential_error: Exception | None = None
+        spare = event.copy() if self.has_listeners(hook) else event
         for implementation in self._implementations(hook):
             arguments = {"event": event, "run": self.run}
             try:
-                result = implementation.function(
+                answers[implementation.plugin_name] = implementation.function(
                     *(arguments[name] for name in implementation.argnames)
                 )
                 _refuse_changes(event)
             except (Exception, SystemExit) as error:
-                if self._is_essential(implementation):
-                    raise
-                self._handle(implementation, hook, error)
-            else:
-                if result is not None:
-                    results.append((implementation.plugin_name, result))
-            if spare is not None and event.modified():
+                if not self._is_essential(implementation):
+                    answers.pop(implementation.plugin_name, None)
+                    self._handle(implementation, hook, error)
+                elif isinstance(error, Exception):
+                    essential_error = essential_error or error
+            if event.modified():
                 event, spare = spare, spare.copy()
-        return results
+        if essential_error is not None:
+            raise essential_error
+        return answers
 
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
         """Return the implementations in pluggy's order of calling, the essential ones last."""
@@ -94,25 +110,27 @@ class Dispatcher:
     def _handle(
         self, implementation: pluggy.HookImpl, hook: str, error: Exception | SystemExit
     ) -> None:
-        name = implementation.plugin_name
-        if self._policy == "raise":
-            raise PluginError(f"plugin '{name}' raised in {hook}: {_describe(error)}") from error
-        disabled = self._policy == "disable"
-        self.failures.append(
-            Failure(
+        name, described = implementation.plugin_name, _describe(error)
+        known = self._failures.get((name, hook, described))
+        self._failures[name, hook, described] = (
+            attrs.evolve(known, count=known.count + 1)
+            if known
+            else Failure(
                 plugin=name,
                 hook=hook,
-                error=_describe(error),
+                error=described,
                 traceback="".join(traceback.format_exception(error)),
-                disabled=disabled,
+                disabled=self._policy == "disable",
             )
         )
-        if disabled:
+        if self._policy == "raise":
+            raise PluginError(f"plugin '{name}' raised in {hook}: {described}") from error
+        if self._policy == "disable":
             self._manager.unregister(implementation.plugin)
 
 
-def _refuse_changes(event: Any) -> None:
-    if isinstance(event, LayerActivations) and (what := event.modified()):
+def _refuse_changes(event: Event) -> None:
+    if what := event.modified():
         raise PluginError(f"it changed {what} in place; work on a copy (tensor.clone())")
 
 

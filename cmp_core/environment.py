@@ -41,26 +41,6 @@ def describe_environment(run: Run, device: torch.device) -> dict[str, Any]:
     }
 
 
-def choose_device(wanted: str) -> torch.device:
-    """Return the device that `auto` or a name stands for.
-
-    Raises:
-        RuntimeError: the machine has no such device.
-    """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if wanted == "auto":
-        return torch.device(next(kind for kind, there in available.items() if there))
-    device = torch.device(wanted)
-    too_high = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
-    if not available[device.type] or too_high:
-        raise RuntimeError(f"this machine has no device '{wanted}'")
-    return device
-
-
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -13,7 +13,8 @@ from torch import Tensor
 from cmp_core.class_means import ClassMeans
 from cmp_core.data.load import Data
 from cmp_core.data.splits import Batch, Split
-from cmp_core.events import INPUT, Layer, LayerActivations, Part, Phase
+from cmp_core.errors import UsageError
+from cmp_core.events import INPUT, Layer, LayerActivations, Part, Phase, RunFinished
 from cmp_core.learning_rule import LearningRule
 from cmp_core.measurer import Measurer
 from cmp_core.model import LayeredModel
@@ -34,10 +35,23 @@ class Result:
 
 
 class Evaluator:
-    """Observes a model: turns its layers into events, and measures whole splits."""
+    """Observes a model: turns its layers into events, and measures whole splits.
+
+    Args:
+        model: the network.
+        rule: gives the losses.
+        data: the splits.
+        measurer: where events go.
+        layers: what `probe` returned.
+    """
 
     def __init__(
-        self, model: LayeredModel, rule: LearningRule, data: Data, measurer: Measurer
+        self,
+        model: LayeredModel,
+        rule: LearningRule,
+        data: Data,
+        measurer: Measurer,
+        layers: Sequence[Layer],
     ) -> None:
         self._model = model
         self._rule = rule
@@ -45,7 +59,7 @@ class Evaluator:
         self._measurer = measurer
         config = rule.config
         self.means = ClassMeans(len(data.class_names), config.similarity, config.tau)
-        self._needs_means = any(layer.scores is None for layer in probe(model, data))
+        self._needs_means = any(layer.scores is None for layer in layers)
 
     @torch.no_grad()
     def refresh_class_means(self) -> None:
@@ -75,6 +89,20 @@ class Evaluator:
         loss, hits = torch.stack(totals).cpu().double().sum(0).tolist()
         n = len(positions)
         return Result(acc=hits / n, loss=loss / n, rows=rows, n=n)
+
+    def test(self, best_epoch: int, epoch: int, step: int) -> RunFinished:
+        """Measure the current weights on the test split."""
+        self.refresh_class_means()
+        test = self.measure("test", best_epoch, step)
+        return RunFinished(
+            epoch=epoch,
+            step=step,
+            best_epoch=best_epoch,
+            acc=test.acc,
+            test_loss=test.loss,
+            rows=test.rows,
+            n=test.n,
+        )
 
     def event(
         self,
@@ -114,26 +142,36 @@ class Evaluator:
         return [reference, *self._model(batch.inputs)] if self._needs_means else [reference]
 
 
-def probe(model: LayeredModel, data: Data) -> tuple[Layer, ...]:
-    """Return the model's layers on one training sample, to learn what they are."""
+@torch.no_grad()
+def probe(model: LayeredModel, rule: LearningRule, data: Data) -> tuple[Layer, ...]:
+    """Return the model's layers on one training sample, to learn what they are.
+
+    Raises:
+        UsageError: the layers are not what the engine or the rule needs.
+    """
     model.eval()
-    with torch.no_grad():
-        layers: tuple[Layer, ...] = model(next(data.train.batches(np.arange(1), 1)).inputs)
+    batch = next(data.train.batches(np.arange(1), 1))
+    layers: tuple[Layer, ...] = model(batch.inputs)
+    if [layer.depth for layer in layers] != list(range(len(layers))):
+        depths = ", ".join(f"{layer.name} {layer.depth}" for layer in layers)
+        raise UsageError(f"model: expected layers of depth 0, 1, 2, … in order, got {depths}")
+    if layers[-1].scores is None:
+        raise UsageError(f"model: expected scores at its last layer, {layers[-1].name} has none")
+    rule.losses(layers, batch.labels)
     return layers
 
 
 def correct(layers: Sequence[Layer], labels: Tensor) -> Tensor:
     """Return which samples (n,) the output layer classifies rightly."""
     scores = layers[-1].scores
-    assert scores is not None  # every rule has refused a model without scores at its output
+    assert scores is not None  # `probe` has refused a model without scores at its output
     return scores.argmax(1) == labels
 
 
 def _detached(layer: Layer) -> Layer:
     # The anchors are the model's own buffer: a plugin that writes into them must hit a copy.
-    anchors = None if layer.anchors is None else layer.anchors.detach().clone()
-    detached = layer.map_tensors(Tensor.detach)
-    return attrs.evolve(detached, anchors=anchors)
+    anchors = None if layer.anchors is None else layer.anchors.clone()
+    return attrs.evolve(layer, anchors=anchors).map_tensors(Tensor.detach)
 
 
 def _reference(inputs: Tensor) -> Layer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import attrs
 from torch import Tensor
@@ -69,7 +69,23 @@ class Layer:
 
 
 @attrs.frozen(eq=False)
-class LayerActivations:
+class Event:
+    """What all payloads have in common: they may be read but not written to."""
+
+    def modified(self) -> str | None:
+        """Return the name of a tensor that was written to since the event was made, or none.
+
+        Found by PyTorch's version counters, which do not see writes through a NumPy view.
+        """
+        return None
+
+    def copy(self) -> Self:
+        """Return the event with tensors of its own."""
+        return self
+
+
+@attrs.frozen(eq=False)
+class LayerActivations(Event):
     """The activations of all layers for some samples, detached from the autograd graph.
 
     Attributes:
@@ -117,10 +133,7 @@ class LayerActivations:
         return len(self.sample_ids)
 
     def modified(self) -> str | None:
-        """Return the name of a tensor that was written to since the event was made, or none.
-
-        Found by PyTorch's version counters, which do not see writes through a NumPy view.
-        """
+        """Return the name of a tensor that was written to since the event was made, or none."""
         kept = (guard for shared in self.statistics.values() for guard in shared.guarded())
         return next((guard.what for guard in (*self._guards, *kept) if guard.is_modified), None)
 
@@ -148,7 +161,7 @@ class LayerActivations:
 
     def _make_statistics(self) -> dict[str, LayerStatistics]:
         return {
-            layer.name: LayerStatistics(layer.activations, layer.scores, layer.anchors)
+            layer.name: LayerStatistics(layer.name, layer.activations, layer.scores, layer.anchors)
             for layer in self.all_layers
         }
 
@@ -163,7 +176,7 @@ class LayerActivations:
 
 
 @attrs.frozen(eq=False)
-class SplitFinished:
+class SplitFinished(Event):
     """All chunks of a split have been seen, as often as any metric reads them.
 
     Attributes:
@@ -179,9 +192,17 @@ class SplitFinished:
     n: int
     subset: LayerActivations | None = None
 
+    def modified(self) -> str | None:
+        """Return the name of a tensor of the subset that was written to, or none."""
+        return None if self.subset is None else self.subset.modified()
+
+    def copy(self) -> SplitFinished:
+        """Return the event with a subset of its own."""
+        return attrs.evolve(self, subset=None if self.subset is None else self.subset.copy())
+
 
 @attrs.frozen(eq=False)
-class RunStarted:
+class RunStarted(Event):
     """Training is about to begin, or to go on after step `step` (0 for a fresh run)."""
 
     model: str
@@ -192,7 +213,7 @@ class RunStarted:
 
 
 @attrs.frozen(eq=False)
-class EpochStarted:
+class EpochStarted(Event):
     """An epoch of `steps` training steps begins, at its `done`-th step when resumed."""
 
     epoch: int
@@ -201,7 +222,7 @@ class EpochStarted:
 
 
 @attrs.frozen(eq=False)
-class StepFinished:
+class StepFinished(Event):
     """One optimizer step was made; `rows` are the values of a measured batch, else empty."""
 
     epoch: int
@@ -214,7 +235,7 @@ class StepFinished:
 
 
 @attrs.frozen(eq=False)
-class EpochFinished:
+class EpochFinished(Event):
     """The splits were measured at the end of an epoch; epoch 0 is the untrained network.
 
     Attributes:
@@ -239,7 +260,7 @@ class EpochFinished:
 
 
 @attrs.frozen(eq=False)
-class RunFailed:
+class RunFailed(Event):
     """Training ended early; `state` is given after an interruption that can be resumed."""
 
     error: BaseException
@@ -249,7 +270,7 @@ class RunFailed:
 
 
 @attrs.frozen(eq=False)
-class RunFinished:
+class RunFinished(Event):
     """Training and the test of the best weights are done.
 
     Attributes:

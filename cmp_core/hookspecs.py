@@ -1,7 +1,7 @@
 """The hooks: what plugins may register, and the events that they may listen to.
 
-An implementation may take any subset of a hook's arguments. `register(factory, name=None)` files
-a factory under its own `name` or the given one; it is called with the options of the selection.
+An implementation may take any subset of a hook's arguments. `register(factory, name=…)` files a
+factory under a name; a metric's own name is the one that `@metric` gives it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    import click
-
     from cmp_core import events
-    from cmp_core.rows import Row
+    from cmp_core.measuring import Reading
 
 PROJECT = "cmp"
 PLUGIN_API = 1
@@ -50,11 +48,6 @@ def cmp_register_learning_rules(register: Register) -> None:
     """Register learning rules: functions `(model, config, total_steps) -> LearningRule`."""
 
 
-@hookspec
-def cmp_register_commands(cli: click.Group) -> None:
-    """Add commands to `cmp`, with `@cli.command()`."""
-
-
 # Events, in the order in which a run emits them
 
 
@@ -69,10 +62,11 @@ def cmp_epoch_started(event: events.EpochStarted, run: events.Run) -> None:
 
 
 @hookspec
-def cmp_layer_activations(event: events.LayerActivations, run: events.Run) -> list[Row] | None:
+def cmp_layer_activations(event: events.LayerActivations, run: events.Run) -> list[Reading] | None:
     """Activations are there: a training batch, or a chunk of a split.
 
-    Values of a batch may be returned at once; values of a split come with `cmp_split_finished`.
+    The listener of a metric answers with the values of a batch at once, and with those of a split
+    at `cmp_split_finished`. What other plugins return is ignored.
     """
 
 
@@ -82,8 +76,8 @@ def cmp_step_finished(event: events.StepFinished, run: events.Run) -> None:
 
 
 @hookspec
-def cmp_split_finished(event: events.SplitFinished, run: events.Run) -> list[Row] | None:
-    """All chunks of a split have been seen; its values may be returned."""
+def cmp_split_finished(event: events.SplitFinished, run: events.Run) -> list[Reading] | None:
+    """All chunks of a split have been seen; the listeners of metrics answer with its values."""
 
 
 @hookspec

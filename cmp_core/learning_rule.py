@@ -17,19 +17,48 @@ from cmp_core.model import LayeredModel
 
 
 class LearningRule(ABC):
-    """A way of turning a batch into an update of the weights.
+    """A way of turning a batch into an update of the weights."""
 
-    A rule with losses of its own gives `losses` and `parameter_groups`; one that learns in
-    another way altogether overrides `step`.
-    """
+    def __init__(self, model: LayeredModel, config: Config, total_steps: int) -> None:
+        self.model = model
+        self.config = config
+        self.total_steps = total_steps
+
+    @abstractmethod
+    def step(self, inputs: Tensor, labels: Tensor) -> tuple[tuple[Layer, ...], Tensor]:
+        """Update the weights once; return the layers as they were before it, and the mean loss."""
+
+    @abstractmethod
+    def losses(self, layers: Sequence[Layer], labels: Tensor) -> Tensor:
+        """Return the losses (k,) of a batch, each a mean over its samples, in nats.
+
+        Their mean is the loss that the log gives.
+
+        Raises:
+            UsageError: the layers lack what the rule needs.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to go on, as plain values and tensors."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each known limit that the configuration exceeds."""
+        return []
+
+
+class GradientRule(LearningRule):
+    """A rule that lowers losses of its own by AdamW; it gives `losses` and `parameter_groups`."""
 
     detach = False
     """Whether the layers are cut off from each other during a step."""
 
     def __init__(self, model: LayeredModel, config: Config, total_steps: int) -> None:
-        self.model = model
-        self.config = config
-        self._total_steps = total_steps
+        super().__init__(model, config, total_steps)
         self._steps = 0
         self._optimizers = [
             torch.optim.AdamW(
@@ -39,20 +68,12 @@ class LearningRule(ABC):
         ]
 
     @abstractmethod
-    def losses(self, layers: Sequence[Layer], labels: Tensor) -> Tensor:
-        """Return the losses (k,) of a batch, each a mean over its samples, in nats."""
-
-    @abstractmethod
     def parameter_groups(self) -> Iterable[list[nn.Parameter]]:
         """Return the parameters of each optimizer."""
 
-    def warnings(self) -> list[str]:
-        """Return a sentence for each known limit that the configuration exceeds."""
-        return []
-
     def step(self, inputs: Tensor, labels: Tensor) -> tuple[tuple[Layer, ...], Tensor]:
         """Update the weights once; return the layers as they were before it, and the mean loss."""
-        rate = self.config.lr * rate_factor(self.config, self._steps, self._total_steps)
+        rate = self.config.lr * rate_factor(self.config, self._steps, self.total_steps)
         with self._precision(inputs.device):
             layers = self.model(inputs, detach=self.detach)
             losses = self.losses(layers, labels)
@@ -67,7 +88,7 @@ class LearningRule(ABC):
         return layers, losses.detach().mean()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is needed to go on: the optimizers and the number of steps."""
+        """Return the optimizers and the number of steps."""
         return {
             "steps": self._steps,
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
@@ -37,7 +38,7 @@ class Measurer:
 
     def batch(self, event: LayerActivations) -> tuple[Row, ...]:
         """Measure a training batch by itself."""
-        failures_before = len(self._dispatcher.failures)
+        failures_before = self._dispatcher.failure_counts()
         peaks = {name: shared.peak for name, shared in event.statistics.items()}
         answers = self._dispatcher.emit("cmp_layer_activations", event)
         return self._rows(answers, peaks, event, failures_before)
@@ -51,7 +52,7 @@ class Measurer:
             ids: the sample ids of the whole split.
             read: given 1 or 2, yields the split's chunks for that reading.
         """
-        failures_before = len(self._dispatcher.failures)
+        failures_before = self._dispatcher.failure_counts()
         chosen = torch.from_numpy(ids[choose(ids, SUBSET_SIZE)])
         parts: list[LayerActivations] = []
         peaks: dict[str, Tensor] = {}
@@ -80,27 +81,26 @@ class Measurer:
 
     def _rows(
         self,
-        answers: Sequence[tuple[str, list[Reading]]],
+        answers: Mapping[str, list[Reading]],
         peaks: Mapping[str, Tensor],
         event: LayerActivations,
-        failures_before: int,
+        failures_before: Counter[str],
     ) -> tuple[Row, ...]:
-        """Settle the answers; what failed on the way, or is switched off, has an error instead."""
+        """Settle the metrics' answers, in the order of their selection.
+
+        A metric that failed on the way, or is switched off, has an error for every layer instead.
+        """
+        failed_now = self._dispatcher.failure_counts() - failures_before
         errors = {failure.plugin: failure.error for failure in self._dispatcher.failures}
-        failed_now = {failure.plugin for failure in self._dispatcher.failures[failures_before:]}
-        # Rows stand in the order of selection, whatever the order in which plugins were called.
-        positions = {listener.name: i for i, listener in enumerate(self._listeners)}
-        ordered = sorted(answers, key=lambda answer: positions.get(answer[0], len(positions)))
-        readings = [
-            reading for plugin, answer in ordered if plugin not in failed_now for reading in answer
-        ]
-        lost = [
-            Row(layer.name, listener.metric.label, None, 0, f"error: {errors[listener.name]}")
-            for listener in self._listeners
-            if listener.name in failed_now or self._dispatcher.is_disabled(listener)
-            for layer in event.layers
-        ]
-        return (*settle(readings, peaks), *lost)
+        readings: list[Reading] = []
+        for listener in self._listeners:
+            if listener.name in failed_now or self._dispatcher.is_disabled(listener):
+                reason = f"error: {errors[listener.name]}"
+                lost = (Row(x.name, listener.metric.label, None, 0, reason) for x in event.layers)
+                readings += map(Reading, lost)
+            else:
+                readings += answers[listener.name]
+        return settle(readings, peaks)
 
 
 def _select(event: LayerActivations, ids: Tensor) -> LayerActivations:

@@ -144,6 +144,8 @@ class _Cell:
             values = _by_name(self._state.compute())
         except UndefinedError as error:
             return [Reading(attrs.evolve(row, reason=str(error)))]
+        for value in values.values():
+            _check_value(self._metric, value)
         return [
             Reading(attrs.evolve(row, metric=f"{row.metric}_{name}" if name else row.metric), value)
             for name, value in values.items()
@@ -203,7 +205,7 @@ def settle(readings: Sequence[Reading], peaks: Mapping[str, Tensor]) -> tuple[Ro
 
     Args:
         readings: what the metrics answered.
-        peaks: the largest absolute activation (0-d) of every layer.
+        peaks: `statistics.peak` (0-d) of every layer.
     """
     wanted: list[Tensor] = list(peaks.values())
     for reading in readings:
@@ -241,7 +243,7 @@ def _reason(value: Value, n: int, heights: Mapping[str, float]) -> str | None:
         return "there are no samples"
     for layer, height in heights.items():
         if not math.isfinite(height):
-            return f"activations of {layer} hold NaN or infinity"
+            return f"activations or scores of {layer} hold NaN or infinity"
     if all(map(math.isfinite, value if isinstance(value, tuple) else (value,))):
         return None
     for layer, height in heights.items():
@@ -259,6 +261,20 @@ def _transfer(tensors: Sequence[Tensor]) -> dict[int, tuple[float, ...]]:
         flat = iter(torch.cat([t.detach().reshape(-1).to(precise) for t in group]).tolist())
         home |= {id(t): tuple(next(flat) for _ in range(t.numel())) for t in group}
     return home
+
+
+def _check_value(metric: Metric, value: Any) -> None:
+    """Raise here, where the metric's listener answers for it, what could not be logged."""
+    if isinstance(value, Tensor) and value.ndim > 1:
+        got = f"a tensor of shape {tuple(value.shape)}"
+    elif isinstance(value, (int, float, Tensor, Mean)):
+        return
+    else:
+        got = f"{type(value).__name__} {value!r:.40}"
+    raise TypeError(
+        f"metric '{metric.label}': expected a number, a 0-d tensor, a vector (p,) or a mapping of "
+        f"names to such, got {got}"
+    )
 
 
 def _by_name(value: Any) -> Mapping[str, Any]:

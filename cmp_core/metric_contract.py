@@ -9,9 +9,9 @@ A metric is written in one of two spellings under `@metric(...)`:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import attrs
 from torch import Tensor
@@ -20,10 +20,13 @@ from cmp_core.errors import UndefinedError, UsageError, unknown
 from cmp_core.events import INPUT, Layer, LayerActivations
 from cmp_core.statistics import LayerStatistics
 
+Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 Scope = Literal["layer", "consecutive", "pair"]
 Question = Literal["predictive", "compressing", "different"]
 MetricValue = float | Tensor | Mapping[str, float | Tensor]
 """A number, a 0-d tensor, a vector (p,), or a mapping of sub-value names to such."""
+
+_DEFINITION = "metric_definition"
 
 
 class LayerView:
@@ -96,7 +99,7 @@ class LayerView:
     def _neighbour(self, offset: int, end: str) -> LayerView:
         if self.name == INPUT:
             raise UndefinedError("the input is a reference and has no neighbours")
-        position = self.depth + offset
+        position = self.depth + offset  # depths are positions: `probe` has checked the model
         if not 0 <= position < len(self._event.layers):
             raise UndefinedError(f"{self.name} is the {end} layer")
         return LayerView(self._event, self._event.layers[position])
@@ -138,6 +141,9 @@ class MetricState(Protocol):
 @attrs.frozen
 class MetricDefinition:
     """A metric as declared with `@metric`; calling it with options gives the metric to measure.
+
+    Raises:
+        UsageError: the declaration contradicts itself.
 
     Attributes:
         name: the name under which it is selected and logged.
@@ -186,21 +192,64 @@ class MetricDefinition:
         heads = {need.partition(".")[0] for need in self.needs}
         return "next" if "next" in heads else "previous" if "previous" in heads else None
 
-    def __call__(self, *views: LayerView, **options: Any) -> Metric | Any:
-        """Return the metric with these options; given views, the function's value on them."""
-        if views:
-            return self.implementation(*views, **options)
-        return Metric(self, self.name, options)
+    def __call__(self, label: str | None = None, **options: Any) -> Metric:
+        """Return the metric with these options, under its own name or another label."""
+        return Metric(self, label or self.name, options)
+
+    def __attrs_post_init__(self) -> None:
+        for problem in _mistakes(self):
+            raise UsageError(f"@metric('{self.name}'): {problem}")
+
+
+_INVARIANCES = ("orthogonal", "permute_samples", "permute_units", "scale", "symmetric")
+_STATE_METHODS = ("update", "merge", "compute", "state_dict", "load_state_dict")
+
+
+def _mistakes(definition: MetricDefinition) -> Iterator[str]:
+    """Yield what is wrong with a declaration, before it is measured for the first time."""
+    if definition.is_stateful:
+        wanted = (*_STATE_METHODS, *(("fit", "score") if definition.passes == 2 else ()))
+        missing = [name for name in wanted if not hasattr(definition.implementation, name)]
+        if missing:
+            yield f"the class lacks the methods {', '.join(missing)}"
+        if definition.per_sample:
+            yield "per_sample is for functions; a class keeps a state of its own"
+    elif definition.passes == 2:
+        yield "passes=2 needs a class with the methods update, fit, score and compute"
+    for name in sorted(definition.invariances.difference(_INVARIANCES)):
+        yield unknown("invariance", name, _INVARIANCES)
+    for need in definition.needs:
+        *neighbours, what = need.split(".")
+        for name in neighbours:
+            if name not in ("previous", "next"):
+                yield unknown("need", need, ("previous", "next"))
+        if not isinstance(getattr(LayerView, what, None), property):
+            properties = [name for name, _ in inspect.getmembers(LayerView, _is_property)]
+            yield unknown("need", need, properties)
+
+
+def _is_property(member: object) -> bool:
+    return isinstance(member, property)
 
 
 def _check_options(metric: Metric, _: Any, options: Mapping[str, Any]) -> None:
-    signature = inspect.signature(metric.definition.implementation)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    either = inspect.Parameter.POSITIONAL_OR_KEYWORD if metric.definition.is_stateful else keyword
-    known = [p.name for p in signature.parameters.values() if p.kind in (keyword, either)]
+    """Raise where an option is unknown, missing, or refused by the class."""
+    definition = metric.definition
+    keyword, either = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    kinds = (keyword, either) if definition.is_stateful else (keyword,)
+    parameters = inspect.signature(definition.implementation).parameters.values()
+    known = {p.name: p for p in parameters if p.kind in kinds}
     for option in options:
         if option not in known:
             raise UsageError(f"metric '{metric.label}': {unknown('option', option, known)}")
+    for name, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and name not in options:
+            raise UsageError(f"metric '{metric.label}': option '{name}' has no default; give it")
+    if definition.is_stateful:
+        try:
+            definition.implementation(**options)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"metric '{metric.label}': {error}") from error
 
 
 @attrs.frozen
@@ -242,19 +291,21 @@ def metric(
     needs: tuple[str, ...] = (),
     slow: bool = False,
     per_sample: bool = False,
-) -> Callable[[Callable[..., Any]], MetricDefinition]:
+) -> Callable[[Implementation], Implementation]:
     """Declare a function or class to be a metric; see `MetricDefinition` for the traits.
+
+    The function or class stays what it is and gains an attribute `metric_definition`.
 
     >>> @metric("mean_activation", unit="activation", per_sample=True)
     ... def mean_activation(view):
     ...     '''Mean activation of a layer.'''
     ...     return view.activations.mean(dim=1)
-    >>> mean_activation.summary
+    >>> definition_of(mean_activation).summary
     'Mean activation of a layer.'
     """
 
-    def declare(implementation: Callable[..., Any]) -> MetricDefinition:
-        return MetricDefinition(
+    def declare(implementation: Implementation) -> Implementation:
+        definition = MetricDefinition(
             name=name,
             implementation=implementation,
             summary=(inspect.getdoc(implementation) or "").partition("\n")[0],
@@ -268,5 +319,20 @@ def metric(
             slow=slow,
             per_sample=per_sample,
         )
+        setattr(implementation, _DEFINITION, definition)
+        return implementation
 
     return declare
+
+
+def definition_of(implementation: object) -> MetricDefinition:
+    """Return what `@metric` has declared of a function or class.
+
+    Raises:
+        UsageError: it is not under the decorator.
+    """
+    definition = getattr(implementation, _DEFINITION, None)
+    if not isinstance(definition, MetricDefinition):
+        name = getattr(implementation, "__name__", repr(implementation))
+        raise UsageError(f"'{name}' is not declared to be a metric: put @metric(...) above it")
+    return definition

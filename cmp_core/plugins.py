@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import attrs
@@ -20,8 +18,8 @@ from cmp_core import hookspecs
 from cmp_core.config import Config, Selection
 from cmp_core.config_io import shipped_folder
 from cmp_core.errors import UsageError, unknown
-from cmp_core.hookspecs import PROJECT, REGISTRATIONS
-from cmp_core.metric_contract import Metric, MetricDefinition
+from cmp_core.hookspecs import PROJECT, REGISTRATIONS, Register
+from cmp_core.metric_contract import Metric, definition_of
 from cmp_core.registry import Registry
 
 ENTRY_POINTS = "cmp.plugins"
@@ -55,9 +53,7 @@ class Plugins:
                 selections += [Selection(name, name) for name in names if name not in chosen]
         metrics = []
         for selection in selections:
-            definition = self.registry.get("metric", selection.name).factory
-            if not isinstance(definition, MetricDefinition):
-                raise UsageError(f"metric '{selection.name}' is not declared with @metric")
+            definition = definition_of(self.registry.get("metric", selection.name).factory)
             if config.enable_slow_metrics or not definition.slow:
                 metrics.append(Metric(definition, selection.label, selection.options))
         return metrics
@@ -82,17 +78,17 @@ def load_plugins(specs: Iterable[str] = (), plugins_dir: Path | None = None) -> 
     if plugins_dir is not None:
         loader.load_folder(plugins_dir)
     named = tuple(loader.load(spec) for spec in wanted)
-    loader.check()
-    registry = _collect(loader.manager, loader.origins)
-    return Plugins(loader.manager, registry, named, tuple(loader.warnings))
+    loader.check_blocked()
+    return Plugins(loader.manager, loader.registry, named, tuple(loader.warnings))
 
 
 class _Loader:
-    """Registers plugins with a fresh manager, each under a name of its own."""
+    """Adds plugins to a fresh manager and registry, each under a name of its own."""
 
     def __init__(self, blocked: set[str]) -> None:
         self.manager = pluggy.PluginManager(PROJECT)
         self.manager.add_hookspecs(hookspecs)
+        self.registry = Registry()
         self.origins: dict[str, str] = {}
         self.warnings: list[str] = []
         self._blocked = blocked
@@ -103,7 +99,7 @@ class _Loader:
             for name in _module_names(package):
                 if not self._is_blocked(name):
                     module = importlib.import_module(f"{package}.{name}")
-                    self._register(module, name, f"{package}.{name}")
+                    self._add(module, name, f"{package}.{name}")
 
     def load_entry_points(self, wanted: list[str]) -> None:
         for entry in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
@@ -112,14 +108,11 @@ class _Loader:
             if self._is_blocked(entry.name):
                 continue
             try:
-                plugin = entry.load()
-            except Exception as error:
-                problem = f"plugin '{entry.name}' ({origin}) could not be loaded: {_line(error)}"
+                self._add(_load_entry_point(entry, origin), entry.name, origin)
+            except UsageError as error:
                 if entry.name in wanted:
-                    raise UsageError(problem) from error
-                self.warnings.append(f"{problem}; it is left out")
-            else:
-                self._register(plugin, entry.name, origin)
+                    raise
+                self.warnings.append(f"{error}; the plugin is left out")
 
     def load_folder(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -142,20 +135,12 @@ class _Loader:
             if isinstance(error, ModuleNotFoundError) and error.name == spec.partition(".")[0]:
                 hint = f". {unknown('plugin', spec, self.origins)}"
             raise UsageError(f"-p {spec}: cannot be imported: {_line(error)}{hint}") from error
-        return self._register(module, spec, f"module {spec}")
+        return self._add(module, spec, f"module {spec}")
 
-    def check(self) -> None:
-        """Raise where a blocked name, a hook's name or a hook's kind is wrong."""
+    def check_blocked(self) -> None:
+        """Raise where `no:NAME` names no plugin."""
         for name in sorted(self._blocked - self._left_out):
             raise UsageError(f"-p no:{name}: {unknown('plugin', name, self.origins)}")
-        known = [name for name in vars(hookspecs) if name.startswith("cmp_")]
-        for name, caller in vars(self.manager.hook).items():
-            for implementation in caller.get_hookimpls():
-                origin = self.origins[implementation.plugin_name]
-                if name not in known:
-                    raise UsageError(f"{origin}: {unknown('hook', name, known)}")
-                if implementation.wrapper or implementation.hookwrapper:
-                    raise UsageError(f"{origin}: {name} may not be a hook wrapper")
 
     def _load_file(self, path: Path) -> str:
         if not path.is_file():
@@ -174,18 +159,22 @@ class _Loader:
         except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             raise UsageError(f"plugin '{path}' could not be loaded: {_line(error)}") from error
-        return self._register(module, name, str(path.resolve()))
+        return self._add(module, name, str(path.resolve()))
 
-    def _register(self, plugin: object, name: str, origin: str) -> str:
+    def _add(self, plugin: object, name: str, origin: str) -> str:
+        """Register a plugin and what it offers, or nothing of it."""
         if self.origins.get(name) == origin:
             return name
         if name in self.origins:
             raise UsageError(f"two plugins are named '{name}': {self.origins[name]} and {origin}")
-        if isinstance(plugin, ModuleType):
-            _check_markers(plugin, origin)
         try:
             self.manager.register(plugin, name)
-        except pluggy.PluginValidationError as error:
+            _check_hooks(self.manager, plugin, origin)
+            _collect(self.manager, plugin, self.registry, name, origin)
+        except (pluggy.PluginValidationError, UsageError) as error:
+            if self.manager.has_plugin(name):
+                self.manager.unregister(plugin)
+            self.registry.remove(name)
             raise UsageError(f"{origin}: {error}") from error
         self.origins[name] = origin
         return name
@@ -197,30 +186,58 @@ class _Loader:
         return False
 
 
-def _collect(manager: pluggy.PluginManager, origins: dict[str, str]) -> Registry:
-    registry = Registry()
+def _load_entry_point(entry: metadata.EntryPoint, origin: str) -> object:
+    try:
+        return entry.load()
+    except (Exception, SystemExit) as error:
+        message = f"plugin '{entry.name}' ({origin}) could not be loaded: {_line(error)}"
+        raise UsageError(message) from error
+
+
+def _check_hooks(manager: pluggy.PluginManager, plugin: object, origin: str) -> None:
+    """Raise where a hook is misspelt, is a wrapper, or lacks the marker, which hides it."""
+    known = [name for name in vars(hookspecs) if name.startswith("cmp_")]
+    for caller in manager.get_hookcallers(plugin) or ():
+        if caller.name not in known:
+            raise UsageError(unknown("hook", caller.name, known))
+        for implementation in caller.get_hookimpls():
+            is_wrapper = implementation.wrapper or implementation.hookwrapper
+            if implementation.plugin is plugin and is_wrapper:
+                raise UsageError(f"{caller.name} may not be a hook wrapper")
+    for name in known:
+        function = getattr(plugin, name, None)
+        is_own = getattr(function, "__module__", None) == getattr(plugin, "__name__", "")
+        if function is not None and is_own and not hasattr(function, f"{PROJECT}_impl"):
+            raise UsageError(f"put @hookimpl above {name}, or it is never called")
+
+
+def _collect(
+    manager: pluggy.PluginManager, plugin: object, registry: Registry, name: str, origin: str
+) -> None:
+    """Call the plugin's registration hooks."""
     for hook, kind in REGISTRATIONS.items():
+        register = _register_as(registry, kind, name, origin)
         for implementation in getattr(manager.hook, hook).get_hookimpls():
-            plugin = implementation.plugin_name
+            if implementation.plugin is plugin:
+                try:
+                    implementation.function(register)
+                except UsageError:
+                    raise
+                except (Exception, SystemExit) as error:
+                    raise UsageError(f"{hook} raised {_line(error)}") from error
 
-            def register(
-                factory: Any,
-                name: str | None = None,
-                kind: str = kind,
-                plugin: str = plugin,
-            ) -> None:
-                name = name or getattr(factory, "name", None)
-                if not isinstance(name, str):
-                    raise UsageError(f"{origins[plugin]}: register(factory, name=…) needs a name")
-                registry.add(kind, name, factory, plugin, origins[plugin])
 
-            try:
-                implementation.function(register)
-            except UsageError:
-                raise
-            except (Exception, SystemExit) as error:
-                raise UsageError(f"{origins[plugin]}: {hook} raised {_line(error)}") from error
-    return registry
+def _register_as(registry: Registry, kind: str, plugin: str, origin: str) -> Register:
+    """Return the closure that files what a plugin registers under the plugin's name."""
+
+    def register(factory: Any, name: str | None = None) -> None:
+        if kind == "metric":
+            name = name or definition_of(factory).name
+        if not isinstance(name, str):
+            raise UsageError("register(factory, name=…) needs a name")
+        registry.add(kind, name, factory, plugin, origin)
+
+    return register
 
 
 def _module_names(package: str) -> Iterator[str]:
@@ -235,15 +252,6 @@ def _example(name: str) -> Path:
         examples = [example.stem for example in folder.glob("[!_]*.py")]
         raise UsageError(f"-p {EXAMPLE}{name}: {unknown('example plugin', name, examples)}")
     return path
-
-
-def _check_markers(module: ModuleType, origin: str) -> None:
-    """Raise where a function is named like a hook but lacks the marker, which hides it."""
-    for name, function in inspect.getmembers(module, inspect.isfunction):
-        is_hook = name.startswith("cmp_") and name in vars(hookspecs)
-        is_own = function.__module__ == module.__name__
-        if is_hook and is_own and not hasattr(function, f"{PROJECT}_impl"):
-            raise UsageError(f"{origin}: put @hookimpl above {name}, or it is never called")
 
 
 def _line(error: BaseException) -> str:

@@ -42,10 +42,16 @@ class Registry:
         entries = self._entries.setdefault(kind, {})
         if name in entries:
             raise UsageError(
-                f"two plugins register the {kind} '{name}': {entries[name].origin} and {origin}; "
-                f"leave one out with -p no:{plugin}"
+                f"the {kind} '{name}' is registered already, by {entries[name].origin}; "
+                f"leave that one out with -p no:{entries[name].plugin}"
             )
         entries[name] = Entry(factory, plugin, origin)
+
+    def remove(self, plugin: str) -> None:
+        """Forget what a plugin has registered."""
+        for kind, entries in self._entries.items():
+            kept = {name: entry for name, entry in entries.items() if entry.plugin != plugin}
+            self._entries[kind] = kept
 
     def get(self, kind: str, name: str) -> Entry:
         """Return the entry of a name.

@@ -33,19 +33,24 @@ class Row:
     pair: bool = False
 
 
-def log_form(rows: Iterable[Row], layers: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
+def log_form(
+    rows: Iterable[Row], layers: tuple[str, ...], n: int, prefix: str = ""
+) -> dict[str, Any]:
     """Return rows as the keys of a log line.
 
-    `metrics` {layer: {metric: number}} is always there; `vectors`, `pairs` {metric: matrix in
-    the order of `layers`}, `reference` {metric: number} and `missing` {layer: {metric: reason}}
-    only where they hold something.
+    `n` and `metrics` {layer: {metric: number}} are always there; `vectors`, `pairs` {metric:
+    matrix in the order of `layers`}, `reference` {metric: number}, `missing` {layer: {metric:
+    reason}} and `counts` {layer: {metric: samples, where they are not n}} only where they hold
+    something.
 
     >>> rows = [Row("layer_0", "accuracy", 0.5, n=4), Row("head", "margin", None, 4, "no anchors")]
-    >>> log_form(rows, ("layer_0", "head"))
-    {'metrics': {'layer_0': {'accuracy': 0.5}}, 'missing': {'head': {'margin': 'no anchors'}}}
+    >>> log_form(rows, ("layer_0", "head"), n=4)["missing"]
+    {'head': {'margin': 'no anchors'}}
     """
-    form: dict[str, Any] = {"metrics": {}}
+    form: dict[str, Any] = {"n": n, "metrics": {}}
     for row in rows:
+        if row.value is not None and row.n != n:
+            form.setdefault("counts", {}).setdefault(row.layer, {})[row.metric] = row.n
         if row.value is None:
             name = f"{row.metric}:{row.other}" if row.pair else row.metric
             form.setdefault("missing", {}).setdefault(row.layer, {})[name] = row.reason

@@ -42,7 +42,7 @@ def make_run_directory(config: Config, now: datetime | None = None) -> Path:
             folder = parent / f"{max(taken, default=0) + 1:04d}_{stamp}"
             try:
                 folder.mkdir()
-            except FileExistsError:  # another run took the number in the meantime
+            except FileExistsError:  # by a run that started in the same second
                 continue
             return folder.absolute()
     except OSError as error:

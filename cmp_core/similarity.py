@@ -25,12 +25,12 @@ def cosine(activations: Tensor, anchors: Tensor) -> Tensor:
 
 
 def defined_cosine(activations: Tensor, anchors: Tensor) -> Tensor:
-    """Return `cosine`, (n, C), with NaN in the rows of zero vectors, which have no direction.
+    """Return `cosine`, (n, C), with NaN where one of the vectors is zero and has no direction.
 
     >>> defined_cosine(torch.tensor([[0.0, 0.0]]), torch.eye(2))
     tensor([[nan, nan]])
     """
-    is_zero = ~activations.any(dim=1, keepdim=True)
+    is_zero = ~(activations.any(dim=1, keepdim=True) & anchors.any(dim=1))
     return cosine(activations, anchors).masked_fill(is_zero, torch.nan)
 
 

@@ -12,6 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from cmp_core.errors import UndefinedError
 from cmp_core.similarity import defined_cosine
 
 
@@ -50,37 +51,47 @@ class LayerStatistics:
     Half-precision tensors are widened to float32 first; float32 and float64 are kept.
     """
 
-    def __init__(self, activations: Tensor, scores: Tensor | None, anchors: Tensor | None) -> None:
+    def __init__(
+        self, layer: str, activations: Tensor, scores: Tensor | None, anchors: Tensor | None
+    ) -> None:
+        self._layer = layer
         self._activations, self._scores, self._anchors = activations, scores, anchors
         self._kept: dict[str, Guarded] = {}
 
     @_statistic
     def peak(self) -> Tensor:
-        """Largest absolute activation, 0-d: 0 for a dead layer, not finite for a broken one."""
-        if self._activations.numel() == 0:
-            return wide(self._activations).new_zeros(())
-        return wide(self._activations).abs().amax()
+        """Largest absolute activation, 0-d: 0 for a dead layer.
+
+        Not finite where an activation or a score is not.
+        """
+        peak = _largest(self._activations)
+        return peak if self._scores is None else peak + 0 * _largest(self._scores)
 
     @_statistic
     def log_q(self) -> Tensor:
         """Log-probabilities log softmax(scores), (n, C), in nats."""
         if self._scores is None:
-            raise ValueError("a layer without scores has no log_q")
+            raise UndefinedError(f"{self._layer} has no scores")
         return torch.log_softmax(wide(self._scores), dim=1)
 
     @_statistic
     def cosines(self) -> Tensor:
         """Cosine of every activation vector with every anchor, (n, C).
 
-        NaN where the vector is zero.
+        NaN where one of the two is zero.
         """
         if self._anchors is None:
-            raise ValueError("a layer without anchors has no cosines")
+            raise UndefinedError(f"{self._layer} has no anchors")
         return defined_cosine(wide(self._activations), wide(self._anchors))
 
     def guarded(self) -> Iterator[Guarded]:
         """Yield what has been computed so far."""
         yield from self._kept.values()
+
+
+def _largest(tensor: Tensor) -> Tensor:
+    values = wide(tensor)
+    return values.abs().amax() if values.numel() else values.new_zeros(())
 
 
 def wide(tensor: Tensor) -> Tensor:

@@ -28,7 +28,6 @@ from cmp_core.events import (
     EpochStarted,
     Layer,
     RunFailed,
-    RunFinished,
     RunStarted,
     StepFinished,
 )
@@ -60,6 +59,7 @@ class Trainer:
         self._measurer = measurer
         self._evaluator = evaluator
         self._device = device
+        self._steps_per_epoch = steps_per_epoch(data, self._config)
         self._progress = Progress()
         self._augment = torch.Generator().manual_seed(self._config.seed)
         self._best_weights: dict[str, Tensor] = {}
@@ -99,19 +99,25 @@ class Trainer:
             "generators": {
                 "augment": self._augment.get_state(),
                 "torch": torch.get_rng_state(),
+                **({"cuda": torch.cuda.get_rng_state_all()} if self._device.type == "cuda" else {}),
             },
         }
 
-    def load_state_dict(self, state: dict[str, Any], best_weights: dict[str, Tensor]) -> None:
-        """Take over what `state_dict` returned, and the best weights so far."""
+    def load_state_dict(self, state: dict[str, Any], best: dict[str, Any] | None) -> None:
+        """Take over what `state_dict` returned, and the content of the best checkpoint so far."""
         self._progress = Progress(**state["progress"])
+        if best is not None:
+            # It may be newer than the state: epoch and accuracy belong to these weights.
+            self._best_weights = best["model"]
+            self._progress.best_epoch, self._progress.best_acc = best["epoch"], best["acc"]
         self._model.load_state_dict(state["model"])
         self._rule.load_state_dict(state["rule"])
         means = {name: mean.to(self._device) for name, mean in state["class_means"].items()}
         self._evaluator.means.load_state_dict(means)
         self._augment.set_state(state["generators"]["augment"])
         torch.set_rng_state(state["generators"]["torch"])
-        self._best_weights = best_weights
+        if "cuda" in state["generators"]:
+            torch.cuda.set_rng_state_all(state["generators"]["cuda"])
 
     # One epoch
 
@@ -119,7 +125,7 @@ class Trainer:
         config, progress = self._config, self._progress
         order = _sample_order(len(self._data.train.ids), config.seed, epoch)
         progress.epoch = epoch
-        started = EpochStarted(epoch, math.ceil(len(order) / config.batch_size), progress.iter)
+        started = EpochStarted(epoch, self._steps_per_epoch, progress.iter)
         self._dispatcher.emit("cmp_epoch_started", started)
         rest = order[progress.iter * config.batch_size :]
         self._model.train()
@@ -165,9 +171,8 @@ class Trainer:
         event = self._evaluator.event(
             layers, batch, "train", "batch", progress.epoch, progress.step
         )
-        rows = self._measurer.batch(event)
         self._evaluator.means.follow(layers, batch.labels)
-        return rows
+        return self._measurer.batch(event)
 
     def _finish_epoch(self) -> None:
         """Measure validation and the training subset, and tell whether this epoch is the best."""
@@ -201,7 +206,7 @@ class Trainer:
             model=type(self._model).__name__,
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),
             device=str(self._device),
-            steps_per_epoch=math.ceil(len(self._data.train.ids) / self._config.batch_size),
+            steps_per_epoch=self._steps_per_epoch,
             step=self._progress.step,
         )
         self._dispatcher.emit("cmp_run_started", started)
@@ -215,17 +220,7 @@ class Trainer:
     def _test(self) -> None:
         progress = self._progress
         self._model.load_state_dict(self._best_weights)
-        self._evaluator.refresh_class_means()
-        test = self._evaluator.measure("test", progress.best_epoch, progress.step)
-        finished = RunFinished(
-            epoch=progress.epoch,
-            step=progress.step,
-            best_epoch=progress.best_epoch,
-            acc=test.acc,
-            test_loss=test.loss,
-            rows=test.rows,
-            n=test.n,
-        )
+        finished = self._evaluator.test(progress.best_epoch, progress.epoch, progress.step)
         self._dispatcher.emit("cmp_run_finished", finished)
 
     # Stopping
@@ -250,6 +245,11 @@ class Trainer:
     def _check_stop(self) -> None:
         if self._stop_requested:
             raise _StopRequestedError
+
+
+def steps_per_epoch(data: Data, config: Config) -> int:
+    """Return the number of batches in the training split; the last one may be smaller."""
+    return math.ceil(len(data.train.ids) / config.batch_size)
 
 
 class _StopRequestedError(Exception):

@@ -6,7 +6,6 @@ This is the one place where plugins, data, model, learning rule and listeners ar
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,17 @@ from cmp_core.config import Config, Selection
 from cmp_core.config_io import build_config, dump_config, read_yaml
 from cmp_core.console import out, warn
 from cmp_core.data.load import Data, load_data
+from cmp_core.device import choose_device
 from cmp_core.dispatch import Dispatcher, Failure
-from cmp_core.environment import choose_device, describe_environment
+from cmp_core.environment import describe_environment
 from cmp_core.errors import ConfigError, UsageError
 from cmp_core.evaluation import Evaluator, probe
-from cmp_core.events import Run, RunFinished
+from cmp_core.events import Layer, Run
 from cmp_core.learning_rule import LearningRule
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
 from cmp_core.listeners.log import LogWriter, cut_log
 from cmp_core.listeners.screen import Screen
-from cmp_core.listeners.status import StatusWriter
+from cmp_core.listeners.status import StatusWriter, write_plugin_errors
 from cmp_core.listeners.test_results import TestResultsWriter
 from cmp_core.measurer import Measurer
 from cmp_core.measuring import MetricListener
@@ -48,7 +48,7 @@ from cmp_core.run_directory import (
     open_run,
     write_whole,
 )
-from cmp_core.training import Trainer
+from cmp_core.training import Trainer, steps_per_epoch
 
 
 @attrs.frozen(eq=False)
@@ -69,7 +69,7 @@ def run(config: Config, plugins_dir: Path | None = None, console: Console | None
         CmpError: something that was asked for cannot be done, or training failed.
         KeyboardInterrupt: Ctrl-C came; `resume` goes on from the last checkpoint.
     """
-    plugins = load_plugins(config.plugins, plugins_dir)
+    plugins = _load_plugins(config, plugins_dir)
     parts = _prepare(config, plugins, plugins.select_metrics(config))
     directory = make_run_directory(config)
     write_whole(directory / PARAMS, dump_config(_resolve(parts, plugins_dir)))
@@ -107,20 +107,11 @@ def evaluate(path: str | Path, checkpoint: str = "best") -> Outcome:
     writer = TestResultsWriter(folder, checkpoint)
     dispatcher, measurer = _connect(parts, directory)
     dispatcher.add_essential(writer)
-    evaluator = Evaluator(parts.model, parts.rule, parts.data, measurer)
-    evaluator.refresh_class_means()
-    epoch = progress["epoch"]
-    test = evaluator.measure("test", epoch, progress["step"])
-    finished = RunFinished(
-        epoch=epoch,
-        step=progress["step"],
-        best_epoch=epoch,
-        acc=test.acc,
-        test_loss=test.loss,
-        rows=test.rows,
-        n=test.n,
-    )
+    evaluator = Evaluator(parts.model, parts.rule, parts.data, measurer, parts.layers)
+    finished = evaluator.test(progress["epoch"], progress["epoch"], progress["step"])
+    # The run itself was finished before: only the files of the test are written again.
     writer.cmp_run_finished(finished, dispatcher.run)
+    write_plugin_errors(folder, dispatcher.failures)
     return _outcome(folder, parts.data, dispatcher)
 
 
@@ -138,33 +129,38 @@ class _Parts:
     data: Data
     model: LayeredModel
     rule: LearningRule
+    layers: tuple[Layer, ...]
 
     def describe(self, directory: Path) -> Run:
-        names = tuple(layer.name for layer in probe(self.model, self.data))
+        names = tuple(layer.name for layer in self.layers)
         return Run(self.config, self.data.class_names, names, directory)
 
 
-def _prepare(config: Config, plugins: Plugins, metrics: list[Metric]) -> _Parts:
+def _load_plugins(config: Config, plugins_dir: Path | None = None) -> Plugins:
+    plugins = load_plugins(config.plugins, plugins_dir)
     for warning in plugins.warnings:
         warn(warning)
+    return plugins
+
+
+def _prepare(config: Config, plugins: Plugins, metrics: list[Metric]) -> _Parts:
     _check_names(config, plugins)
-    registry, device = plugins.registry, _device(config)
+    registry, device = plugins.registry, choose_device(config)
     data = load_data(config, registry.get("dataset", config.dataset).factory, device)
     torch.manual_seed(config.seed)
     make_model = registry.get("model", config.model).factory
     model = make_model(config, data.input_size, len(data.class_names)).to(device)
     make_rule = registry.get("learning rule", config.learning_rule or model.learning_rule).factory
-    total_steps = config.epochs * math.ceil(len(data.train.ids) / config.batch_size)
-    rule = make_rule(model, config, total_steps)
+    rule = make_rule(model, config, config.epochs * steps_per_epoch(data, config))
     for warning in rule.warnings():
         warn(warning)
-    return _Parts(config, plugins, metrics, device, data, model, rule)
+    return _Parts(config, plugins, metrics, device, data, model, rule, probe(model, rule, data))
 
 
 def _prepare_again(directory: Path) -> _Parts:
     """Return the parts of an existing run: its own metrics, none that were installed since."""
     config = build_config(read_yaml(directory / PARAMS), f"'{directory / PARAMS}'")
-    plugins = attrs.evolve(load_plugins(config.plugins), named=())
+    plugins = attrs.evolve(_load_plugins(config), named=())
     return _prepare(config, plugins, plugins.select_metrics(config))
 
 
@@ -181,16 +177,6 @@ def _check_names(config: Config, plugins: Plugins) -> None:
             problems.append(f"{kind.replace(' ', '_')}: {error}")
     if problems:
         raise ConfigError(problems)
-
-
-def _device(config: Config) -> torch.device:
-    try:
-        device = choose_device(config.device)
-    except RuntimeError as error:
-        raise ConfigError([f"device: {error}"]) from error
-    if config.amp and device.type != "cuda":
-        raise ConfigError([f"amp: expected a CUDA device, got {device}"])
-    return device
 
 
 def _resolve(parts: _Parts, plugins_dir: Path | None) -> Config:
@@ -224,16 +210,16 @@ def _train(
     parts: _Parts, directory: Path, console: Console, checkpoint: dict[str, Any] | None
 ) -> Outcome:
     dispatcher, measurer = _connect(parts, directory)
-    evaluator = Evaluator(parts.model, parts.rule, parts.data, measurer)
+    evaluator = Evaluator(parts.model, parts.rule, parts.data, measurer, parts.layers)
     trainer = Trainer(
         parts.model, parts.rule, parts.data, dispatcher, measurer, evaluator, parts.device
     )
     if checkpoint is not None:
-        best = directory / BEST
-        weights = load_checkpoint(best, parts.device)["model"] if best.exists() else {}
-        trainer.load_state_dict(checkpoint, weights)
+        has_best = checkpoint["progress"]["best_epoch"] > 0
+        best = load_checkpoint(directory / BEST, parts.device) if has_best else None
+        trainer.load_state_dict(checkpoint, best)
     with LogWriter(directory) as log:
-        dispatcher.add_essential(StatusWriter(directory, dispatcher.failures))
+        dispatcher.add_essential(StatusWriter(directory, dispatcher))
         dispatcher.add_essential(Screen(console))
         dispatcher.add_essential(log)
         dispatcher.add_essential(CheckpointWriter(directory))
@@ -255,5 +241,5 @@ def _outcome(folder: Path, data: Data, dispatcher: Dispatcher) -> Outcome:
         class_names=data.class_names,
         results=json.loads((folder / TEST_RESULTS).read_text(encoding="utf-8")),
         confusion=np.load(folder / CONFUSION),
-        failures=tuple(dispatcher.failures),
+        failures=dispatcher.failures,
     )

@@ -11,6 +11,8 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
 from cmp_core.ace import ACE_VARIANTS, ace_warnings, kl
+from cmp_core.config import Config
+from cmp_core.errors import ConfigError
 
 
 def pair(seed: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,3 +92,10 @@ def test_above_the_bound_a_wrong_class_is_really_cheaper(variant: str, share: fl
         weight = factor / (share * delta)
         loss = -log_q[:, 0] - weight * ACE_VARIANTS[variant](log_q, log_q_next)
         assert (log_q[loss.argmin(), 0].exp() > 0.99).item() is is_safe
+
+
+def test_the_configuration_takes_exactly_these_variants() -> None:
+    for variant in ACE_VARIANTS:
+        assert Config(ace_variant=variant).ace_variant == variant
+    with pytest.raises(ConfigError, match=", ".join(ACE_VARIANTS)):
+        Config(ace_variant="other")

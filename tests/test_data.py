@@ -16,7 +16,7 @@ from cmp_core.config import Config
 from cmp_core.data import load as load_module
 from cmp_core.data.augment import shift_and_flip
 from cmp_core.data.load import Data, load_data
-from cmp_core.data.raw import RawData, Stream, as_images
+from cmp_core.data.raw import Images, RawData, Stream
 from cmp_core.data.splits import TensorSplit
 from cmp_core.datasets.cifar10 import load_cifar10
 from cmp_core.datasets.cifar100 import load_cifar100
@@ -36,7 +36,7 @@ def numbers(n: int = 100, classes: int = 4, channels: int = 1) -> RawData:
         (1, channels, 3, 2), dtype="uint8"
     )
     names = tuple("abcdefgh"[:classes])
-    return RawData(as_images(pixels, np.arange(n) % classes), None, names)
+    return RawData(Images(pixels, np.arange(n) % classes), None, names)
 
 
 def load(config: Config, raw: RawData) -> Data:
@@ -124,7 +124,7 @@ def test_labels_beyond_the_classes_are_an_error() -> None:
 
 def test_samples_and_labels_must_agree() -> None:
     with pytest.raises(DataError, match="got 3 samples and 2 labels"):
-        as_images(np.zeros((3, 1)), np.zeros(2))
+        Images(np.zeros((3, 1)), np.zeros(2))
 
 
 def shift_slowly(image: Tensor, down: int, right: int, flip: bool) -> Tensor:

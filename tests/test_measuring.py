@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from cmp_core import LayerView, UndefinedError, metric
-from cmp_core.errors import UsageError
+from cmp_core.errors import PluginError, UsageError
 from cmp_core.events import LayerActivations
 from cmp_core.measurer import SUBSET_SIZE
-from cmp_core.metric_contract import Metric, MetricDefinition
+from cmp_core.metric_contract import definition_of
 from cmp_core.rows import Row, log_form
 from tests.conftest import make_event
-from tests.contracts.test_metrics import measure, measure_in_chunks
+from tests.contracts import test_metrics as contracts
 
 
 @metric("ids")
@@ -70,9 +70,21 @@ class Residual:
     def compute(self) -> Tensor:
         return self.squares / self.n
 
+    def merge(self, other: Any) -> Any:
+        raise NotImplementedError  # not needed here
 
-def in_chunks(definition: MetricDefinition, event: LayerActivations) -> list[Row]:
-    return measure_in_chunks(definition, event, 64, torch.arange(event.n))
+    state_dict = load_state_dict = merge
+
+
+def measure(implementation: object, event: LayerActivations) -> list[Row]:
+    return contracts.measure(definition_of(implementation), event)
+
+
+def in_chunks(
+    implementation: object, event: LayerActivations, size: int = 64, order: Tensor | None = None
+) -> list[Row]:
+    order = torch.arange(event.n) if order is None else order
+    return contracts.measure_in_chunks(definition_of(implementation), event, size, order)
 
 
 def test_two_passes_over_a_split_equal_the_variance() -> None:
@@ -89,7 +101,7 @@ def test_a_function_sees_a_split_whole_up_to_the_subset() -> None:
     assert [(row.value, row.n) for row in small] == [(149.5, 300)] * 3
     large = make_event(n=3 * SUBSET_SIZE, part="chunk")
     rows = in_chunks(mean_id, large)
-    shuffled = measure_in_chunks(mean_id, large, 999, torch.arange(large.n).flip(0))
+    shuffled = in_chunks(mean_id, large, 999, torch.arange(large.n).flip(0))
     assert {row.n for row in rows} == {SUBSET_SIZE}
     assert rows == shuffled
 
@@ -97,13 +109,13 @@ def test_a_function_sees_a_split_whole_up_to_the_subset() -> None:
 def test_a_vector_is_a_tuple_and_a_list_in_the_log() -> None:
     rows = measure(spectrum, make_event(n=20, widths=(3,)))
     assert len(rows[0].value) == 3  # type: ignore[arg-type]
-    assert log_form(rows, ("layer_0",))["vectors"]["layer_0"]["spectrum"] == list(rows[0].value)  # type: ignore[arg-type]
+    assert log_form(rows, ("layer_0",), 20)["vectors"]["layer_0"]["spectrum"] == list(rows[0].value)  # type: ignore[arg-type]
 
 
 def test_a_pair_metric_gives_a_matrix() -> None:
     event = make_event(part="chunk")
     first, second = (layer.activations for layer in event.layers)
-    form = log_form(measure(overlap, event), ("layer_0", "layer_1"))
+    form = log_form(measure(overlap, event), ("layer_0", "layer_1"), event.n)
     assert form["metrics"] == {}
     assert form["pairs"]["overlap"][0][1] == pytest.approx(float(first.mean() * second.sum()))
     assert form["pairs"]["overlap"][1][0] == pytest.approx(float(second.mean() * first.sum()))
@@ -131,15 +143,13 @@ def test_what_a_layer_lacks_is_the_reason() -> None:
 
 
 def test_sub_values_take_the_label() -> None:
-    listener = Metric(extremes, "big", {"factor": 2.0})
-    assert listener.call(LayerView(make_event(), make_event().layers[0])).keys() == {"", "low"}
     names = [row.metric for row in measure(extremes, make_event(widths=(4,)))]
     assert names == ["extremes", "extremes_low"]
 
 
 def test_an_unknown_option_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown option 'facter'; did you mean 'factor'"):
-        Metric(extremes, "extremes", {"facter": 2})
+        definition_of(extremes)(facter=2)
 
 
 def test_samples_without_a_value_are_left_out_of_the_mean_and_of_n() -> None:
@@ -170,8 +180,54 @@ def test_log_form_keeps_reference_and_reasons_apart() -> None:
         Row("layer_0", "b", None, 4, "no reason at all"),
         Row("layer_0", "c", None, 4, "broken", other="head", pair=True),
     ]
-    assert log_form(rows, ("layer_0", "head"), prefix="train_") == {
+    assert log_form(rows, ("layer_0", "head"), n=5, prefix="train_") == {
+        "train_n": 5,
+        "train_counts": {"input": {"a": 4}, "layer_0": {"a": 4}},
         "train_metrics": {"layer_0": {"a": 0.25}},
         "train_reference": {"a": 0.5},
         "train_missing": {"layer_0": {"b": "no reason at all", "c:head": "broken"}},
     }
+
+
+@pytest.mark.parametrize("value", ["a text", None, torch.zeros(2, 2), {"x": [1]}])
+def test_a_value_that_cannot_be_logged_is_the_metric_s_own_error(value: Any) -> None:
+    @metric("odd")
+    def odd(view: LayerView) -> Any:
+        """Returns what it should not."""
+        return value
+
+    with pytest.raises(PluginError, match="expected a number, a 0-d tensor, a vector"):
+        measure(odd, make_event())
+
+
+@pytest.mark.parametrize(
+    ("traits", "message"),
+    [
+        ({"needs": ("scroes",)}, "unknown need 'scroes'; did you mean 'scores'"),
+        ({"needs": ("nxt.scores",)}, "unknown need 'nxt.scores'"),
+        ({"invariances": {"rotation"}}, "unknown invariance 'rotation'"),
+        ({"passes": 2}, "passes=2 needs a class"),
+    ],
+)
+def test_a_contradictory_declaration_is_refused(traits: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        metric("wrong", **traits)(lambda view: 0.0)
+
+
+def test_a_class_must_have_the_methods_of_a_state() -> None:
+    class Half:
+        def update(self, view: LayerView) -> None: ...
+
+    with pytest.raises(UsageError, match="lacks the methods merge, compute, state_dict"):
+        metric("half")(Half)
+
+
+def test_options_without_a_default_must_be_given() -> None:
+    @metric("needs_k")
+    def needs_k(view: LayerView, *, k: int) -> float:
+        """Has an option without a default."""
+        return float(k)
+
+    with pytest.raises(UsageError, match="option 'k' has no default; give it"):
+        definition_of(needs_k)()
+    assert definition_of(needs_k)(k=3).options == {"k": 3}

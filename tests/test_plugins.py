@@ -122,6 +122,11 @@ def test_the_same_plugin_twice_is_once(write) -> None:  # type: ignore[no-untype
         (
             "from cmp_core import hookimpl\n@hookimpl\ndef cmp_register_metrics(register):\n"
             "    register(lambda view: 0)",
+            "'<lambda>' is not declared to be a metric: put @metric(...) above it",
+        ),
+        (
+            "from cmp_core import hookimpl\n@hookimpl\ndef cmp_register_models(register):\n"
+            "    register(lambda: 0)",
             "register(factory, name=…) needs a name",
         ),
         (
@@ -131,7 +136,7 @@ def test_the_same_plugin_twice_is_once(write) -> None:  # type: ignore[no-untype
         (
             "from cmp_core import hookimpl\n@hookimpl\ndef cmp_register_models(register):\n"
             "    register(lambda: 0, name='mlp')",
-            "two plugins register the model 'mlp': cmp_core.models.mlp and ",
+            "the model 'mlp' is registered already, by cmp_core.models.mlp; leave that one out",
         ),
     ],
 )
@@ -209,3 +214,21 @@ def test_installed_plugins_are_loaded_and_a_broken_one_is_a_warning(
     assert "linear" not in load_plugins(["no:good"]).registry.names("model")
     with pytest.raises(UsageError, match="ImportError: no such thing"):
         load_plugins(["bad"])
+
+
+def test_an_installed_plugin_that_breaks_a_rule_is_left_out_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad = ModuleType("bad")
+
+    @hookimpl
+    def cmp_register_models(register):  # type: ignore[no-untyped-def]
+        register(lambda: None, name="first")
+        register(lambda: None, name="mlp")
+
+    bad.cmp_register_models = cmp_register_models  # type: ignore[attr-defined]
+    install(monkeypatch, bad=bad)
+    plugins = load_plugins()
+    assert "the model 'mlp' is registered already" in plugins.warnings[0]
+    assert plugins.registry.names("model") == ["greedy", "mlp"]
+    assert not plugins.manager.has_plugin("bad")

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +24,8 @@ from cmp_core.config import Config, Selection
 from cmp_core.config_io import build_config, read_yaml
 from cmp_core.errors import PluginError, TrainingError, UsageError
 from cmp_core.plugins import load_plugins
-from cmp_core.run_directory import save_whole, write_whole
+from cmp_core.registry import Registry
+from cmp_core.run_directory import make_run_directory, save_whole, write_whole
 from cmp_core.training import Trainer
 
 FILES = {
@@ -335,15 +337,28 @@ def cmp_register_metrics(register):
 """
 
 
-@pytest.mark.parametrize("act", ["raise ValueError('no')", "view.activations.zero_()", "exit(4)"])
-def test_a_failing_plugin_costs_its_own_numbers(tiny: Config, tmp_path: Path, act: str) -> None:
+@pytest.mark.parametrize(
+    "act",
+    [
+        "raise ValueError('no')",
+        "exit(4)",
+        "view.activations.zero_()",
+        "view._event.layers[0].anchors.zero_()",
+        "view.labels.zero_()",
+    ],
+)
+@pytest.mark.parametrize("model", ["greedy", "mlp"])
+def test_a_failing_plugin_costs_its_own_numbers(
+    tiny: Config, tmp_path: Path, act: str, model: str
+) -> None:
     path = tmp_path / "bad.py"
     path.write_text(BAD.format(act=act))
+    tiny = attrs.evolve(tiny, model=model)
     expected = lines(run(tiny).directory)
     outcome = run(attrs.evolve(tiny, plugins=(str(path),)))
     (failure,) = outcome.failures
     assert (failure.plugin, failure.disabled) == ("metric:bad", True)
-    assert "bad.py" in (outcome.directory / "plugin_errors.log").read_text() or "zero_" in act
+    assert failure.error in (outcome.directory / "plugin_errors.log").read_text()
     status = json.loads((outcome.directory / "status.json").read_text())
     assert status["plugin_errors"][0]["error"] == failure.error
     entries = lines(outcome.directory)
@@ -425,7 +440,7 @@ def test_events_come_in_the_promised_order(tiny: Config, monkeypatch: pytest.Mon
 
 OUTSIDE = """
 import torch
-from cmp_core import Images, Layer, LayeredModel, LearningRule, RawData, hookimpl
+from cmp_core import GradientRule, Images, Layer, LayeredModel, RawData, hookimpl
 
 class Linear(LayeredModel):
     learning_rule = "signs"
@@ -439,7 +454,7 @@ class Linear(LayeredModel):
         logits = self.head(inputs.flatten(1))
         return (Layer("head", 0, "head", logits, scores=logits),)
 
-class Signs(LearningRule):
+class Signs(GradientRule):
     def losses(self, layers, labels):
         return torch.nn.functional.cross_entropy(layers[-1].scores, labels).reshape(1)
 
@@ -496,3 +511,62 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
     (directory,) = (tmp_path / "runs" / "digits" / "greedy").iterdir()
     assert f"state saved; go on with: cmp run --resume {directory}" in rest
     assert (directory / "last.pt").exists()
+
+
+def test_a_plugin_that_fails_in_the_test_leaves_its_traceback_there(
+    tiny: Config, tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text(BAD.replace("epoch == 2", "phase == 'test'").format(act="raise ValueError"))
+    outcome = run(attrs.evolve(tiny, plugins=(str(path),)))
+    again = evaluate(outcome.directory, "last")
+    assert [failure.plugin for failure in again.failures] == ["metric:bad"]
+    assert "ValueError" in (again.directory / "plugin_errors.log").read_text()
+
+
+def test_events_carry_no_graph(tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    original = Trainer._measure_batch
+
+    def look(self: Trainer, layers: Any, batch: Any) -> Any:
+        event = self._evaluator.event(layers, batch, "train", "batch", 1, 1)
+        seen.extend(layer.activations.requires_grad for layer in event.layers)
+        seen.extend(layer.scores.requires_grad for layer in event.layers)  # type: ignore[union-attr]
+        assert layers[0].activations.requires_grad
+        return original(self, layers, batch)
+
+    monkeypatch.setattr(Trainer, "_measure_batch", look)
+    run(tiny)
+    assert seen
+    assert not any(seen)
+
+
+def test_the_order_of_plugins_changes_no_number(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forwards(registry: Registry, kind: str, plugin: str | None = None) -> list[str]:
+        return names(registry, kind, plugin)
+
+    def backwards(registry: Registry, kind: str, plugin: str | None = None) -> list[str]:
+        return names(registry, kind, plugin)[::-1]
+
+    names = Registry.names
+    found = []
+    for order in (forwards, backwards):
+        monkeypatch.setattr(Registry, "names", order)
+        found.append(lines(run(attrs.evolve(tiny, plugins=("cmp:sparsity",))).directory))
+    assert found[0] == found[1]
+
+
+def test_a_rule_that_does_not_fit_the_model_is_told_before_a_directory_is_made(
+    tiny: Config,
+) -> None:
+    with pytest.raises(UsageError, match="needs scores at every layer"):
+        run(attrs.evolve(tiny, model="mlp", learning_rule="layerwise"))
+    assert not Path(tiny.out).exists()
+
+
+def test_runs_in_one_folder_have_different_names(tiny: Config) -> None:
+    now = datetime(2026, 11, 23, 10, 15)
+    made = [make_run_directory(tiny, now).name for _ in range(3)]
+    assert made == [f"000{i}_2026-11-23_10-15-00" for i in (1, 2, 3)]

@@ -9,6 +9,14 @@ from cmp_core.console import out, say, warn
 from cmp_core.run_directory import PLUGIN_ERRORS
 from cmp_core.workflow import Outcome
 
+FINISHED_WITHOUT_PLUGIN = 3
+
+
+def exit_code(outcome: Outcome) -> int:
+    """Return 3 where a plugin was switched off, otherwise 0."""
+    is_complete = not any(failure.disabled for failure in outcome.failures)
+    return 0 if is_complete else FINISHED_WITHOUT_PLUGIN
+
 
 def print_outcome(outcome: Outcome) -> None:
     """Print the test accuracy of every layer and the run directory."""
@@ -24,7 +32,7 @@ def print_outcome(outcome: Outcome) -> None:
     )
     say(f"files in {outcome.directory}")
     for failure in outcome.failures:
-        what = "was switched off" if failure.disabled else "raised"
+        what = "was switched off" if failure.disabled else f"raised {failure.count} times"
         warn(
             f"plugin {failure.plugin} {what} in {failure.hook}: {failure.error} "
             f"(traceback: {outcome.directory / PLUGIN_ERRORS})"

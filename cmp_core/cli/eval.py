@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 
@@ -27,9 +29,10 @@ def eval_command(run: str, checkpoint: str, confusion: bool) -> None:
     `best` writes the run's test files again; `last` writes them to RUN/eval_last.
     """
     from cmp_core import workflow
-    from cmp_core.cli._results import print_confusion, print_outcome
+    from cmp_core.cli._results import exit_code, print_confusion, print_outcome
 
     outcome = workflow.evaluate(run, checkpoint)
     print_outcome(outcome)
     if confusion:
         print_confusion(outcome)
+    sys.exit(exit_code(outcome))

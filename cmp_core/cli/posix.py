@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ def is_for_posix(arguments: Sequence[str], commands: Collection[str]) -> bool:
     first = arguments[0]
     if first == "-" or _SHORT.fullmatch(first) or _LONG.fullmatch(first):
         return True
-    return Path(first).is_file()
+    return Path(first).exists() and not Path(first).is_dir()  # a pipe, as in <(…), is a file too
 
 
 def hand_over(arguments: Sequence[str]) -> NoReturn:
@@ -33,10 +34,10 @@ def hand_over(arguments: Sequence[str]) -> NoReturn:
     # Two environments may both have our `cmp` on PATH: each adds itself, so neither is asked twice.
     seen = [*os.environ.get(_SEEN, "").split(os.pathsep), os.path.realpath(sys.argv[0])]
     for folder in os.get_exec_path():
-        candidate = Path(folder) / "cmp"
-        if os.path.realpath(candidate) not in seen and os.access(candidate, os.X_OK):
+        candidate = shutil.which("cmp", path=folder)
+        if candidate and os.path.realpath(candidate) not in seen:
             os.environ[_SEEN] = os.pathsep.join(seen)
-            os.execv(candidate, ["cmp", *arguments])  # the path is absolute or PATH's own
+            os.execv(candidate, ["cmp", *arguments])
     sys.stderr.write(
         f"cmp: '{arguments[0]}' is for the POSIX cmp, which compares files, "
         "but there is no other 'cmp' on PATH. For this program, see 'cmp --help'.\n"

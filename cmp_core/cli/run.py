@@ -10,8 +10,6 @@ import click
 from cmp_core.config_io import load_config, parse_yaml, presets
 from cmp_core.errors import UsageError
 
-FINISHED_WITHOUT_PLUGIN = 3
-
 
 def _list_presets(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
@@ -88,12 +86,11 @@ def run_command(
     config = load_config(source, settings, plugins, **overrides)
 
     from cmp_core import workflow
-    from cmp_core.cli._results import print_outcome
+    from cmp_core.cli._results import exit_code, print_outcome
 
     outcome = workflow.resume(resumed) if resumed else workflow.run(config, plugins_dir)
     print_outcome(outcome)
-    if any(failure.disabled for failure in outcome.failures):
-        sys.exit(FINISHED_WITHOUT_PLUGIN)
+    sys.exit(exit_code(outcome))
 
 
 def _metric_list(text: str) -> object:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cmp_core.config import Config
+from cmp_core.console import say
 from cmp_core.data.raw import Images, RawData, Samples
 from cmp_core.data.splits import Preparation, Split, StreamSplit, TensorSplit
 from cmp_core.errors import ConfigError, DataError
@@ -62,8 +63,14 @@ def load_data(config: Config, load: Callable[[Config], RawData], device: torch.d
     order = train_ids[by_hash(train_ids, config.seed)]
     val_ids, fit_ids = np.sort(order[:val_count]), np.sort(order[val_count:])
 
+    placed = {id(samples): _place(samples, device) for samples in (raw.train, raw.test) if samples}
+
     def split(samples: Samples, ids: NDArray[np.int64]) -> Split:
-        return _make_split(samples, ids, prepare, device, config.num_workers)
+        samples = placed[id(samples)]
+        if isinstance(samples, Images):
+            return TensorSplit(samples.pixels, samples.labels, ids, prepare, device)
+        workers = config.num_workers
+        return StreamSplit(samples.dataset, samples.labels, ids, prepare, device, workers)
 
     train = split(raw.train, fit_ids)
     measured = choose(train.ids, val_count, config.seed)
@@ -118,19 +125,18 @@ def _val_count(config: Config, available: int) -> int:
     return count
 
 
-def _make_split(
-    samples: Samples,
-    ids: NDArray[np.int64],
-    prepare: Preparation,
-    device: torch.device,
-    workers: int,
-) -> Split:
-    labels = samples.labels.numpy()[ids]
-    if not isinstance(samples, Images):
-        return StreamSplit(samples.dataset, ids, labels, ids, prepare, device, workers)
-    pixels = samples.pixels[torch.from_numpy(ids)]
-    fits = device.type == "cpu" or pixels.nbytes <= memory_budget(device)
-    return TensorSplit(pixels.to(device) if fits else pixels, labels, ids, prepare, device)
+def _place(samples: Samples, device: torch.device) -> Samples:
+    """Return samples in memory on the device, if they fit there."""
+    if not isinstance(samples, Images) or device.type == "cpu":
+        return samples
+    size, budget = samples.pixels.nbytes, memory_budget(device)
+    if size > budget:
+        say(
+            f"{size / 2**30:.1f} GiB of samples are more than a quarter of the free memory of "
+            f"{device}: they stay in the machine's, and batches are copied"
+        )
+        return samples
+    return attrs.evolve(samples, pixels=samples.pixels.to(device))
 
 
 def _check_labels(labels: NDArray[np.int64], num_classes: int, dataset: str) -> None:

@@ -12,23 +12,35 @@ from torch.utils.data import Dataset
 from cmp_core.errors import DataError
 
 
+def _as_labels(labels: NDArray[np.generic] | Tensor) -> Tensor:
+    return torch.as_tensor(labels).long()
+
+
+def _check_lengths(samples: int, labels: int) -> None:
+    if samples != labels or not labels:
+        raise DataError(
+            "expected as many samples as labels, and at least one, "
+            f"got {samples} samples and {labels} labels"
+        )
+
+
 @attrs.frozen(eq=False)
 class Images:
-    """Samples in memory: `pixels` (n, …), images as (n, channels, height, width), and labels (n,).
+    """Samples in memory, as arrays or tensors.
+
+    Args:
+        pixels: (n, …), images as (n, channels, height, width).
+        labels: (n,) whole numbers.
 
     Raises:
         DataError: there are no samples, or the two disagree in length.
     """
 
-    pixels: Tensor
-    labels: Tensor
+    pixels: Tensor = attrs.field(converter=torch.as_tensor)
+    labels: Tensor = attrs.field(converter=_as_labels)
 
     def __attrs_post_init__(self) -> None:
-        if len(self.pixels) != len(self.labels) or not len(self.labels):
-            raise DataError(
-                f"expected as many samples as labels, and at least one, "
-                f"got {len(self.pixels)} samples and {len(self.labels)} labels"
-            )
+        _check_lengths(len(self.pixels), len(self.labels))
 
 
 @attrs.frozen(eq=False)
@@ -37,11 +49,17 @@ class Stream:
 
     Args:
         dataset: item i is (tensor, label); loaded by a DataLoader.
-        labels: (n,) int64, known without loading the samples.
+        labels: (n,), known without loading the samples; they count, not those of the items.
+
+    Raises:
+        DataError: there are no samples, or the two disagree in length.
     """
 
     dataset: Dataset[tuple[Tensor, int]]
-    labels: Tensor
+    labels: Tensor = attrs.field(converter=_as_labels)
+
+    def __attrs_post_init__(self) -> None:
+        _check_lengths(len(self.dataset), len(self.labels))  # type: ignore[arg-type]
 
 
 Samples = Images | Stream
@@ -65,8 +83,3 @@ class RawData:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     augment: bool = False
-
-
-def as_images(pixels: NDArray[np.generic] | Tensor, labels: NDArray[np.generic] | Tensor) -> Images:
-    """Return arrays as `Images`; labels become int64."""
-    return Images(torch.as_tensor(pixels), torch.as_tensor(labels).long())

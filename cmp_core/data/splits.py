@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -54,19 +55,27 @@ class Preparation:
 
 
 class TensorSplit:
-    """Samples held as one tensor; a batch is one indexing operation."""
+    """Some samples of one tensor, which splits share; a batch is one indexing operation.
+
+    Args:
+        samples: (n, …), all samples of the set that the split is taken from.
+        labels: (n,).
+        ids: positions of the split's samples in it.
+        prepare: what happens to a batch.
+        device: where batches go; the samples may lie elsewhere.
+    """
 
     def __init__(
         self,
         samples: Tensor,
-        labels: NDArray[np.int64],
+        labels: Tensor,
         ids: NDArray[np.int64],
         prepare: Preparation,
         device: torch.device,
     ) -> None:
-        self.ids, self.labels = ids, labels
+        self.ids, self.labels = ids, labels.numpy()[ids]
         self._samples = samples
-        self._labels_there = torch.as_tensor(labels, device=samples.device)
+        self._labels = labels.to(samples.device)
         self._prepare = prepare
         self._device = device
 
@@ -74,35 +83,28 @@ class TensorSplit:
         self, order: NDArray[np.intp], size: int, augment: torch.Generator | None = None
     ) -> Iterator[Batch]:
         """Yield the samples at the positions `order`, `size` at a time."""
-        ids = torch.from_numpy(self.ids)
         for start in range(0, len(order), size):
-            where = torch.from_numpy(np.asarray(order[start : start + size], np.int64))
-            there = where.to(self._samples.device)
+            ids = torch.from_numpy(self.ids[order[start : start + size]]).to(self._samples.device)
             # index_select copies whole rows; plain indexing of uint8 goes number by number.
-            samples = self._samples.index_select(0, there).to(self._device)
-            yield Batch(
-                self._prepare(samples, augment),
-                self._labels_there.index_select(0, there).to(self._device),
-                ids[where].to(self._device),
-            )
+            samples = self._samples.index_select(0, ids).to(self._device)
+            labels = self._labels.index_select(0, ids).to(self._device)
+            yield Batch(self._prepare(samples, augment), labels, ids.to(self._device))
 
 
 class StreamSplit:
-    """Samples that a DataLoader reads from their source, batch by batch."""
+    """Some samples of a dataset that a DataLoader reads from their source, batch by batch."""
 
     def __init__(
         self,
         dataset: Dataset[tuple[Tensor, int]],
-        positions: NDArray[np.intp],
-        labels: NDArray[np.int64],
+        labels: Tensor,
         ids: NDArray[np.int64],
         prepare: Preparation,
         device: torch.device,
         workers: int,
     ) -> None:
-        self.ids, self.labels = ids, labels
+        self.ids, self.labels = ids, labels.numpy()[ids]
         self._dataset = dataset
-        self._positions = positions
         self._prepare = prepare
         self._device = device
         self._workers = workers
@@ -111,18 +113,25 @@ class StreamSplit:
         self, order: NDArray[np.intp], size: int, augment: torch.Generator | None = None
     ) -> Iterator[Batch]:
         """Yield the samples at the positions `order`, `size` at a time."""
-        subset = Subset(self._dataset, self._positions[order].tolist())
+        # The seed of the workers: theirs alone, so that loading draws from no other generator.
+        seed = 0 if augment is None else int(torch.randint(2**31, (), generator=augment))
         loader = DataLoader(
-            subset,
+            Subset(self._dataset, self.ids[order].tolist()),
             batch_size=size,
             num_workers=self._workers,
-            # A generator of its own: a DataLoader otherwise draws from the global one.
-            generator=torch.Generator().manual_seed(0),
+            generator=torch.Generator().manual_seed(seed),
+            worker_init_fn=_ignore_interrupts,
         )
-        ids = torch.from_numpy(self.ids[order])
-        for index, (samples, labels) in enumerate(loader):
+        ids, labels = torch.from_numpy(self.ids[order]), torch.from_numpy(self.labels[order])
+        for index, (samples, _) in enumerate(loader):
+            part = slice(index * size, (index + 1) * size)
             yield Batch(
                 self._prepare(samples.to(self._device), augment),
-                labels.to(self._device),
-                ids[index * size : (index + 1) * size].to(self._device),
+                labels[part].to(self._device),
+                ids[part].to(self._device),
             )
+
+
+def _ignore_interrupts(_: int) -> None:
+    """Leave Ctrl-C to the main process, which ends the run between two steps."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cmp_core.config import Config
-from cmp_core.data.raw import Images, RawData, as_images
+from cmp_core.data.raw import Images, RawData
 from cmp_core.errors import DataError
 
 
@@ -41,8 +41,8 @@ def load_torchvision(
     train = _read(dataset, name, config.data_dir, files, train=True)
     test = _read(dataset, name, config.data_dir, files, train=False)
     return RawData(
-        train=_as_images(train),
-        test=_as_images(test),
+        train=_to_images(train),
+        test=_to_images(test),
         class_names=tuple(train.classes),
         mean=tuple(255 * value for value in mean),
         std=tuple(255 * value for value in std),
@@ -69,8 +69,8 @@ def _read(
         ) from error
 
 
-def _as_images(dataset: Any) -> Images:
+def _to_images(dataset: Any) -> Images:
     pixels = torch.as_tensor(dataset.data)
     # MNIST and its like come as (n, height, width), CIFAR as (n, height, width, channels).
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
-    return as_images(pixels, np.asarray(dataset.targets))
+    return Images(pixels, np.asarray(dataset.targets))

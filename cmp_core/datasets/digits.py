@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cmp_core.config import Config
-from cmp_core.data.raw import RawData, as_images
+from cmp_core.data.raw import Images, RawData
 from cmp_core.hookspecs import Register, hookimpl
 
 
@@ -13,7 +13,7 @@ def load_digits(config: Config) -> RawData:
 
     digits = datasets.load_digits()
     return RawData(
-        train=as_images(digits.images[:, None].astype("uint8"), digits.target),
+        train=Images(digits.images[:, None].astype("uint8"), digits.target),
         test=None,
         class_names=tuple(str(name) for name in digits.target_names),
         mean=(4.884,),

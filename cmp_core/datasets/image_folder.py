@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -62,8 +63,10 @@ def _read(folder: Path, config: Config) -> tuple[Samples, list[str]]:
         )
         return stream, dataset.classes
     loader = DataLoader(stream.dataset, batch_size=64, num_workers=config.num_workers)
-    pixels = [samples for samples, _ in track(loader, f"Reading {folder}")]
-    return Images(torch.cat(pixels), labels), dataset.classes
+    pixels = torch.empty(len(dataset), 3, side, side, dtype=torch.uint8)
+    for start, (samples, _) in zip(count(0, 64), track(loader, f"Reading {folder}"), strict=False):
+        pixels[start : start + 64] = samples
+    return Images(pixels, labels), dataset.classes
 
 
 class _Named(Dataset[tuple[Tensor, int]]):

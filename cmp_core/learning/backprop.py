@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from cmp_core.errors import UsageError
 from cmp_core.events import Layer
 from cmp_core.hookspecs import Register, hookimpl
-from cmp_core.learning_rule import LearningRule
+from cmp_core.learning_rule import GradientRule
 
 
-class Backprop(LearningRule):
+class Backprop(GradientRule):
     """One loss, H(p, q) of the last layer's scores, and one optimizer."""
 
     def losses(self, layers: Sequence[Layer], labels: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from cmp_core.ace import ACE_VARIANTS, ace_warnings
 from cmp_core.errors import UsageError
 from cmp_core.events import Layer
 from cmp_core.hookspecs import Register, hookimpl
-from cmp_core.learning_rule import LearningRule
+from cmp_core.learning_rule import GradientRule
 
 
-class Layerwise(LearningRule):
+class Layerwise(GradientRule):
     """Every layer minimises lossᵢ = H(p, qᵢ) - λᵢ R(qᵢ, qᵢ₊₁) by an optimizer of its own.
 
     The layer's input and qᵢ₊₁ are detached and R is 0 at the last layer, so the gradients of the

@@ -24,8 +24,8 @@ class CheckpointWriter:
         """Save the weights if they are the best, and the whole state when it is its turn."""
         if event.is_best:
             state = event.state()
-            weights = {"model": state["model"], "epoch": event.epoch, "step": event.step}
-            self._save(BEST, weights)
+            best = {"epoch": event.epoch, "step": event.step, "acc": event.acc}
+            self._save(BEST, {"model": state["model"], **best})
         is_turn = event.epoch % run.config.checkpoint_every == 0
         if event.epoch > 0 and (is_turn or event.epoch == run.config.epochs):
             self._save(LAST, event.state())

@@ -38,7 +38,7 @@ class LogWriter:
             "acc": event.acc,
         }
         if event.rows:
-            line |= {"n": event.n, **log_form(event.rows, run.layer_names)}
+            line |= log_form(event.rows, run.layer_names, event.n)
         self._write(line)
 
     @hookimpl
@@ -51,10 +51,8 @@ class LogWriter:
                 "iter": 0,
                 "acc": event.acc,
                 "val_loss": _finite(event.val_loss),
-                "n": event.n,
-                "train_n": event.train_n,
-                **log_form(event.rows, run.layer_names),
-                **log_form(event.train_rows, run.layer_names, prefix="train_"),
+                **log_form(event.rows, run.layer_names, event.n),
+                **log_form(event.train_rows, run.layer_names, event.train_n, prefix="train_"),
             }
         )
 

@@ -93,8 +93,10 @@ class Screen:
         if not isinstance(event.error, KeyboardInterrupt) or run.directory is None:
             return
         self._print(f"interrupted in epoch {event.epoch}, after step {event.step}")
-        if (run.directory / LAST).exists():
+        if event.state is not None:
             self._print(f"state saved; go on with: cmp run --resume {run.directory}")
+        elif (run.directory / LAST).exists():
+            self._print(f"go on from the last checkpoint with: cmp run --resume {run.directory}")
 
     @hookimpl
     def cmp_run_finished(self, event: RunFinished) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from cmp_core.dispatch import Failure
+import attrs
+
+from cmp_core.dispatch import Dispatcher, Failure
 from cmp_core.events import EpochFinished, Run, RunFailed, RunFinished, RunStarted
 from cmp_core.hookspecs import hookimpl
 from cmp_core.run_directory import PLUGIN_ERRORS, STATUS, write_whole
@@ -17,12 +20,12 @@ class StatusWriter:
 
     Args:
         folder: the run directory.
-        failures: the dispatcher's list, which grows as plugins fail.
+        dispatcher: knows which plugins have failed.
     """
 
-    def __init__(self, folder: Path, failures: list[Failure]) -> None:
+    def __init__(self, folder: Path, dispatcher: Dispatcher) -> None:
         self._folder = folder
-        self._failures = failures
+        self._dispatcher = dispatcher
         self._started = _now()
 
     @hookimpl
@@ -58,14 +61,19 @@ class StatusWriter:
             "updated": _now(),
             "error": error,
             "plugin_errors": [
-                {"plugin": f.plugin, "hook": f.hook, "error": f.error, "disabled": f.disabled}
-                for f in self._failures
+                attrs.asdict(failure, filter=lambda field, _: field.name != "traceback")
+                for failure in self._dispatcher.failures
             ],
         }
         write_whole(self._folder / STATUS, json.dumps(status, indent=2) + "\n")
-        if self._failures:
-            tracebacks = (f"{f.plugin} in {f.hook}\n{f.traceback}" for f in self._failures)
-            write_whole(self._folder / PLUGIN_ERRORS, "\n".join(tracebacks))
+        write_plugin_errors(self._folder, self._dispatcher.failures)
+
+
+def write_plugin_errors(folder: Path, failures: Sequence[Failure]) -> None:
+    """Write the tracebacks of what plugins raised, if any did."""
+    if failures:
+        tracebacks = (f"{f.plugin} in {f.hook}, {f.count}×\n{f.traceback}" for f in failures)
+        write_whole(folder / PLUGIN_ERRORS, "\n".join(tracebacks))
 
 
 def _now() -> str:

@@ -65,10 +65,9 @@ class TestResultsWriter:
             "acc": event.acc,
             "acc_layers": {name: float(np.mean(columns[name] == labels)) for name in layers},
             "loss": event.test_loss,
-            "n": event.n,
             "checkpoint": self._checkpoint,
             "epoch": event.best_epoch,
-            **log_form(event.rows, run.layer_names),
+            **log_form(event.rows, run.layer_names, event.n),
         }
         report = _class_report(labels, predictions, run.class_names)
         write_whole(self._folder / TEST_RESULTS, json.dumps(results, indent=2) + "\n")

@@ -25,7 +25,7 @@ from rich.console import Console
 from cmp_core.config import Config
 from cmp_core.config_io import load_config
 from cmp_core.data.load import Data, load_data
-from cmp_core.data.raw import RawData, as_images
+from cmp_core.data.raw import Images, RawData
 from cmp_core.datasets.mnist import load_mnist
 from cmp_core.dispatch import Dispatcher
 from cmp_core.evaluation import Evaluator
@@ -139,7 +139,7 @@ def start_up() -> None:
 def _random_images() -> RawData:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (60_000, 1, 28, 28), dtype="uint8")
-    return RawData(as_images(pixels, rng.integers(0, 10, 60_000)), None, tuple("0123456789"))
+    return RawData(Images(pixels, rng.integers(0, 10, 60_000)), None, tuple("0123456789"))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import attrs
 import pytest
@@ -13,21 +14,21 @@ from cmp_core.dispatch import Dispatcher
 from cmp_core.events import LayerActivations, Run
 from cmp_core.measurer import Measurer
 from cmp_core.measuring import MetricListener
-from cmp_core.metric_contract import Metric, MetricDefinition
+from cmp_core.metric_contract import LayerView, MetricDefinition, definition_of
 from cmp_core.plugins import load_plugins
 from cmp_core.rows import Row
 from tests.conftest import make_event
 
 EXAMPLES = [f"cmp:{path.stem}" for path in shipped_folder("examples", "plugins").glob("[!_]*.py")]
 REGISTRY = load_plugins(EXAMPLES).registry
-METRICS = [REGISTRY.get("metric", name).factory for name in REGISTRY.names("metric")]
+METRICS = [definition_of(REGISTRY.get("metric", name).factory) for name in REGISTRY.names("metric")]
 
 every_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 
 
 def measurer(metric: MetricDefinition) -> Measurer:
     manager = load_plugins().manager
-    listener = MetricListener(Metric(metric, metric.name))
+    listener = MetricListener(metric())
     manager.register(listener, listener.name)
     run = Run(config=None, class_names=(), layer_names=())  # type: ignore[arg-type]
     return Measurer(Dispatcher(manager, run, policy="raise"), [listener])
@@ -59,9 +60,10 @@ def values(rows: list[Row]) -> dict[tuple[str, str], float]:
 
 @every_metric
 def test_declares_what_it_is(metric: MetricDefinition) -> None:
-    assert metric.summary.endswith((".", ":")) or ":" in metric.summary
+    assert metric.summary
     low, high = metric.bounds
     assert low < high
+    assert metric.name == metric().label
 
 
 @every_metric
@@ -163,8 +165,47 @@ def test_broken_activations_give_a_reason(metric: MetricDefinition, value: float
     assert broken
     for row in broken:
         assert row.value is None
-        assert row.reason == "activations of layer_0 hold NaN or infinity"
+        assert row.reason == "activations or scores of layer_0 hold NaN or infinity"
     assert any(row.layer == "layer_1" for row in rows)
+
+
+@every_metric
+def test_broken_scores_give_a_reason(metric: MetricDefinition) -> None:
+    event = make_event()
+    assert event.layers[0].scores is not None
+    event.layers[0].scores[3, 1] = math.inf
+    rows = measure(metric, event.copy())
+    broken = [row for row in rows if "layer_0" in (row.layer, row.other)]
+    assert {row.value for row in broken} == {None}
+
+
+def state_of(metric: MetricDefinition, event: LayerActivations) -> Any:
+    """The state of a stateful metric at the first layer after one chunk."""
+    state = metric().new_state()
+    if event.n:
+        state.update(LayerView(event, event.layers[0]))
+    return state
+
+
+@pytest.mark.parametrize(
+    "metric", [m for m in METRICS if m.is_stateful], ids=lambda metric: metric.name
+)
+def test_states_are_a_monoid(metric: MetricDefinition) -> None:
+    event = make_event(n=90)
+    parts = [select(event, where) for where in torch.arange(90).split(30)]
+    a, b, c = (state_of(metric, part) for part in parts)
+    whole = float(state_of(metric, event).compute())
+    assert float(a.merge(b).merge(c).compute()) == pytest.approx(whole, rel=1e-12)
+    assert float(a.merge(b.merge(c)).compute()) == pytest.approx(whole, rel=1e-12)
+    assert float(c.merge(a).merge(b).compute()) == pytest.approx(whole, rel=1e-12)
+    for state, part in zip((a, b, c), parts, strict=True):
+        own = float(state_of(metric, part).compute())
+        assert float(state.compute()) == own, "merge changed a side"
+        empty = metric().new_state()
+        assert float(empty.merge(state).compute()) == float(state.merge(empty).compute()) == own
+        again = metric().new_state()
+        again.load_state_dict(state.state_dict())
+        assert float(again.compute()) == own
 
 
 @every_metric
