@@ -18,7 +18,7 @@ class ClassMeans:
 
     At the end of an epoch they are measured exactly over a fixed set of training samples. While
     the weights move on, they follow the measured batches as an exponential average; a batch is
-    scored before it is averaged in, so no sample is measured against itself.
+    scored before it is averaged in.
 
     Args:
         num_classes: C.

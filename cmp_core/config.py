@@ -128,7 +128,11 @@ class Config:
         "cosine", _one_of("cosine", "constant"), help="learning rate after the warm-up"
     )
     warmup_ratio: float = _key(0.05, _fraction, help="share of all steps with a rising rate")
-    seed: int = _key(0, _whole(0), help="seed of split, weights, anchors and sample order")
+    seed: int = _key(
+        0,
+        _rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32),
+        help="seed of split, weights, anchors and sample order",
+    )
     device: str = _key(
         "auto",
         _rule(

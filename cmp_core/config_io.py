@@ -152,6 +152,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     try:
         return _yaml().load(text)
+    except RecursionError as error:
+        raise UsageError(f"{where} is nested too deeply") from error
     except YAMLError as error:
         place = getattr(error, "problem_mark", None)
         at = f" (line {place.line + 1}, column {place.column + 1})" if place else ""

@@ -61,8 +61,8 @@ class Dispatcher:
         """Register a plugin that the run depends on, such as the log.
 
         Essential plugins are called last, so that they can record what the others did, the first
-        one added at the very end. Their errors are not isolated: they end the run, once all of
-        them have been called.
+        one added at the very end. Their errors are not isolated: they end the run, once all
+        essential plugins have been called.
         """
         self._essential.append(plugin)
         self._manager.register(plugin)
@@ -78,9 +78,11 @@ class Dispatcher:
     def emit(self, hook: str, event: Event) -> dict[str, Any]:
         """Call every implementation with the event; return what they answered, by plugin."""
         answers: dict[str, Any] = {}
-        essential_error: Exception | None = None
+        fatal: Exception | None = None
         spare = event.copy() if self.has_listeners(hook) else event
         for implementation in self._implementations(hook):
+            if fatal is not None and not self._is_essential(implementation):
+                continue
             arguments = {"event": event, "run": self.run}
             try:
                 answers[implementation.plugin_name] = implementation.function(
@@ -88,15 +90,12 @@ class Dispatcher:
                 )
                 _refuse_changes(event)
             except (Exception, SystemExit) as error:
-                if not self._is_essential(implementation):
-                    answers.pop(implementation.plugin_name, None)
-                    self._handle(implementation, hook, error)
-                elif isinstance(error, Exception):
-                    essential_error = essential_error or error
+                answers.pop(implementation.plugin_name, None)
+                fatal = fatal or self._handle(implementation, hook, error)
             if event.modified():
                 event, spare = spare, spare.copy()
-        if essential_error is not None:
-            raise essential_error
+        if fatal is not None:
+            raise fatal
         return answers
 
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
@@ -109,7 +108,10 @@ class Dispatcher:
 
     def _handle(
         self, implementation: pluggy.HookImpl, hook: str, error: Exception | SystemExit
-    ) -> None:
+    ) -> Exception | None:
+        """Record the error, apply the policy, and return what must end the run, if anything."""
+        if self._is_essential(implementation):
+            return error if isinstance(error, Exception) else PluginError(_describe(error))
         name, described = implementation.plugin_name, _describe(error)
         known = self._failures.get((name, hook, described))
         self._failures[name, hook, described] = (
@@ -123,10 +125,13 @@ class Dispatcher:
                 disabled=self._policy == "disable",
             )
         )
-        if self._policy == "raise":
-            raise PluginError(f"plugin '{name}' raised in {hook}: {described}") from error
         if self._policy == "disable":
             self._manager.unregister(implementation.plugin)
+        if self._policy != "raise":
+            return None
+        fatal = PluginError(f"plugin '{name}' raised in {hook}: {described}")
+        fatal.__cause__ = error
+        return fatal
 
 
 def _refuse_changes(event: Event) -> None:

@@ -35,7 +35,7 @@ def cmp_register_metrics(register: Register) -> None:
 
 @hookspec
 def cmp_register_datasets(register: Register) -> None:
-    """Register datasets: functions `(config) -> RawData`."""
+    """Register datasets: functions `(config) -> RawData`, or any torch `Dataset`."""
 
 
 @hookspec

@@ -17,7 +17,7 @@ import pluggy
 from cmp_core import hookspecs
 from cmp_core.config import Config, Selection
 from cmp_core.config_io import shipped_folder
-from cmp_core.errors import UsageError, unknown
+from cmp_core.errors import ConfigError, UsageError, unknown
 from cmp_core.hookspecs import PROJECT, REGISTRATIONS, Register
 from cmp_core.metric_contract import Metric, definition_of
 from cmp_core.registry import Registry
@@ -41,7 +41,7 @@ class Plugins:
         """Return the metrics that the configuration and `-p` select, with their options.
 
         Raises:
-            UsageError: an unknown metric or option, or a label that two metrics share.
+            ConfigError: unknown metrics, options, or option values, all of them together.
         """
         if config.metrics == "all":
             selections = [Selection(name, name) for name in self.registry.names("metric")]
@@ -51,11 +51,16 @@ class Plugins:
             for plugin in self.named:
                 names = self.registry.names("metric", plugin)
                 selections += [Selection(name, name) for name in names if name not in chosen]
-        metrics = []
-        for selection in selections:
-            definition = definition_of(self.registry.get("metric", selection.name).factory)
-            if config.enable_slow_metrics or not definition.slow:
-                metrics.append(Metric(definition, selection.label, selection.options))
+        metrics, problems = [], []
+        for index, selection in enumerate(selections):
+            try:
+                definition = definition_of(self.registry.get("metric", selection.name).factory)
+                if config.enable_slow_metrics or not definition.slow:
+                    metrics.append(Metric(definition, selection.label, selection.options))
+            except UsageError as error:
+                problems.append(f"metrics[{index}]: {error}")
+        if problems:
+            raise ConfigError(problems)
         return metrics
 
 
@@ -118,7 +123,8 @@ class _Loader:
         if not folder.is_dir():
             raise UsageError(f"--plugins-dir: '{folder}' is not a folder")
         for path in sorted(folder.glob("[!_]*.py")):
-            self._load_file(path)
+            if not self._is_blocked(path.stem):
+                self._load_file(path)
 
     def load(self, spec: str) -> str:
         """Load what `-p` names and return the plugin's name."""
@@ -146,8 +152,6 @@ class _Loader:
         if not path.is_file():
             raise UsageError(f"-p {path}: there is no such file")
         name = path.stem
-        if self._is_blocked(name):
-            return name
         module_name = f"cmp_plugin_{name}"
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None:

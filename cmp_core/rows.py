@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,6 +32,11 @@ class Row:
     reason: str | None = None
     other: str | None = None
     pair: bool = False
+
+
+def finite_or_none(value: float) -> float | None:
+    """Return the value as strict JSON can hold it."""
+    return value if math.isfinite(value) else None
 
 
 def log_form(

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -21,7 +21,7 @@ from cmp_core.config import Config
 from cmp_core.data.load import Data
 from cmp_core.data.splits import Batch
 from cmp_core.dispatch import Dispatcher
-from cmp_core.errors import TrainingError
+from cmp_core.errors import PluginError, TrainingError
 from cmp_core.evaluation import Evaluator, correct
 from cmp_core.events import (
     EpochFinished,
@@ -215,7 +215,8 @@ class Trainer:
         self, error: BaseException, state: Callable[[], dict[str, Any]] | None
     ) -> None:
         failed = RunFailed(error, self._progress.epoch, self._progress.step, state)
-        self._dispatcher.emit("cmp_run_failed", failed)
+        with suppress(PluginError):  # recorded; it must not hide why the run ends
+            self._dispatcher.emit("cmp_run_failed", failed)
 
     def _test(self) -> None:
         progress = self._progress

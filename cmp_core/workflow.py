@@ -6,6 +6,7 @@ This is the one place where plugins, data, model, learning rule and listeners ar
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from cmp_core.config import Config, Selection
-from cmp_core.config_io import build_config, dump_config, read_yaml
+from cmp_core.config_io import dump_config, load_config
 from cmp_core.console import out, warn
 from cmp_core.data.load import Data, load_data
 from cmp_core.device import choose_device
 from cmp_core.dispatch import Dispatcher, Failure
 from cmp_core.environment import describe_environment
-from cmp_core.errors import ConfigError, UsageError
+from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError
 from cmp_core.evaluation import Evaluator, probe
 from cmp_core.events import Layer, Run
 from cmp_core.learning_rule import LearningRule
@@ -69,8 +70,7 @@ def run(config: Config, plugins_dir: Path | None = None, console: Console | None
         CmpError: something that was asked for cannot be done, or training failed.
         KeyboardInterrupt: Ctrl-C came; `resume` goes on from the last checkpoint.
     """
-    plugins = _load_plugins(config, plugins_dir)
-    parts = _prepare(config, plugins, plugins.select_metrics(config))
+    parts = _prepare(config, _load_plugins(config, plugins_dir))
     directory = make_run_directory(config)
     write_whole(directory / PARAMS, dump_config(_resolve(parts, plugins_dir)))
     description = describe_environment(parts.describe(directory), parts.device)
@@ -78,27 +78,40 @@ def run(config: Config, plugins_dir: Path | None = None, console: Console | None
     return _train(parts, directory, console or out(), checkpoint=None)
 
 
-def resume(path: str | Path, console: Console | None = None) -> Outcome:
-    """Go on with an interrupted run from its last checkpoint, as if nothing had happened.
+def resume(
+    path: str | Path, settings: Iterable[str] = (), console: Console | None = None
+) -> Outcome:
+    """Go on with an interrupted run from its last checkpoint, or from the start if it has none.
+
+    Args:
+        path: the run directory.
+        settings: `key=value` texts for what `CHANGEABLE` names.
+        console: where to print.
 
     Raises:
-        CmpError: there is no such run, or it has no checkpoint to go on from.
+        CmpError: there is no such run, or its checkpoint cannot be read.
     """
     directory = open_run(path)
-    parts = _prepare_again(directory)
-    checkpoint = load_checkpoint(directory / LAST, torch.device("cpu"))
-    cut_log(directory, Progress(**checkpoint["progress"]))
+    parts = _prepare_again(directory, settings)
+    has_checkpoint = (directory / LAST).exists()
+    checkpoint = load_checkpoint(directory / LAST, torch.device("cpu")) if has_checkpoint else None
+    cut_log(directory, Progress(**checkpoint["progress"]) if checkpoint else Progress())
     return _train(parts, directory, console or out(), checkpoint)
 
 
-def evaluate(path: str | Path, checkpoint: str = "best") -> Outcome:
+def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str] = ()) -> Outcome:
     """Test a checkpoint of a run: `best` rewrites the run's test files, `last` has its own folder.
+
+    Args:
+        path: the run directory.
+        checkpoint: `best` or `last`.
+        settings: `key=value` texts for what `CHANGEABLE` names.
 
     Raises:
         CmpError: there is no such run or checkpoint.
     """
     directory = open_run(path)
-    parts = _prepare_again(directory)
+    parts = _prepare_again(directory, settings)
     saved = load_checkpoint(directory / (BEST if checkpoint == "best" else LAST), parts.device)
     _load_weights(parts.model, saved["model"], directory)
     progress = saved.get("progress", saved)
@@ -143,29 +156,48 @@ def _load_plugins(config: Config, plugins_dir: Path | None = None) -> Plugins:
     return plugins
 
 
-def _prepare(config: Config, plugins: Plugins, metrics: list[Metric]) -> _Parts:
-    _check_names(config, plugins)
-    registry, device = plugins.registry, choose_device(config)
-    data = load_data(config, registry.get("dataset", config.dataset).factory, device)
+def _prepare(config: Config, plugins: Plugins) -> _Parts:
+    metrics = _check_names(config, plugins)
+    device = choose_device(config)
+
+    def make(kind: str, name: str, *arguments: Any) -> Any:
+        entry = plugins.registry.get(kind, name)
+        try:
+            return entry.factory(*arguments)
+        except CmpError:
+            raise
+        except Exception as error:
+            message = f"{kind} '{name}' of {entry.origin} raised {type(error).__name__}: {error}"
+            raise PluginError(message) from error
+
+    data = load_data(config, lambda: make("dataset", config.dataset, config), device)
     torch.manual_seed(config.seed)
-    make_model = registry.get("model", config.model).factory
-    model = make_model(config, data.input_size, len(data.class_names)).to(device)
-    make_rule = registry.get("learning rule", config.learning_rule or model.learning_rule).factory
-    rule = make_rule(model, config, config.epochs * steps_per_epoch(data, config))
+    model = make("model", config.model, config, data.input_size, len(data.class_names)).to(device)
+    total_steps = config.epochs * steps_per_epoch(data, config)
+    rule_name = config.learning_rule or model.learning_rule
+    rule = make("learning rule", rule_name, model, config, total_steps)
     for warning in rule.warnings():
         warn(warning)
     return _Parts(config, plugins, metrics, device, data, model, rule, probe(model, rule, data))
 
 
-def _prepare_again(directory: Path) -> _Parts:
+CHANGEABLE = ("data_dir", "device", "num_workers")
+"""Keys of an existing run that may be given anew: they say where things are, not what to do."""
+
+
+def _prepare_again(directory: Path, settings: Iterable[str]) -> _Parts:
     """Return the parts of an existing run: its own metrics, none that were installed since."""
-    config = build_config(read_yaml(directory / PARAMS), f"'{directory / PARAMS}'")
-    plugins = attrs.evolve(_load_plugins(config), named=())
-    return _prepare(config, plugins, plugins.select_metrics(config))
+    for setting in settings:
+        key = setting.partition("=")[0].strip()
+        if key not in CHANGEABLE:
+            allowed = ", ".join(CHANGEABLE)
+            raise UsageError(f"--set {key}: of an existing run only {allowed} may be changed")
+    config = load_config(directory / PARAMS, settings)
+    return _prepare(config, attrs.evolve(_load_plugins(config), named=()))
 
 
-def _check_names(config: Config, plugins: Plugins) -> None:
-    """Raise one error for all names that nothing is registered under."""
+def _check_names(config: Config, plugins: Plugins) -> list[Metric]:
+    """Return the selected metrics; raise one error for all names that nothing has."""
     wanted = {"dataset": config.dataset, "model": config.model}
     if config.learning_rule is not None:
         wanted["learning rule"] = config.learning_rule
@@ -175,8 +207,13 @@ def _check_names(config: Config, plugins: Plugins) -> None:
             plugins.registry.get(kind, name)
         except UsageError as error:
             problems.append(f"{kind.replace(' ', '_')}: {error}")
+    try:
+        metrics = plugins.select_metrics(config)
+    except ConfigError as error:
+        problems += error.problems
     if problems:
         raise ConfigError(problems)
+    return metrics
 
 
 def _resolve(parts: _Parts, plugins_dir: Path | None) -> Config:

@@ -89,7 +89,13 @@ def test_a_run_in_a_pipe_prints_plain_lines_and_the_results(cmp: Cmp, tmp_path: 
         (["--set", "dataset=image_folder", "--set", "data_dir=none"], "dataset image_folder"),
         (["--set", "out=file/runs"], "out: cannot write to 'file/runs/digits/greedy'"),
         (["--resume", "none"], "run 'none' does not exist"),
-        (["--resume", "x", "--set", "lr=1"], "give no other option"),
+        (["--resume", "x", "--metrics", "margin"], "only --set may be given"),
+        (["--set", "seed=99999999999999999999"], "seed: expected a whole number from 0 to"),
+        (
+            ["--metrics", "acuracy,{name: margin, x: 1}", "--set", "dataset=mnits"],
+            "has 3 mistakes:\n  dataset: unknown dataset 'mnits'; did you mean 'mnist'?\n"
+            "  metrics[0]: unknown metric 'acuracy'; did you mean 'accuracy'?\n  metrics[1]: ",
+        ),
         (["--nonsense"], "No such option"),
     ],
 )
@@ -199,6 +205,10 @@ def test_files_go_to_the_posix_cmp_and_its_exit_status_is_kept(script: Path) -> 
     assert call(script, "-n", "2", "a", "same").returncode == 0
     assert call(script, "a", "missing").returncode == 2
     assert call(script, "-", "a", stdin="one\n").returncode == 0
+    assert call(script, "--", "a", "b").returncode == 1
+    substituted = ["bash", "-c", f"{script} <(echo one) <(echo two)"]
+    done = subprocess.run(substituted, capture_output=True, text=True, check=False)
+    assert "differ" in done.stdout
     assert call(script, "-", "a", stdin="two\n").returncode == 1
 
 
@@ -210,7 +220,8 @@ def test_a_second_environment_on_path_makes_no_loop(script: Path, tmp_path: Path
     (other / "cmp").chmod(0o755)
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
-    folders = [other, script.parent, other, Path("/usr/bin")]
+    (tmp_path / "folder" / "cmp").mkdir(parents=True)
+    folders = [other, script.parent, other, tmp_path / "folder", Path("/usr/bin")]
     assert call(script, "a", "b", path=folders).returncode == 1
 
 

@@ -40,7 +40,7 @@ def numbers(n: int = 100, classes: int = 4, channels: int = 1) -> RawData:
 
 
 def load(config: Config, raw: RawData) -> Data:
-    return load_data(config, lambda _: raw, CPU)
+    return load_data(config, lambda: raw, CPU)
 
 
 def test_splits_are_disjoint_and_cover_everything() -> None:
@@ -77,7 +77,8 @@ def test_an_empty_order_gives_no_batches() -> None:
 
 def test_the_measured_subset_and_the_class_means_use_different_samples() -> None:
     data = load(Config(val_size=20), numbers())
-    assert len(data.measured) == len(data.reference) == 20
+    assert len(data.measured) == 20
+    assert len(data.reference) == 40  # all that is left, for lack of 50 per class
     assert not set(data.measured) & set(data.reference)
     assert set(data.train.labels[data.reference]) == {0, 1, 2, 3}
 
@@ -124,7 +125,7 @@ def test_labels_beyond_the_classes_are_an_error() -> None:
 
 def test_samples_and_labels_must_agree() -> None:
     with pytest.raises(DataError, match="got 3 samples and 2 labels"):
-        Images(np.zeros((3, 1)), np.zeros(2))
+        Images(np.zeros((3, 1)), np.zeros(2, int))
 
 
 def shift_slowly(image: Tensor, down: int, right: int, flip: bool) -> Tensor:
@@ -327,3 +328,53 @@ def test_a_folder_that_is_not_of_images_is_told(tmp_path: Path, kind: str) -> No
 def test_the_memory_budget_is_a_quarter() -> None:
     budget = load_module.memory_budget(CPU)
     assert 2**20 < budget < 2**45
+
+
+def test_class_means_have_samples_of_every_class_however_small_validation_is() -> None:
+    data = load_data(Config(val_size=2), lambda: load_digits(Config()), CPU)
+    assert np.bincount(data.train.labels[data.reference]).tolist() == [50] * 10
+
+
+class Squares(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """A dataset that knows nothing of cmp."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.full((2, 3), float(index)), index % 4
+
+
+def test_a_plugin_may_return_any_torch_dataset() -> None:
+    data = load_data(Config(), Squares, CPU)
+    assert data.class_names == ("0", "1", "2", "3")
+    assert data.input_size == 6
+    batch = next(data.test.batches(np.arange(3), 3))
+    assert batch.inputs[:, 0, 0].tolist() == batch.sample_ids.tolist()
+    assert (batch.sample_ids % 4).tolist() == batch.labels.tolist()
+
+
+def test_what_is_no_dataset_is_told() -> None:
+    with pytest.raises(DataError, match="expected RawData, or a torch Dataset with a length"):
+        load_data(Config(), lambda: [1, 2], CPU)  # type: ignore[arg-type,return-value]
+
+
+def test_labels_of_the_test_split_are_checked_as_well() -> None:
+    raw = numbers()
+    bad = RawData(raw.train, Images(np.zeros((2, 1, 3, 2)), [0, 7]), raw.class_names)
+    with pytest.raises(DataError, match="from 0 to 3, got labels from 0 to 7"):
+        load(Config(), bad)
+
+
+def test_labels_are_whole_numbers() -> None:
+    with pytest.raises(DataError, match=r"labels \(n,\) of whole numbers, got torch\.float64"):
+        Images(np.zeros((2, 1)), np.zeros(2))
+
+
+def test_train_and_val_folders_and_hidden_ones(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", {"cat": 6, "dog": 4, ".cache": 1})
+    write_images(tmp_path / "val", {"cat": 1, "dog": 2})
+    raw = load_image_folder(Config(data_dir=str(tmp_path)))
+    assert raw.class_names == ("cat", "dog")
+    assert raw.test is not None
+    assert raw.test.labels.tolist() == [0, 1, 1]

@@ -232,3 +232,8 @@ def test_an_installed_plugin_that_breaks_a_rule_is_left_out_as_a_whole(
     assert "the model 'mlp' is registered already" in plugins.warnings[0]
     assert plugins.registry.names("model") == ["greedy", "mlp"]
     assert not plugins.manager.has_plugin("bad")
+
+
+def test_a_built_in_can_be_left_out_for_a_file_of_its_name(write) -> None:  # type: ignore[no-untyped-def]
+    plugins = load_plugins(["no:margin", str(write("margin"))])
+    assert plugins.registry.get("metric", "margin").origin.endswith("margin.py")

@@ -275,6 +275,50 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(
     assert lines(directory) == lines(expected.directory)
 
 
+def test_a_run_without_a_checkpoint_resumes_from_its_start(tiny: Config) -> None:
+    outcome = run(tiny)
+    before = lines(outcome.directory)
+    for name in ("last.pt", "best.pt"):
+        (outcome.directory / name).unlink()
+    assert resume(outcome.directory).results == outcome.results
+    assert lines(outcome.directory) == before
+
+
+def test_a_plugin_that_raises_at_the_end_does_not_hide_the_interruption(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text(
+        "import os, signal\nfrom cmp_core import hookimpl\n"
+        "@hookimpl\ndef cmp_step_finished(event):\n"
+        "    if event.step == 5:\n        os.kill(os.getpid(), signal.SIGINT)\n"
+        "@hookimpl\ndef cmp_run_failed():\n    raise ValueError\n"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(attrs.evolve(tiny, plugins=(str(path),), on_plugin_error="raise"))
+    directory = newest(Path(tiny.out) / "digits" / "greedy")
+    assert (directory / "last.pt").exists()
+    assert json.loads((directory / "status.json").read_text())["state"] == "interrupted"
+
+
+def test_a_run_can_be_told_where_its_data_is_now_and_nothing_else(tiny: Config) -> None:
+    outcome = run(tiny)
+    again = evaluate(outcome.directory, settings=["data_dir=elsewhere", "device=cpu"])
+    assert again.results == outcome.results
+    with pytest.raises(UsageError, match="only data_dir, device, num_workers may be changed"):
+        resume(outcome.directory, settings=["lr=1"])
+
+
+def test_a_factory_that_raises_is_named(tiny: Config, tmp_path: Path) -> None:
+    path = tmp_path / "away.py"
+    path.write_text(
+        "from cmp_core import hookimpl\ndef load(config):\n    raise ValueError('gone')\n"
+        "@hookimpl\ndef cmp_register_datasets(register):\n    register(load, name='away')\n"
+    )
+    with pytest.raises(PluginError, match=r"dataset 'away' of .*away\.py raised ValueError: gone"):
+        run(attrs.evolve(tiny, dataset="away", plugins=(str(path),)))
+
+
 def test_resuming_a_finished_run_tests_it_again(tiny: Config) -> None:
     outcome = run(tiny)
     before = lines(outcome.directory)
@@ -299,8 +343,10 @@ def test_divergence_may_be_watched(tiny: Config) -> None:
     config = attrs.evolve(
         tiny, similarity="l2", lr=1e20, lambda_ace=0.0, detect_divergence=False, warmup_ratio=0
     )
-    last = lines(run(config).directory)[-1]
+    outcome = run(config)
+    last = lines(outcome.directory)[-1]
     assert last["val_loss"] is None
+    assert outcome.results["loss"] is None
     assert "layer_2" in last["missing"]
     assert "NaN or infinity" in last["missing"]["layer_2"]["margin"]
 

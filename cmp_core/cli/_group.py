@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from importlib import metadata
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 
 from cmp_core.cli.eval import eval_command
 from cmp_core.cli.run import run_command
-from cmp_core.errors import CmpError
+from cmp_core.errors import CmpError, PluginError
 
 INTERRUPTED = 130
 
@@ -23,6 +24,8 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except CmpError as error:
             click.echo(f"error: {error}", err=True)
+            if isinstance(error, PluginError) and error.__cause__ is not None:
+                traceback.print_exception(error.__cause__)
             sys.exit(error.exit_code)
         except OSError as error:
             click.echo(f"error: {error}", err=True)

@@ -22,8 +22,15 @@ Examples:
     show_default=True,
     help="Best by validation, or the weights after the last epoch.",
 )
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Where things are now: data_dir, device or num_workers. Repeatable.",
+)
 @click.option("--confusion", is_flag=True, help="Print the confusion matrix as well.")
-def eval_command(run: str, checkpoint: str, confusion: bool) -> None:
+def eval_command(run: str, checkpoint: str, settings: tuple[str, ...], confusion: bool) -> None:
     """Test a checkpoint of RUN on the test split, layer by layer.
 
     `best` writes the run's test files again; `last` writes them to RUN/eval_last.
@@ -31,7 +38,7 @@ def eval_command(run: str, checkpoint: str, confusion: bool) -> None:
     from cmp_core import workflow
     from cmp_core.cli._results import exit_code, print_confusion, print_outcome
 
-    outcome = workflow.evaluate(run, checkpoint)
+    outcome = workflow.evaluate(run, checkpoint, settings)
     print_outcome(outcome)
     if confusion:
         print_confusion(outcome)

@@ -24,7 +24,7 @@ def is_for_posix(arguments: Sequence[str], commands: Collection[str]) -> bool:
     if not arguments or arguments[0] in commands:
         return False
     first = arguments[0]
-    if first == "-" or _SHORT.fullmatch(first) or _LONG.fullmatch(first):
+    if first in ("-", "--") or _SHORT.fullmatch(first) or _LONG.fullmatch(first):
         return True
     return Path(first).exists() and not Path(first).is_dir()  # a pipe, as in <(…), is a file too
 

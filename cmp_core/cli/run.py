@@ -80,15 +80,18 @@ def run_command(
     Without options: the greedy net on scikit-learn's digits, no download, in seconds. Everything
     is kept in a new run directory below `runs`.
     """
-    if resumed and (source or settings or metrics or plugins or plugins_dir):
-        raise UsageError("--resume goes on with the run's own params.yaml: give no other option")
+    if resumed and (source or metrics or plugins or plugins_dir):
+        raise UsageError("--resume goes on with the run's own params.yaml: only --set may be given")
     overrides = {} if metrics is None else {"metrics": _metric_list(metrics)}
-    config = load_config(source, settings, plugins, **overrides)
+    config = None if resumed else load_config(source, settings, plugins, **overrides)
 
     from cmp_core import workflow
     from cmp_core.cli._results import exit_code, print_outcome
 
-    outcome = workflow.resume(resumed) if resumed else workflow.run(config, plugins_dir)
+    if config is None:
+        outcome = workflow.resume(str(resumed), settings)
+    else:
+        outcome = workflow.run(config, plugins_dir)
     print_outcome(outcome)
     sys.exit(exit_code(outcome))
 

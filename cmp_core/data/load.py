@@ -9,10 +9,12 @@ import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from cmp_core.config import Config
-from cmp_core.console import say
-from cmp_core.data.raw import Images, RawData, Samples
+from cmp_core.console import say, track
+from cmp_core.data.raw import Images, RawData, Samples, Stream
 from cmp_core.data.splits import Preparation, Split, StreamSplit, TensorSplit
 from cmp_core.errors import ConfigError, DataError
 from cmp_core.sampling import balanced, by_hash, choose
@@ -20,6 +22,7 @@ from cmp_core.sampling import balanced, by_hash, choose
 MEMORY_SHARE = 0.25
 """Share of the machine's (or the GPU's free) memory that a dataset may take."""
 
+_REFERENCE_PER_CLASS = 50
 _TEST_SHARE = 0.2
 _TEST_SEED = 7919
 
@@ -47,14 +50,24 @@ class Data:
     input_size: int
 
 
-def load_data(config: Config, load: Callable[[Config], RawData], device: torch.device) -> Data:
+def load_data(
+    config: Config,
+    load: Callable[[], RawData | Dataset[tuple[Tensor, int]]],
+    device: torch.device,
+) -> Data:
     """Read a dataset and split it; the split depends on `seed` and the sample ids alone.
+
+    Args:
+        config: `dataset`, `seed`, `val_size`, `num_workers`.
+        load: returns what the dataset's plugin does.
+        device: where batches go.
 
     Raises:
         DataError: the dataset is missing, damaged or too small.
         ConfigError: `val_size` leaves no sample to train on.
     """
-    raw = load(config)
+    raw = _as_raw(load(), config.dataset)
+    _check_labels(raw, config.dataset)
     prepare = Preparation(
         torch.tensor(raw.mean, device=device), torch.tensor(raw.std, device=device), raw.augment
     )
@@ -76,8 +89,8 @@ def load_data(config: Config, load: Callable[[Config], RawData], device: torch.d
     measured = choose(train.ids, val_count, config.seed)
     rest = np.setdiff1d(np.arange(len(train.ids)), measured)
     rest = rest if len(rest) >= len(measured) else np.arange(len(train.ids))
-    reference = rest[balanced(train.ids[rest], train.labels[rest], val_count, config.seed)]
-    _check_labels(train.labels, len(raw.class_names), config.dataset)
+    count = max(val_count, _REFERENCE_PER_CLASS * len(raw.class_names))
+    reference = rest[balanced(train.ids[rest], train.labels[rest], count, config.seed)]
     example = next(train.batches(np.arange(1), 1)).inputs
     return Data(
         train=train,
@@ -139,10 +152,31 @@ def _place(samples: Samples, device: torch.device) -> Samples:
     return attrs.evolve(samples, pixels=samples.pixels.to(device))
 
 
-def _check_labels(labels: NDArray[np.int64], num_classes: int, dataset: str) -> None:
-    low, high = labels.min(), labels.max()
-    if low < 0 or high >= num_classes:
+def _as_raw(found: RawData | Dataset[tuple[Tensor, int]], dataset: str) -> RawData:
+    """Return a plain torch dataset as a stream without a test split of its own."""
+    if isinstance(found, RawData):
+        return found
+    if not isinstance(found, Dataset) or not hasattr(found, "__len__"):
         raise DataError(
-            f"dataset '{dataset}': expected labels from 0 to {num_classes - 1}, "
-            f"got labels from {low} to {high}"
+            f"dataset '{dataset}': expected RawData, or a torch Dataset with a length, "
+            f"got {type(found).__name__}"
         )
+    labels = getattr(found, "targets", None)
+    if labels is None:
+        labels = [int(found[i][1]) for i in track(range(len(found)), "Reading labels")]
+    stream = Stream(found, torch.as_tensor(labels))
+    names = getattr(found, "classes", None) or range(int(stream.labels.max()) + 1)
+    return RawData(stream, None, tuple(map(str, names)))
+
+
+def _check_labels(raw: RawData, dataset: str) -> None:
+    highest = len(raw.class_names) - 1
+    for samples in (raw.train, raw.test):
+        if samples is None:
+            continue
+        low, high = int(samples.labels.min()), int(samples.labels.max())
+        if low < 0 or high > highest:
+            raise DataError(
+                f"dataset '{dataset}': expected labels from 0 to {highest}, "
+                f"got labels from {low} to {high}"
+            )

@@ -13,7 +13,12 @@ from cmp_core.errors import DataError
 
 
 def _as_labels(labels: NDArray[np.generic] | Tensor) -> Tensor:
-    return torch.as_tensor(labels).long()
+    tensor = torch.as_tensor(labels)
+    if tensor.is_floating_point() or tensor.ndim != 1:
+        raise DataError(
+            f"expected labels (n,) of whole numbers, got {tensor.dtype} {tuple(tensor.shape)}"
+        )
+    return tensor.long()
 
 
 def _check_lengths(samples: int, labels: int) -> None:

@@ -20,21 +20,23 @@ from cmp_core.hookspecs import Register, hookimpl
 def load_image_folder(config: Config) -> RawData:
     """Return the images below `data_dir`, as RGB of `image_size` × `image_size` pixels.
 
-    With folders `train` and `test` in `data_dir` these are the splits; otherwise the class
-    folders lie in `data_dir` itself and a fixed fifth of the images is set aside for testing.
-    Images that would take more than a quarter of the memory stay on disk and are read as needed.
+    With a folder `train` in `data_dir`, the class folders lie in that one and in `test` (or `val`,
+    which is then the test split); without it they lie in `data_dir` itself. Without a test split a
+    fixed fifth of the images is set aside for testing. Hidden folders are passed over. Images that
+    would take more than a quarter of the memory stay on disk and are read as needed.
 
     Raises:
         DataError: there is no such folder, it holds no classes, a class holds no images, an image
             cannot be read, or the classes of `train` and `test` differ.
     """
     root = Path(config.data_dir)
-    has_splits = (root / "train").is_dir() and (root / "test").is_dir()
+    has_splits = (root / "train").is_dir()
+    tests = [root / name for name in ("test", "val") if has_splits and (root / name).is_dir()]
     train, classes = _read(root / "train" if has_splits else root, config)
-    test, test_classes = _read(root / "test", config) if has_splits else (None, classes)
+    test, test_classes = _read(tests[0], config) if tests else (None, classes)
     if classes != test_classes:
         raise DataError(
-            f"'{root}': expected the same classes in train and test, "
+            f"'{root}': expected the same classes in train and {tests[0].name}, "
             f"got {', '.join(classes)} and {', '.join(test_classes)}"
         )
     half = (127.5,) * 3
@@ -44,10 +46,15 @@ def load_image_folder(config: Config) -> RawData:
 def _read(folder: Path, config: Config) -> tuple[Samples, list[str]]:
     from torchvision import datasets, transforms
 
+    class ClassFolders(datasets.ImageFolder):  # type: ignore[misc]
+        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+            names = [name for name in super().find_classes(directory)[0] if name[0] != "."]
+            return names, {name: index for index, name in enumerate(names)}
+
     side = config.image_size
     to_pixels = transforms.Compose([transforms.Resize((side, side)), transforms.PILToTensor()])
     try:
-        dataset = datasets.ImageFolder(str(folder), transform=to_pixels)
+        dataset = ClassFolders(str(folder), transform=to_pixels)
     except FileNotFoundError as error:
         raise DataError(
             f"dataset image_folder: expected '{folder.absolute()}/<class>/<image>', with at least "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Self
 from cmp_core.events import EpochFinished, Run, StepFinished
 from cmp_core.hookspecs import hookimpl
 from cmp_core.progress import Progress
-from cmp_core.rows import log_form
+from cmp_core.rows import finite_or_none, log_form
 from cmp_core.run_directory import LOG, write_whole
 
 FLUSH_SECONDS = 1.0
@@ -34,7 +33,7 @@ class LogWriter:
             "epoch": event.epoch,
             "iter": event.iter,
             "step": event.step,
-            "loss": _finite(event.loss),
+            "loss": finite_or_none(event.loss),
             "acc": event.acc,
         }
         if event.rows:
@@ -50,7 +49,7 @@ class LogWriter:
                 "epoch": event.epoch,
                 "iter": 0,
                 "acc": event.acc,
-                "val_loss": _finite(event.val_loss),
+                "val_loss": finite_or_none(event.val_loss),
                 **log_form(event.rows, run.layer_names, event.n),
                 **log_form(event.train_rows, run.layer_names, event.train_n, prefix="train_"),
             }
@@ -87,7 +86,3 @@ def cut_log(folder: Path, progress: Progress) -> None:
     path = folder / LOG
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     write_whole(path, "".join(f"{line}\n" for line in lines if is_kept(line)))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -16,7 +16,6 @@ from cmp_core.events import (
     StepFinished,
 )
 from cmp_core.hookspecs import hookimpl
-from cmp_core.run_directory import LAST
 
 
 class Screen:
@@ -93,10 +92,8 @@ class Screen:
         if not isinstance(event.error, KeyboardInterrupt) or run.directory is None:
             return
         self._print(f"interrupted in epoch {event.epoch}, after step {event.step}")
-        if event.state is not None:
-            self._print(f"state saved; go on with: cmp run --resume {run.directory}")
-        elif (run.directory / LAST).exists():
-            self._print(f"go on from the last checkpoint with: cmp run --resume {run.directory}")
+        how = "state saved; go on" if event.state else "go on from the last checkpoint"
+        self._print(f"{how} with: cmp run --resume {run.directory}")
 
     @hookimpl
     def cmp_run_finished(self, event: RunFinished) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cmp_core.events import LayerActivations, Run, RunFinished
 from cmp_core.hookspecs import hookimpl
-from cmp_core.rows import log_form
+from cmp_core.rows import finite_or_none, log_form
 from cmp_core.run_directory import (
     CLASS_REPORT,
     CONFUSION,
@@ -64,14 +64,15 @@ class TestResultsWriter:
         results = {
             "acc": event.acc,
             "acc_layers": {name: float(np.mean(columns[name] == labels)) for name in layers},
-            "loss": event.test_loss,
+            "loss": finite_or_none(event.test_loss),
             "checkpoint": self._checkpoint,
             "epoch": event.best_epoch,
             **log_form(event.rows, run.layer_names, event.n),
         }
         report = _class_report(labels, predictions, run.class_names)
-        write_whole(self._folder / TEST_RESULTS, json.dumps(results, indent=2) + "\n")
-        write_whole(self._folder / CLASS_REPORT, json.dumps(report, indent=2) + "\n")
+        for name, content in ((TEST_RESULTS, results), (CLASS_REPORT, report)):
+            text = json.dumps(content, indent=2, allow_nan=False)
+            write_whole(self._folder / name, text + "\n")
         confusion = confusion_matrix(labels, predictions, run.num_classes)
         save_whole(self._folder / CONFUSION, lambda file: np.save(file, confusion))
         save_whole(

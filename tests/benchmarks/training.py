@@ -47,7 +47,7 @@ STEPS = 100
 
 def throughput(config: Config, raw: RawData) -> None:
     """An epoch through cmp with metrics off, against a loop written by hand on the same tensors."""
-    data = load_data(config, lambda _: raw, CPU)
+    data = load_data(config, lambda: raw, CPU)
     data.train.ids = data.train.ids[: STEPS * config.batch_size]  # a short epoch
     torch.manual_seed(0)
     model = make_mlp(config, data.input_size, 10)
