@@ -173,7 +173,7 @@ class _Loader:
             raise UsageError(f"two plugins are named '{name}': {self.origins[name]} and {origin}")
         try:
             self.manager.register(plugin, name)
-            _check_hooks(self.manager, plugin, origin)
+            _check_hooks(self.manager, plugin)
             _collect(self.manager, plugin, self.registry, name, origin)
         except (pluggy.PluginValidationError, UsageError) as error:
             if self.manager.has_plugin(name):
@@ -198,7 +198,7 @@ def _load_entry_point(entry: metadata.EntryPoint, origin: str) -> object:
         raise UsageError(message) from error
 
 
-def _check_hooks(manager: pluggy.PluginManager, plugin: object, origin: str) -> None:
+def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
     """Raise where a hook is misspelt, is a wrapper, or lacks the marker, which hides it."""
     known = [name for name in vars(hookspecs) if name.startswith("cmp_")]
     for caller in manager.get_hookcallers(plugin) or ():

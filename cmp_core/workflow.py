@@ -6,7 +6,8 @@ This is the one place where plugins, data, model, learning rule and listeners ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,8 @@ def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str]
     directory = open_run(path)
     parts = _prepare_again(directory, settings)
     saved = load_checkpoint(directory / (BEST if checkpoint == "best" else LAST), parts.device)
-    _load_weights(parts.model, saved["model"], directory)
+    with _must_fit(directory):
+        parts.model.load_state_dict(saved["model"])
     progress = saved.get("progress", saved)
     folder = directory if checkpoint == "best" else directory / f"eval_{checkpoint}"
     folder.mkdir(exist_ok=True)
@@ -254,7 +256,8 @@ def _train(
     if checkpoint is not None:
         has_best = checkpoint["progress"]["best_epoch"] > 0
         best = load_checkpoint(directory / BEST, parts.device) if has_best else None
-        trainer.load_state_dict(checkpoint, best)
+        with _must_fit(directory):
+            trainer.load_state_dict(checkpoint, best)
     with LogWriter(directory) as log:
         dispatcher.add_essential(StatusWriter(directory, dispatcher))
         dispatcher.add_essential(Screen(console))
@@ -265,10 +268,12 @@ def _train(
     return _outcome(directory, parts.data, dispatcher)
 
 
-def _load_weights(model: LayeredModel, weights: dict[str, torch.Tensor], directory: Path) -> None:
+@contextmanager
+def _must_fit(directory: Path) -> Iterator[None]:
+    """Turn torch's error about other names or shapes into one that says what they differ from."""
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
+        yield
+    except (KeyError, RuntimeError, ValueError) as error:
         raise UsageError(f"'{directory}': the checkpoint does not fit {PARAMS}: {error}") from error
 
 

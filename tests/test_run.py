@@ -217,6 +217,9 @@ def test_eval_of_what_is_not_a_run_is_told(tiny: Config, tmp_path: Path, damage:
     with pytest.raises(UsageError) as caught:
         evaluate(directory)
     assert words in str(caught.value)
+    if damage == "other shape":
+        with pytest.raises(UsageError, match="does not fit"):
+            resume(directory)
 
 
 # Interruption and failure
