@@ -79,8 +79,10 @@ class Dispatcher:
         """Call every implementation with the event; return what they answered, by plugin."""
         answers: dict[str, Any] = {}
         fatal: Exception | None = None
-        spare = event.copy() if self.has_listeners(hook) else event
-        for implementation in self._implementations(hook):
+        implementations = self._implementations(hook)
+        is_shared = bool(implementations) and not self._is_essential(implementations[0])
+        spare = event.copy() if is_shared else event
+        for implementation in implementations:
             if fatal is not None and not self._is_essential(implementation):
                 continue
             arguments = {"event": event, "run": self.run}

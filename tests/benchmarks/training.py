@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -28,7 +30,7 @@ from cmp_core.data.load import Data, load_data
 from cmp_core.data.raw import Images, RawData
 from cmp_core.datasets.mnist import load_mnist
 from cmp_core.dispatch import Dispatcher
-from cmp_core.evaluation import Evaluator
+from cmp_core.evaluation import Evaluator, probe
 from cmp_core.events import Run
 from cmp_core.learning.backprop import Backprop
 from cmp_core.learning.layerwise import Layerwise
@@ -51,13 +53,10 @@ def throughput(config: Config, raw: RawData) -> None:
     data.train.ids = data.train.ids[: STEPS * config.batch_size]  # a short epoch
     torch.manual_seed(0)
     model = make_mlp(config, data.input_size, 10)
+    blocks: list[Any] = list(model.layers)
     bare = torch.nn.Sequential(
         torch.nn.Flatten(),
-        *(
-            copy.deepcopy(part)
-            for layer in model.layers
-            for part in (layer.linear, torch.nn.ReLU())
-        ),
+        *(torch.nn.Sequential(copy.deepcopy(block.linear), torch.nn.ReLU()) for block in blocks),
         copy.deepcopy(model.head),
     )
     optimizer = torch.optim.AdamW(bare.parameters(), lr=config.lr, weight_decay=0, fused=True)
@@ -66,9 +65,9 @@ def throughput(config: Config, raw: RawData) -> None:
     inputs, labels = batches[0].inputs, batches[0].labels
 
     def by_hand() -> None:
-        for index in torch.randperm(len(labels)).split(config.batch_size):
+        for index in torch.split(torch.randperm(len(labels)), config.batch_size):
             loss = torch.nn.functional.cross_entropy(bare(inputs[index]), labels[index])
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
 
@@ -87,7 +86,7 @@ def _trainer(model: MLP, data: Data, config: Config, folder: Path) -> Trainer:
     dispatcher = Dispatcher(load_plugins().manager, run)
     measurer = Measurer(dispatcher, [])
     rule = Backprop(model, config, 10**6)
-    evaluator = Evaluator(model, rule, data, measurer)
+    evaluator = Evaluator(model, rule, data, measurer, probe(model, rule, data))
     dispatcher.add_essential(Screen(Console(file=io.StringIO())))
     dispatcher.add_essential(LogWriter(folder))
     trainer = Trainer(model, rule, data, dispatcher, measurer, evaluator, CPU)
@@ -103,8 +102,8 @@ def step(n: int = 1024, layers: int = 4, batch: int = 128, width: int = 784) -> 
         greedy = Layerwise(make_greedy(config, width, 10), config, 10_000)
         backprop = Backprop(make_mlp(config, width, 10), config, 10_000)
         result = compare(
-            lambda rule=greedy: rule.step(inputs, labels),
-            lambda rule=backprop: rule.step(inputs, labels),
+            partial(greedy.step, inputs, labels),
+            partial(backprop.step, inputs, labels),
             rounds=210,
         )
         report(f"greedy step (lambda_ace={weight}) to backprop step", result, "at most 1.0")
