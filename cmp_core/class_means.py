@@ -66,11 +66,12 @@ class ClassMeans:
         """Return the layer with its class means as anchors, if it lacks scores and has means."""
         if layer.scores is not None or layer.name not in self._means:
             return layer
+        activations = wide(layer.activations)
         # A plugin that writes into the anchors of an event must hit a copy.
-        anchors = self._means[layer.name].clone()
+        anchors = self._means[layer.name].to(activations.dtype, copy=True)
         return attrs.evolve(
             layer,
-            scores=scores(wide(layer.activations), anchors, self._similarity, self._tau),
+            scores=scores(activations, anchors, self._similarity, self._tau),
             anchors=anchors,
             anchor_kind="class_mean",
         )

@@ -154,7 +154,7 @@ def parse_yaml(text: str, where: str) -> Any:
         return _yaml().load(text)
     except RecursionError as error:
         raise UsageError(f"{where} is nested too deeply") from error
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # ValueError: a date or tag that holds nonsense
         place = getattr(error, "problem_mark", None)
         at = f" (line {place.line + 1}, column {place.column + 1})" if place else ""
         problem = str(getattr(error, "problem", None) or error).splitlines()[0]

@@ -60,9 +60,9 @@ class Dispatcher:
     def add_essential(self, plugin: object) -> None:
         """Register a plugin that the run depends on, such as the log.
 
-        Essential plugins are called last, so that they can record what the others did, the first
-        one added at the very end. Their errors are not isolated: they end the run, once all
-        essential plugins have been called.
+        Essential plugins are called after all others, so that they can record what those did, and
+        in the order in which they were added. Their errors are not isolated: they end the run,
+        once all essential plugins have been called.
         """
         self._essential.append(plugin)
         self._manager.register(plugin)
@@ -102,8 +102,9 @@ class Dispatcher:
 
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
         """Return the implementations in pluggy's order of calling, the essential ones last."""
-        calling_order = list(reversed(getattr(self._manager.hook, hook).get_hookimpls()))
-        return sorted(calling_order, key=self._is_essential)
+        listed = getattr(self._manager.hook, hook).get_hookimpls()  # essential ones in our order
+        essential = [i for i in listed if self._is_essential(i)]
+        return [i for i in reversed(listed) if i not in essential] + essential
 
     def _is_essential(self, implementation: pluggy.HookImpl) -> bool:
         return any(implementation.plugin is plugin for plugin in self._essential)
@@ -115,7 +116,7 @@ class Dispatcher:
         if self._is_essential(implementation):
             return error if isinstance(error, Exception) else PluginError(_describe(error))
         name, described = implementation.plugin_name, _describe(error)
-        known = self._failures.get((name, hook, described))
+        known = self._failures.pop((name, hook, described), None)  # the newest comes last
         self._failures[name, hook, described] = (
             attrs.evolve(known, count=known.count + 1)
             if known

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmp_core.class_means import ClassMeans
+from cmp_core.config import Config
 from cmp_core.data.load import Data
 from cmp_core.data.splits import Batch, Split
 from cmp_core.errors import UsageError
@@ -43,6 +44,7 @@ class Evaluator:
         data: the splits.
         measurer: where events go.
         layers: what `probe` returned.
+        config: `similarity` and `tau` of the class means' scores.
     """
 
     def __init__(
@@ -52,12 +54,12 @@ class Evaluator:
         data: Data,
         measurer: Measurer,
         layers: Sequence[Layer],
+        config: Config,
     ) -> None:
         self._model = model
         self._rule = rule
         self._data = data
         self._measurer = measurer
-        config = rule.config
         self.means = ClassMeans(len(data.class_names), config.similarity, config.tau)
         self._needs_means = any(layer.scores is None for layer in layers)
 
@@ -90,14 +92,13 @@ class Evaluator:
         n = len(positions)
         return Result(acc=hits / n, loss=loss / n, rows=rows, n=n)
 
-    def test(self, best_epoch: int, epoch: int, step: int) -> RunFinished:
-        """Measure the current weights on the test split."""
+    def test(self, epoch: int, step: int) -> RunFinished:
+        """Measure the current weights, which are those of an epoch and step, on the test split."""
         self.refresh_class_means()
-        test = self.measure("test", best_epoch, step)
+        test = self.measure("test", epoch, step)
         return RunFinished(
             epoch=epoch,
             step=step,
-            best_epoch=best_epoch,
             acc=test.acc,
             test_loss=test.loss,
             rows=test.rows,

@@ -203,12 +203,13 @@ class SplitFinished(Event):
 
 @attrs.frozen(eq=False)
 class RunStarted(Event):
-    """Training is about to begin, or to go on after step `step` (0 for a fresh run)."""
+    """Training is about to begin, or to go on from an epoch and step (0 for a fresh run)."""
 
     model: str
     parameters: int
     device: str
     steps_per_epoch: int
+    epoch: int = 0
     step: int = 0
 
 
@@ -244,7 +245,8 @@ class EpochFinished(Event):
         rows, train_rows: values on the validation split and on the fixed training subset.
         n, train_n: samples in each.
         is_best: whether `acc` is the best so far; epoch 0 never is.
-        state: returns all that is needed to resume: weights, optimizers, generators, counters.
+        state: returns all that is needed to resume: weights, optimizers, generators, counters;
+            the tensors are the live ones, to be saved or copied but not to be written to.
     """
 
     epoch: int
@@ -274,14 +276,13 @@ class RunFinished(Event):
     """Training and the test of the best weights are done.
 
     Attributes:
-        best_epoch: epoch of the tested weights.
+        epoch, step: of the tested weights.
         acc: test accuracy of the output layer; test_loss: the learning rule's loss.
         rows: values on the test split, of n samples.
     """
 
     epoch: int
     step: int
-    best_epoch: int
     acc: float
     test_loss: float
     rows: tuple[Row, ...]

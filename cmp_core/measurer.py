@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmp_core.dispatch import Dispatcher
+from cmp_core.errors import UsageError
 from cmp_core.events import Layer, LayerActivations, SplitFinished
 from cmp_core.measuring import MetricListener, Reading, settle
 from cmp_core.rows import Row
@@ -39,7 +40,7 @@ class Measurer:
     def batch(self, event: LayerActivations) -> tuple[Row, ...]:
         """Measure a training batch by itself."""
         failures_before = self._dispatcher.failure_counts()
-        peaks = {name: shared.peak for name, shared in event.statistics.items()}
+        peaks = {name: shared.peak.clone() for name, shared in event.statistics.items()}
         answers = self._dispatcher.emit("cmp_layer_activations", event)
         return self._rows(answers, peaks, event, failures_before)
 
@@ -61,7 +62,7 @@ class Measurer:
             for chunk in read(reading):
                 if reading == 1:
                     for name, shared in chunk.statistics.items():
-                        peak = shared.peak
+                        peak = shared.peak.clone()
                         peaks[name] = torch.maximum(peaks[name], peak) if name in peaks else peak
                     if self._needs_subset:
                         parts.append(_select(chunk, chosen))
@@ -91,6 +92,7 @@ class Measurer:
         A metric that failed on the way, or is switched off, has an error for every layer instead.
         """
         failed_now = self._dispatcher.failure_counts() - failures_before
+        # The newest failure last, so that it is the one that is told.
         errors = {failure.plugin: failure.error for failure in self._dispatcher.failures}
         readings: list[Reading] = []
         for listener in self._listeners:
@@ -100,7 +102,17 @@ class Measurer:
                 readings += map(Reading, lost)
             else:
                 readings += answers[listener.name]
+        _refuse_duplicates(readings)
         return settle(readings, peaks)
+
+
+def _refuse_duplicates(readings: Sequence[Reading]) -> None:
+    """Raise where one value would stand in another's place, as labels and sub-values can meet."""
+    rows = [reading.row for reading in readings]
+    counts = Counter((row.layer, row.metric, row.other) for row in rows)
+    layer, metric, _ = max(counts, key=counts.__getitem__, default=("", "", None))
+    if len(counts) < len(readings):
+        raise UsageError(f"two metrics yield '{metric}' at {layer}: give one of them another label")
 
 
 def _select(event: LayerActivations, ids: Tensor) -> LayerActivations:
@@ -111,7 +123,12 @@ def _select(event: LayerActivations, ids: Tensor) -> LayerActivations:
         return None if tensor is None else tensor[where]
 
     def select(layer: Layer) -> Layer:
-        return attrs.evolve(layer, activations=layer.activations[where], scores=rows(layer.scores))
+        return attrs.evolve(
+            layer,
+            activations=layer.activations[where],
+            scores=rows(layer.scores),
+            anchors=None if layer.anchors is None else layer.anchors.clone(),
+        )
 
     return attrs.evolve(
         event,

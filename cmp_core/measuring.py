@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from numbers import Real
 from typing import Any
 
 import attrs
@@ -144,11 +145,15 @@ class _Cell:
             values = _by_name(self._state.compute())
         except UndefinedError as error:
             return [Reading(attrs.evolve(row, reason=str(error)))]
+        if not values:
+            raise ValueError(f"metric '{self._metric.label}': it returned an empty mapping")
         for value in values.values():
             _check_value(self._metric, value)
         return [
-            Reading(attrs.evolve(row, metric=f"{row.metric}_{name}" if name else row.metric), value)
+            Reading(attrs.evolve(row, metric=f"{row.metric}_{name}" if name else row.metric), own)
             for name, value in values.items()
+            # A value may be a view of the event, which a later plugin may write into.
+            for own in [value.clone() if isinstance(value, Tensor) else value]
         ]
 
     @staticmethod
@@ -267,7 +272,7 @@ def _check_value(metric: Metric, value: Any) -> None:
     """Raise here, where the metric's listener answers for it, what could not be logged."""
     if isinstance(value, Tensor) and value.ndim > 1:
         got = f"a tensor of shape {tuple(value.shape)}"
-    elif isinstance(value, (int, float, Tensor, Mean)):
+    elif isinstance(value, (Real, Tensor, Mean)):
         return
     else:
         got = f"{type(value).__name__} {value!r:.40}"

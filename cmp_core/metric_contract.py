@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 import attrs
 from torch import Tensor
@@ -207,6 +207,20 @@ _STATE_METHODS = ("update", "merge", "compute", "state_dict", "load_state_dict")
 
 def _mistakes(definition: MetricDefinition) -> Iterator[str]:
     """Yield what is wrong with a declaration, before it is measured for the first time."""
+    for what, value, known in (
+        ("scope", definition.scope, get_args(Scope)),
+        ("question", definition.question or "none", (*get_args(Question), "none")),
+    ):
+        if value not in known:
+            yield unknown(what, value, known)
+    if not definition.bounds[0] < definition.bounds[1]:
+        yield f"bounds: expected (smallest, largest), got {definition.bounds}"
+    if definition.passes not in (1, 2):
+        yield f"passes: expected 1 or 2, got {definition.passes}"
+    if definition.scope == "consecutive" and definition.neighbour is None:
+        yield "scope consecutive: needs must name a neighbour, such as previous or next.scores"
+    if "symmetric" in definition.invariances and definition.scope != "pair":
+        yield "invariance symmetric is for metrics of scope pair"
     if definition.is_stateful:
         wanted = (*_STATE_METHODS, *(("fit", "score") if definition.passes == 2 else ()))
         missing = [name for name in wanted if not hasattr(definition.implementation, name)]

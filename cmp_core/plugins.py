@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -30,11 +31,20 @@ BLOCK = "no:"
 
 @attrs.frozen
 class Plugins:
-    """The plugins of a run: pluggy's manager, what they registered, and what to warn about."""
+    """The plugins of a run.
+
+    Attributes:
+        manager: pluggy's manager, with all of them registered.
+        registry: what they registered.
+        named: names of the plugins that were asked for one by one.
+        specs: what loads the same plugins again, from any folder and without a plugins folder.
+        warnings: installed plugins that were left out, and why.
+    """
 
     manager: pluggy.PluginManager
     registry: Registry
     named: tuple[str, ...] = ()
+    specs: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def select_metrics(self, config: Config) -> list[Metric]:
@@ -59,6 +69,9 @@ class Plugins:
                     metrics.append(Metric(definition, selection.label, selection.options))
             except UsageError as error:
                 problems.append(f"metrics[{index}]: {error}")
+        for label, count in Counter(selection.label for selection in selections).items():
+            if count > 1:
+                problems.append(f"metrics: two have the label '{label}'; give one another `label:`")
         if problems:
             raise ConfigError(problems)
         return metrics
@@ -84,7 +97,9 @@ def load_plugins(specs: Iterable[str] = (), plugins_dir: Path | None = None) -> 
         loader.load_folder(plugins_dir)
     named = tuple(loader.load(spec) for spec in wanted)
     loader.check_blocked()
-    return Plugins(loader.manager, loader.registry, named, tuple(loader.warnings))
+    return Plugins(
+        loader.manager, loader.registry, named, tuple(loader.specs), tuple(loader.warnings)
+    )
 
 
 class _Loader:
@@ -95,6 +110,7 @@ class _Loader:
         self.manager.add_hookspecs(hookspecs)
         self.registry = Registry()
         self.origins: dict[str, str] = {}
+        self.specs: list[str] = []
         self.warnings: list[str] = []
         self._blocked = blocked
         self._left_out: set[str] = set()
@@ -102,15 +118,18 @@ class _Loader:
     def load_built_ins(self) -> None:
         for package in BUILT_IN_PACKAGES:
             for name in _module_names(package):
-                if not self._is_blocked(name):
-                    module = importlib.import_module(f"{package}.{name}")
-                    self._add(module, name, f"{package}.{name}")
+                if self._is_blocked(name):
+                    self.specs.append(f"{BLOCK}{name}")
+                    continue
+                module = importlib.import_module(f"{package}.{name}")
+                self._add(module, name, f"{package}.{name}")
 
     def load_entry_points(self, wanted: list[str]) -> None:
         for entry in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
             distribution = entry.dist.name if entry.dist else "unknown"
             origin = f"{entry.value} (installed by {distribution})"
             if self._is_blocked(entry.name):
+                self.specs.append(f"{BLOCK}{entry.name}")
                 continue
             try:
                 self._add(_load_entry_point(entry, origin), entry.name, origin)
@@ -128,15 +147,16 @@ class _Loader:
 
     def load(self, spec: str) -> str:
         """Load what `-p` names and return the plugin's name."""
+        if spec.endswith(".py") or "/" in spec:
+            return self._load_file(Path(spec))
+        self.specs.append(spec)
         if spec in self.origins:
             return spec
         if spec.startswith(EXAMPLE):
-            return self._load_file(_example(spec.removeprefix(EXAMPLE)))
-        if spec.endswith(".py") or "/" in spec:
-            return self._load_file(Path(spec))
+            return self._execute(_example(spec.removeprefix(EXAMPLE)))
         try:
             module = importlib.import_module(spec)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             hint = ""
             if isinstance(error, ModuleNotFoundError) and error.name == spec.partition(".")[0]:
                 hint = f". {unknown('plugin', spec, self.origins)}"
@@ -151,13 +171,17 @@ class _Loader:
     def _load_file(self, path: Path) -> str:
         if not path.is_file():
             raise UsageError(f"-p {path}: there is no such file")
+        self.specs.append(str(path.absolute()))
+        return self._execute(path)
+
+    def _execute(self, path: Path) -> str:
         name = path.stem
         module_name = f"cmp_plugin_{name}"
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None:
             raise UsageError(f"-p {path}: expected a Python file")
         module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module  # so that its classes can be pickled and inspected
+        sys.modules[module_name] = module  # so that its classes can be inspected
         try:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:

@@ -16,4 +16,5 @@ class Progress:
     iter: int = 0
     step: int = 0
     best_epoch: int = 0
+    best_step: int = 0
     best_acc: float = -1.0

@@ -25,6 +25,7 @@ TEST_PREDICTIONS = "test_predictions.npz"
 CONFUSION = "confusion.npy"
 CLASS_REPORT = "class_report.json"
 PLUGIN_ERRORS = "plugin_errors.log"
+EVAL_PLUGIN_ERRORS = "eval_plugin_errors.log"
 
 
 def make_run_directory(config: Config, now: datetime | None = None) -> Path:

@@ -13,11 +13,17 @@ def hash_ids(ids: NDArray[np.int64], seed: int = 0) -> NDArray[np.uint64]:
     >>> bool((hash_ids(ids)[::-1] == hash_ids(ids[::-1])).all())
     True
     """
-    golden, first, second = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-    offset = np.uint64((seed + 1) * golden % 2**64)
-    x = np.asarray(ids).astype(np.uint64) * np.uint64(golden) + offset
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(first)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(second)
+    # The seed is mixed first: added as it is, it would only slide the hashes along the ids.
+    offset = _mix(np.array([seed], np.uint64) * _GOLDEN + _GOLDEN)
+    return _mix(np.asarray(ids).astype(np.uint64) * _GOLDEN + offset)
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 

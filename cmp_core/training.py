@@ -14,7 +14,6 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cmp_core.config import Config
@@ -60,8 +59,8 @@ class Trainer:
         self._evaluator = evaluator
         self._device = device
         self._steps_per_epoch = steps_per_epoch(data, self._config)
-        self._progress = Progress()
-        self._augment = torch.Generator().manual_seed(self._config.seed)
+        self.progress = Progress()
+        self._augment = torch.Generator()
         self._best_weights: dict[str, Tensor] = {}
         self._stop_requested = False
 
@@ -72,7 +71,7 @@ class Trainer:
             KeyboardInterrupt: Ctrl-C came; the run can be resumed from its last checkpoint.
             TrainingError: the loss is not finite and `detect_divergence` is on.
         """
-        progress = self._progress
+        progress = self.progress
         try:
             self._emit_run_started()
             with self._stop_on_interrupt():
@@ -91,25 +90,25 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to go on as if nothing had happened."""
+        generators = {"augment": self._augment.get_state(), "torch": torch.get_rng_state()}
+        if self._device.type == "cuda":
+            generators["cuda"] = torch.cuda.get_rng_state(self._device)
         return {
-            "progress": attrs.asdict(self._progress),
+            "progress": attrs.asdict(self.progress),
             "model": self._model.state_dict(),
             "rule": self._rule.state_dict(),
             "class_means": self._evaluator.means.state_dict(),
-            "generators": {
-                "augment": self._augment.get_state(),
-                "torch": torch.get_rng_state(),
-                **({"cuda": torch.cuda.get_rng_state_all()} if self._device.type == "cuda" else {}),
-            },
+            "generators": generators,
         }
 
     def load_state_dict(self, state: dict[str, Any], best: dict[str, Any] | None) -> None:
         """Take over what `state_dict` returned, and the content of the best checkpoint so far."""
-        self._progress = Progress(**state["progress"])
+        self.progress = Progress(**state["progress"])
         if best is not None:
             # It may be newer than the state: epoch and accuracy belong to these weights.
             self._best_weights = best["model"]
-            self._progress.best_epoch, self._progress.best_acc = best["epoch"], best["acc"]
+            self.progress.best_acc = best["acc"]
+            self.progress.best_epoch, self.progress.best_step = best["epoch"], best["step"]
         self._model.load_state_dict(state["model"])
         self._rule.load_state_dict(state["rule"])
         means = {name: mean.to(self._device) for name, mean in state["class_means"].items()}
@@ -117,13 +116,16 @@ class Trainer:
         self._augment.set_state(state["generators"]["augment"])
         torch.set_rng_state(state["generators"]["torch"])
         if "cuda" in state["generators"]:
-            torch.cuda.set_rng_state_all(state["generators"]["cuda"])
+            torch.cuda.set_rng_state(state["generators"]["cuda"], self._device)
 
     # One epoch
 
     def _train_epoch(self, epoch: int) -> None:
-        config, progress = self._config, self._progress
-        order = _sample_order(len(self._data.train.ids), config.seed, epoch)
+        config, progress = self._config, self.progress
+        random = np.random.default_rng([config.seed, epoch])  # a resumed run draws the same again
+        order = random.permutation(len(self._data.train.ids))
+        if progress.iter == 0:
+            self._augment.manual_seed(int(random.integers(2**63)))
         progress.epoch = epoch
         started = EpochStarted(epoch, self._steps_per_epoch, progress.iter)
         self._dispatcher.emit("cmp_epoch_started", started)
@@ -135,7 +137,7 @@ class Trainer:
         progress.iter = 0
 
     def _train_step(self, batch: Batch) -> None:
-        progress = self._progress
+        progress = self.progress
         layers, mean_loss = self._rule.step(batch.inputs, batch.labels)
         progress.iter += 1
         progress.step += 1
@@ -167,7 +169,7 @@ class Trainer:
 
     @torch.no_grad()
     def _measure_batch(self, layers: tuple[Layer, ...], batch: Batch) -> tuple[Row, ...]:
-        progress = self._progress
+        progress = self.progress
         event = self._evaluator.event(
             layers, batch, "train", "batch", progress.epoch, progress.step
         )
@@ -176,13 +178,14 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         """Measure validation and the training subset, and tell whether this epoch is the best."""
-        progress = self._progress
+        progress = self.progress
         self._evaluator.refresh_class_means()
         val = self._evaluator.measure("val", progress.epoch, progress.step)
         train = self._evaluator.measure("train", progress.epoch, progress.step)
         is_best = progress.epoch > 0 and val.acc > progress.best_acc
         if is_best:
-            progress.best_epoch, progress.best_acc = progress.epoch, val.acc
+            progress.best_acc = val.acc
+            progress.best_epoch, progress.best_step = progress.epoch, progress.step
             self._best_weights = copy.deepcopy(self._model.state_dict())
         finished = EpochFinished(
             epoch=progress.epoch,
@@ -207,21 +210,22 @@ class Trainer:
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),
             device=str(self._device),
             steps_per_epoch=self._steps_per_epoch,
-            step=self._progress.step,
+            epoch=self.progress.epoch,
+            step=self.progress.step,
         )
         self._dispatcher.emit("cmp_run_started", started)
 
     def _emit_run_failed(
         self, error: BaseException, state: Callable[[], dict[str, Any]] | None
     ) -> None:
-        failed = RunFailed(error, self._progress.epoch, self._progress.step, state)
+        failed = RunFailed(error, self.progress.epoch, self.progress.step, state)
         with suppress(PluginError):  # recorded; it must not hide why the run ends
             self._dispatcher.emit("cmp_run_failed", failed)
 
     def _test(self) -> None:
-        progress = self._progress
+        progress = self.progress
         self._model.load_state_dict(self._best_weights)
-        finished = self._evaluator.test(progress.best_epoch, progress.epoch, progress.step)
+        finished = self._evaluator.test(progress.best_epoch, progress.best_step)
         self._dispatcher.emit("cmp_run_finished", finished)
 
     # Stopping
@@ -255,8 +259,3 @@ def steps_per_epoch(data: Data, config: Config) -> int:
 
 class _StopRequestedError(Exception):
     """Ctrl-C came, and the weights are between two steps."""
-
-
-def _sample_order(n: int, seed: int, epoch: int) -> NDArray[np.intp]:
-    """Return the order of an epoch, which a resumed run can draw again."""
-    return np.random.default_rng([seed, epoch]).permutation(n)

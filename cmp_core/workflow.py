@@ -38,13 +38,14 @@ from cmp_core.measuring import MetricListener
 from cmp_core.metric_contract import Metric
 from cmp_core.model import LayeredModel
 from cmp_core.plugins import Plugins, load_plugins
-from cmp_core.progress import Progress
 from cmp_core.run_directory import (
     BEST,
     CONFUSION,
     ENVIRONMENT,
+    EVAL_PLUGIN_ERRORS,
     LAST,
     PARAMS,
+    PLUGIN_ERRORS,
     TEST_RESULTS,
     make_run_directory,
     open_run,
@@ -61,7 +62,8 @@ class Outcome:
     class_names: tuple[str, ...]
     results: dict[str, Any]
     confusion: NDArray[np.int64]
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[Failure, ...]
+    plugin_errors: Path
 
 
 def run(config: Config, plugins_dir: Path | None = None, console: Console | None = None) -> Outcome:
@@ -72,8 +74,9 @@ def run(config: Config, plugins_dir: Path | None = None, console: Console | None
         KeyboardInterrupt: Ctrl-C came; `resume` goes on from the last checkpoint.
     """
     parts = _prepare(config, _load_plugins(config, plugins_dir))
+    params = dump_config(_resolve(parts))
     directory = make_run_directory(config)
-    write_whole(directory / PARAMS, dump_config(_resolve(parts, plugins_dir)))
+    write_whole(directory / PARAMS, params)
     description = describe_environment(parts.describe(directory), parts.device)
     write_whole(directory / ENVIRONMENT, json.dumps(description, indent=2) + "\n")
     return _train(parts, directory, console or out(), checkpoint=None)
@@ -96,7 +99,6 @@ def resume(
     parts = _prepare_again(directory, settings)
     has_checkpoint = (directory / LAST).exists()
     checkpoint = load_checkpoint(directory / LAST, torch.device("cpu")) if has_checkpoint else None
-    cut_log(directory, Progress(**checkpoint["progress"]) if checkpoint else Progress())
     return _train(parts, directory, console or out(), checkpoint)
 
 
@@ -116,18 +118,17 @@ def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str]
     saved = load_checkpoint(directory / (BEST if checkpoint == "best" else LAST), parts.device)
     with _must_fit(directory):
         parts.model.load_state_dict(saved["model"])
-    progress = saved.get("progress", saved)
+    counters = saved.get("progress", saved)
     folder = directory if checkpoint == "best" else directory / f"eval_{checkpoint}"
     folder.mkdir(exist_ok=True)
     writer = TestResultsWriter(folder, checkpoint)
     dispatcher, measurer = _connect(parts, directory)
     dispatcher.add_essential(writer)
-    evaluator = Evaluator(parts.model, parts.rule, parts.data, measurer, parts.layers)
-    finished = evaluator.test(progress["epoch"], progress["epoch"], progress["step"])
+    finished = _evaluator(parts, measurer).test(counters["epoch"], counters["step"])
     # The run itself was finished before: only the files of the test are written again.
     writer.cmp_run_finished(finished, dispatcher.run)
-    write_plugin_errors(folder, dispatcher.failures)
-    return _outcome(folder, parts.data, dispatcher)
+    write_plugin_errors(folder / EVAL_PLUGIN_ERRORS, dispatcher.failures)
+    return _outcome(folder, parts.data, dispatcher, folder / EVAL_PLUGIN_ERRORS)
 
 
 # The pieces
@@ -218,16 +219,14 @@ def _check_names(config: Config, plugins: Plugins) -> list[Metric]:
     return metrics
 
 
-def _resolve(parts: _Parts, plugins_dir: Path | None) -> Config:
+def _resolve(parts: _Parts) -> Config:
     """Return the configuration that gives the same run from any folder."""
     config = parts.config
-    folder = sorted(plugins_dir.glob("[!_]*.py")) if plugins_dir else []
-    specs = [*config.plugins, *map(str, folder)]
     return attrs.evolve(
         config,
         data_dir=str(Path(config.data_dir).absolute()),
         out=str(Path(config.out).absolute()),
-        plugins=tuple(str(Path(s).absolute()) if s.endswith(".py") else s for s in specs),
+        plugins=parts.plugins.specs,
         metrics=tuple(
             Selection(metric.definition.name, metric.label, metric.options)
             for metric in parts.metrics
@@ -249,23 +248,25 @@ def _train(
     parts: _Parts, directory: Path, console: Console, checkpoint: dict[str, Any] | None
 ) -> Outcome:
     dispatcher, measurer = _connect(parts, directory)
-    evaluator = Evaluator(parts.model, parts.rule, parts.data, measurer, parts.layers)
+    evaluator = _evaluator(parts, measurer)
     trainer = Trainer(
         parts.model, parts.rule, parts.data, dispatcher, measurer, evaluator, parts.device
     )
     if checkpoint is not None:
-        has_best = checkpoint["progress"]["best_epoch"] > 0
-        best = load_checkpoint(directory / BEST, parts.device) if has_best else None
         with _must_fit(directory):
+            has_best = checkpoint["progress"]["best_epoch"] > 0
+            best = load_checkpoint(directory / BEST, parts.device) if has_best else None
             trainer.load_state_dict(checkpoint, best)
+    cut_log(directory, trainer.progress)
     with LogWriter(directory) as log:
-        dispatcher.add_essential(StatusWriter(directory, dispatcher))
-        dispatcher.add_essential(Screen(console))
+        # The log before the checkpoint: what a checkpoint has behind it, the log has on the disk.
         dispatcher.add_essential(log)
         dispatcher.add_essential(CheckpointWriter(directory))
         dispatcher.add_essential(TestResultsWriter(directory))
+        dispatcher.add_essential(Screen(console))
+        dispatcher.add_essential(StatusWriter(directory, dispatcher))
         trainer.fit()
-    return _outcome(directory, parts.data, dispatcher)
+    return _outcome(directory, parts.data, dispatcher, directory / PLUGIN_ERRORS)
 
 
 @contextmanager
@@ -273,15 +274,20 @@ def _must_fit(directory: Path) -> Iterator[None]:
     """Turn torch's error about other names or shapes into one that says what they differ from."""
     try:
         yield
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(f"'{directory}': the checkpoint does not fit {PARAMS}: {error}") from error
 
 
-def _outcome(folder: Path, data: Data, dispatcher: Dispatcher) -> Outcome:
+def _evaluator(parts: _Parts, measurer: Measurer) -> Evaluator:
+    return Evaluator(parts.model, parts.rule, parts.data, measurer, parts.layers, parts.config)
+
+
+def _outcome(folder: Path, data: Data, dispatcher: Dispatcher, plugin_errors: Path) -> Outcome:
     return Outcome(
         directory=folder,
         class_names=data.class_names,
         results=json.loads((folder / TEST_RESULTS).read_text(encoding="utf-8")),
         confusion=np.load(folder / CONFUSION),
         failures=dispatcher.failures,
+        plugin_errors=plugin_errors,
     )

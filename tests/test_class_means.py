@@ -62,6 +62,21 @@ def test_following_moves_the_means_of_the_classes_that_occur() -> None:
     assert after[[0, 1, 3]].equal(before[[0, 1, 3]])
 
 
+def test_float64_layers_stay_in_float64() -> None:
+    means = ClassMeans(4, "cosine", tau=0.1)
+    means.measure([([layer(X.double())], LABELS)])
+    attached = means.attach(layer(X.double()))
+    assert attached.scores is not None
+    assert attached.scores.dtype == torch.float64
+
+
+def test_writing_into_attached_anchors_hits_a_copy() -> None:
+    means = measured()
+    before = means.attach(layer(X)).scores
+    means.attach(layer(X)).anchors.zero_()  # type: ignore[union-attr]
+    assert means.attach(layer(X)).scores.equal(before)  # type: ignore[union-attr]
+
+
 def test_the_state_survives_a_round_trip() -> None:
     means, other = measured(), ClassMeans(4, "l2", tau=0.1)
     other.load_state_dict(means.state_dict())

@@ -371,6 +371,17 @@ def test_labels_are_whole_numbers() -> None:
         Images(np.zeros((2, 1)), np.zeros(2))
 
 
+def test_a_folder_of_images_can_be_sent_to_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path, {"cat": 3})
+    monkeypatch.setattr("cmp_core.datasets.image_folder.memory_budget", lambda device: 0)
+    raw = load_image_folder(Config(data_dir=str(tmp_path), image_size=5))
+    assert isinstance(raw.train, Stream)
+    copy = pickle.loads(pickle.dumps(raw.train.dataset))
+    assert copy[0][0].equal(raw.train.dataset[0][0])
+
+
 def test_train_and_val_folders_and_hidden_ones(tmp_path: Path) -> None:
     write_images(tmp_path / "train", {"cat": 6, "dog": 4, ".cache": 1})
     write_images(tmp_path / "val", {"cat": 1, "dog": 2})

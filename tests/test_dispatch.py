@@ -132,7 +132,7 @@ def test_essential_plugins_come_last_and_are_not_isolated() -> None:
     subject.add_essential(Listener(lambda e: calls.append("first added")))
     subject.add_essential(Listener(lambda e: calls.append("second added")))
     subject.emit("cmp_layer_activations", make_event())
-    assert calls == ["other", "second added", "first added"]
+    assert calls == ["other", "first added", "second added"]
     subject.add_essential(Listener(fail(OSError("disk full"))))
     calls.clear()
     with pytest.raises(OSError, match="disk full"):

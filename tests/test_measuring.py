@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from cmp_core import LayerView, UndefinedError, metric
+from cmp_core import LayerView, UndefinedError, hookimpl, metric
 from cmp_core.errors import PluginError, UsageError
 from cmp_core.events import LayerActivations
 from cmp_core.measurer import SUBSET_SIZE
+from cmp_core.measuring import MetricListener
 from cmp_core.metric_contract import definition_of
 from cmp_core.rows import Row, log_form
 from tests.conftest import make_event
@@ -189,20 +191,90 @@ def test_log_form_keeps_reference_and_reasons_apart() -> None:
     }
 
 
-@pytest.mark.parametrize("value", ["a text", None, torch.zeros(2, 2), {"x": [1]}])
+@pytest.mark.parametrize("value", ["a text", None, torch.zeros(2, 2), {"x": [1]}, {}])
 def test_a_value_that_cannot_be_logged_is_the_metric_s_own_error(value: Any) -> None:
     @metric("odd")
     def odd(view: LayerView) -> Any:
         """Returns what it should not."""
         return value
 
-    with pytest.raises(PluginError, match="expected a number, a 0-d tensor, a vector"):
+    with pytest.raises(PluginError, match=r"expected a number, a 0-d tensor|empty mapping"):
         measure(odd, make_event())
+
+
+@pytest.mark.parametrize("value", [np.float32(2.5), np.int64(2), 2, torch.tensor(2.5)])
+def test_any_kind_of_number_is_a_value(value: Any) -> None:
+    @metric("number")
+    def number(view: LayerView) -> Any:
+        """A number."""
+        return value
+
+    assert {row.value for row in measure(number, make_event())} == {float(value)}
+
+
+WRITES = {
+    "anchors of the subset": lambda event: [x.anchors.zero_() for x in event.layers],
+    "the peak": lambda event: event.statistics["layer_0"].peak.fill_(torch.nan),
+    "activations of the subset": lambda event: event.layers[0].activations.fill_(7.0),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+@pytest.mark.parametrize("hook", ["cmp_layer_activations", "cmp_split_finished"])
+def test_a_plugin_that_writes_changes_no_number_of_a_metric(what: str, hook: str) -> None:
+    @metric("sums")
+    def sums(view: LayerView) -> Mapping[str, Tensor]:
+        """Depends on everything, and gives out a view of the activations."""
+        return {"": view.anchors.sum() + view.activations.sum(), "row": view.activations[0]}
+
+    class Writer:
+        @hookimpl
+        def cmp_layer_activations(self, event: Any) -> None:
+            if hook == "cmp_layer_activations":
+                WRITES[what](event)
+
+        @hookimpl
+        def cmp_split_finished(self, event: Any) -> None:
+            if hook == "cmp_split_finished":
+                WRITES[what](event.subset)
+
+    def values(*plugins: object) -> list[Row]:
+        subject = contracts.measurer(definition_of(sums), *plugins, policy="disable")
+        event = make_event(part="chunk")
+        parts = [contracts.select(event.copy(), where) for where in torch.arange(50).split(20)]
+        return [
+            row
+            for row in subject.split(event.sample_ids.numpy(), lambda reading: parts)
+            if row.layer != "input"
+        ]
+
+    assert values(Writer()) == values()
+
+
+def test_a_value_does_not_stand_in_the_place_of_another() -> None:
+    @metric("two", per_sample=True)
+    def two(view: LayerView) -> Mapping[str, Tensor]:
+        """Two values."""
+        ones = torch.ones(len(view.sample_ids))
+        return {"": ones, "low": ones}
+
+    subject = contracts.measurer(definition_of(two))
+    clash = MetricListener(definition_of(mean_id)(label="two_low"))
+    subject._dispatcher._manager.register(clash, clash.name)
+    subject._listeners = [*subject._listeners, clash]
+    with pytest.raises(UsageError, match="two metrics yield 'two_low' at layer_0"):
+        subject.batch(make_event())
 
 
 @pytest.mark.parametrize(
     ("traits", "message"),
     [
+        ({"scope": "pairs"}, "unknown scope 'pairs'; did you mean 'pair'"),
+        ({"question": "foo"}, "unknown question 'foo'"),
+        ({"bounds": (1, 0)}, "bounds: expected"),
+        ({"passes": 3}, "passes: expected 1 or 2"),
+        ({"scope": "consecutive"}, "needs must name a neighbour"),
+        ({"invariances": {"symmetric"}}, "is for metrics of scope pair"),
         ({"needs": ("scroes",)}, "unknown need 'scroes'; did you mean 'scores'"),
         ({"needs": ("nxt.scores",)}, "unknown need 'nxt.scores'"),
         ({"invariances": {"rotation"}}, "unknown invariance 'rotation'"),

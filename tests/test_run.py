@@ -23,6 +23,7 @@ from cmp_core import evaluate, hookimpl, resume, run
 from cmp_core.config import Config, Selection
 from cmp_core.config_io import build_config, read_yaml
 from cmp_core.errors import PluginError, TrainingError, UsageError
+from cmp_core.listeners.checkpoints import CheckpointWriter
 from cmp_core.plugins import load_plugins
 from cmp_core.registry import Registry
 from cmp_core.run_directory import make_run_directory, save_whole, write_whole
@@ -240,7 +241,7 @@ def test_a_run_stopped_between_steps_resumes_as_if_nothing_had_happened(
 
     def interrupt_at(self: Trainer, batch: Any) -> None:
         original(self, batch)
-        if self._progress.step == step:
+        if self.progress.step == step:
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Trainer, "_train_step", interrupt_at)
@@ -264,7 +265,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(
 
     def die(self: Trainer, batch: Any) -> None:
         original(self, batch)
-        if self._progress.step == 14:
+        if self.progress.step == 14:
             raise _CutError
 
     monkeypatch.setattr(Trainer, "_train_step", die)
@@ -276,6 +277,111 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(
         log.write('{"phase": "train", "epo')  # the line that was being written
     resume(directory)
     assert lines(directory) == lines(expected.directory)
+
+
+def test_a_run_killed_between_log_and_checkpoint_loses_no_line(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is on the disk before the checkpoint that has its lines behind it."""
+    saved: list[int] = []
+    original = CheckpointWriter.cmp_epoch_finished
+
+    def look(self: CheckpointWriter, event: Any, run: Any) -> None:
+        entry = json.loads((self._folder / "log.jsonl").read_text().splitlines()[-1])
+        assert (entry["phase"], entry["epoch"]) == ("val", event.epoch)
+        saved.append(event.epoch)
+        original(self, event, run)
+
+    monkeypatch.setattr(CheckpointWriter, "cmp_epoch_finished", hookimpl(look))
+    run(tiny)
+    assert saved == [0, 1, 2]
+
+
+STREAMED = """
+import torch
+from torch.utils.data import Dataset
+from cmp_core import RawData, Stream, hookimpl
+
+class Noise(Dataset):
+    def __len__(self):
+        return 400
+
+    def __getitem__(self, index):
+        g = torch.Generator().manual_seed(index)
+        return torch.randint(0, 255, (1, 6, 6), generator=g, dtype=torch.uint8), index % 3
+
+@hookimpl
+def cmp_register_datasets(register):
+    labels = torch.arange(400) % 3
+    make = lambda config: RawData(Stream(Noise(), labels), None, ("a", "b", "c"), augment=True)
+    register(make, name="noise")
+"""
+
+
+def test_a_streamed_and_augmented_run_resumes_as_if_nothing_had_happened(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "streamed.py"
+    path.write_text(STREAMED)
+    config = attrs.evolve(tiny, dataset="noise", plugins=(str(path),), batch_size=64)
+    expected = run(config)
+    original = Trainer._train_step
+
+    def interrupt(self: Trainer, batch: Any) -> None:
+        original(self, batch)
+        if self.progress.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "_train_step", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(config)
+    monkeypatch.undo()
+    directory = newest(expected.directory.parent)
+    resume(directory)
+    assert lines(directory) == lines(expected.directory)
+
+
+def test_the_test_event_names_the_step_of_the_weights(tiny: Config, tmp_path: Path) -> None:
+    path = tmp_path / "steps.py"
+    path.write_text(
+        "from pathlib import Path\nfrom cmp_core import hookimpl\n"
+        "@hookimpl\ndef cmp_layer_activations(event):\n"
+        "    if event.phase == 'test':\n"
+        f"        with Path({str(tmp_path / 'seen')!r}).open('a') as file:\n"
+        "            file.write(f'{event.epoch} {event.step} ')\n"
+    )
+    outcome = run(attrs.evolve(tiny, plugins=(str(path),), epochs=4, lr=0.02))
+    evaluate(outcome.directory)
+    epoch, step, *again = (tmp_path / "seen").read_text().split()
+    assert again == [epoch, step]
+    assert int(step) == 11 * int(epoch)
+
+
+def test_a_run_with_a_plugins_folder_can_be_tested_again(tiny: Config, tmp_path: Path) -> None:
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "good.py").write_text(BAD.format(act="pass").replace('"bad"', '"good"'))
+    (folder / "broken.py").write_text("1 / 0")
+    config = attrs.evolve(tiny, plugins=("no:broken", "no:margin"))
+    outcome = run(config, plugins_dir=folder)
+    assert "good" in outcome.results["metrics"]["layer_0"]
+    assert evaluate(outcome.directory).results == outcome.results
+
+
+def test_labels_that_meet_are_told_before_a_directory_is_made(tiny: Config) -> None:
+    metrics = (Selection("accuracy", "sparsity"),)
+    with pytest.raises(UsageError, match="two have the label 'sparsity'"):
+        run(attrs.evolve(tiny, metrics=metrics, plugins=("cmp:sparsity",)))
+    assert not Path(tiny.out).exists()
+
+
+def test_a_refused_resume_leaves_the_log_alone(tiny: Config) -> None:
+    outcome = run(tiny)
+    torch.save({"of": "another program"}, outcome.directory / "last.pt")
+    before = (outcome.directory / "log.jsonl").read_bytes()
+    with pytest.raises(UsageError, match="does not fit"):
+        resume(outcome.directory)
+    assert (outcome.directory / "log.jsonl").read_bytes() == before
 
 
 def test_a_run_without_a_checkpoint_resumes_from_its_start(tiny: Config) -> None:
@@ -570,7 +676,7 @@ def test_a_plugin_that_fails_in_the_test_leaves_its_traceback_there(
     outcome = run(attrs.evolve(tiny, plugins=(str(path),)))
     again = evaluate(outcome.directory, "last")
     assert [failure.plugin for failure in again.failures] == ["metric:bad"]
-    assert "ValueError" in (again.directory / "plugin_errors.log").read_text()
+    assert "ValueError" in again.plugin_errors.read_text()
 
 
 def test_events_carry_no_graph(tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,15 @@ def split_mix(state: int) -> int:
 @given(st.lists(st.integers(0, 2**62), min_size=1, max_size=20), st.integers(0, 1000))
 def test_the_hash_is_split_mix_64(ids: list[int], seed: int) -> None:
     golden = 0x9E3779B97F4A7C15
-    expected = [split_mix(i * golden + (seed + 1) * golden) for i in ids]
+    offset = split_mix((seed + 1) * golden)
+    expected = [split_mix(i * golden + offset) for i in ids]
     assert hash_ids(np.array(ids), seed).tolist() == expected
+
+
+def test_seeds_do_not_slide_the_hashes_along_the_ids() -> None:
+    ids = np.arange(1000)
+    first, second = hash_ids(ids, 0), hash_ids(ids, 1)
+    assert not set(first.tolist()) & set(second.tolist())
 
 
 @given(st.permutations(range(40)), st.integers(0, 40), st.integers(0, 5))

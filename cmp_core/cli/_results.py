@@ -6,7 +6,6 @@ from rich import box
 from rich.table import Table
 
 from cmp_core.console import out, say, warn
-from cmp_core.run_directory import PLUGIN_ERRORS
 from cmp_core.workflow import Outcome
 
 FINISHED_WITHOUT_PLUGIN = 3
@@ -35,7 +34,7 @@ def print_outcome(outcome: Outcome) -> None:
         what = "was switched off" if failure.disabled else f"raised {failure.count} times"
         warn(
             f"plugin {failure.plugin} {what} in {failure.hook}: {failure.error} "
-            f"(traceback: {outcome.directory / PLUGIN_ERRORS})"
+            f"(traceback: {outcome.plugin_errors})"
         )
 
 

@@ -114,8 +114,8 @@ class StreamSplit:
         self, order: NDArray[np.intp], size: int, augment: torch.Generator | None = None
     ) -> Iterator[Batch]:
         """Yield the samples at the positions `order`, `size` at a time."""
-        # The seed of the workers: theirs alone, so that loading draws from no other generator.
-        seed = 0 if augment is None else int(torch.randint(2**31, (), generator=augment))
+        # The workers' own seed, drawn from no generator: loading changes no other random number.
+        seed = 0 if augment is None else augment.initial_seed()
         loader = DataLoader(
             Subset(self._dataset, self.ids[order].tolist()),
             batch_size=size,

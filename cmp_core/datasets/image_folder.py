@@ -44,12 +44,9 @@ def load_image_folder(config: Config) -> RawData:
 
 
 def _read(folder: Path, config: Config) -> tuple[Samples, list[str]]:
-    from torchvision import datasets, transforms
+    from torchvision import transforms
 
-    class ClassFolders(datasets.ImageFolder):  # type: ignore[misc]
-        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
-            names = [name for name in super().find_classes(directory)[0] if name[0] != "."]
-            return names, {name: index for index, name in enumerate(names)}
+    from cmp_core.datasets._class_folders import ClassFolders
 
     side = config.image_size
     to_pixels = transforms.Compose([transforms.Resize((side, side)), transforms.PILToTensor()])

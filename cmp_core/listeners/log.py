@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,12 @@ class LogWriter:
                 **log_form(event.train_rows, run.layer_names, event.train_n, prefix="train_"),
             }
         )
+        self._sync()
+
+    @hookimpl
+    def cmp_run_failed(self) -> None:
+        """Bring the last lines to the disk, before a checkpoint that has them behind it."""
+        self._sync()
 
     def __enter__(self) -> Self:
         return self
@@ -61,12 +68,19 @@ class LogWriter:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    def _sync(self) -> None:
+        self._flush()
+        os.fsync(self._file.fileno())
+
     def _write(self, line: dict[str, Any]) -> None:
         line["timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        if line["phase"] == "val" or time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self._file.flush()
-            self._flushed = time.monotonic()
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._file.flush()
+        self._flushed = time.monotonic()
 
 
 def cut_log(folder: Path, progress: Progress) -> None:

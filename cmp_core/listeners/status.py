@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from cmp_core.dispatch import Dispatcher, Failure
-from cmp_core.events import EpochFinished, Run, RunFailed, RunFinished, RunStarted
+from cmp_core.events import EpochFinished, RunFailed, RunStarted
 from cmp_core.hookspecs import hookimpl
 from cmp_core.run_directory import PLUGIN_ERRORS, STATUS, write_whole
 
@@ -27,11 +27,12 @@ class StatusWriter:
         self._folder = folder
         self._dispatcher = dispatcher
         self._started = _now()
+        self._epoch = self._step = 0
 
     @hookimpl
     def cmp_run_started(self, event: RunStarted) -> None:
         """Say that the run is running."""
-        self._write("running", 0, event.step)
+        self._write("running", event.epoch, event.step)
 
     @hookimpl
     def cmp_epoch_finished(self, event: EpochFinished) -> None:
@@ -48,11 +49,12 @@ class StatusWriter:
             self._write("failed", event.epoch, event.step, error)
 
     @hookimpl
-    def cmp_run_finished(self, event: RunFinished, run: Run) -> None:
+    def cmp_run_finished(self) -> None:
         """Say that it is done."""
-        self._write("finished", event.epoch, event.step)
+        self._write("finished", self._epoch, self._step)
 
     def _write(self, state: str, epoch: int, step: int, error: str | None = None) -> None:
+        self._epoch, self._step = epoch, step
         status = {
             "state": state,
             "epoch": epoch,
@@ -66,14 +68,14 @@ class StatusWriter:
             ],
         }
         write_whole(self._folder / STATUS, json.dumps(status, indent=2) + "\n")
-        write_plugin_errors(self._folder, self._dispatcher.failures)
+        write_plugin_errors(self._folder / PLUGIN_ERRORS, self._dispatcher.failures)
 
 
-def write_plugin_errors(folder: Path, failures: Sequence[Failure]) -> None:
+def write_plugin_errors(path: Path, failures: Sequence[Failure]) -> None:
     """Write the tracebacks of what plugins raised, if any did."""
     if failures:
         tracebacks = (f"{f.plugin} in {f.hook}, {f.count}×\n{f.traceback}" for f in failures)
-        write_whole(folder / PLUGIN_ERRORS, "\n".join(tracebacks))
+        write_whole(path, "\n".join(tracebacks))
 
 
 def _now() -> str:

@@ -66,7 +66,7 @@ class TestResultsWriter:
             "acc_layers": {name: float(np.mean(columns[name] == labels)) for name in layers},
             "loss": finite_or_none(event.test_loss),
             "checkpoint": self._checkpoint,
-            "epoch": event.best_epoch,
+            "epoch": event.epoch,
             **log_form(event.rows, run.layer_names, event.n),
         }
         report = _class_report(labels, predictions, run.class_names)

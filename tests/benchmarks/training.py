@@ -86,7 +86,7 @@ def _trainer(model: MLP, data: Data, config: Config, folder: Path) -> Trainer:
     dispatcher = Dispatcher(load_plugins().manager, run)
     measurer = Measurer(dispatcher, [])
     rule = Backprop(model, config, 10**6)
-    evaluator = Evaluator(model, rule, data, measurer, probe(model, rule, data))
+    evaluator = Evaluator(model, rule, data, measurer, probe(model, rule, data), config)
     dispatcher.add_essential(Screen(Console(file=io.StringIO())))
     dispatcher.add_essential(LogWriter(folder))
     trainer = Trainer(model, rule, data, dispatcher, measurer, evaluator, CPU)

@@ -26,12 +26,15 @@ METRICS = [definition_of(REGISTRY.get("metric", name).factory) for name in REGIS
 every_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 
 
-def measurer(metric: MetricDefinition) -> Measurer:
+def measurer(metric: MetricDefinition, *plugins: object, policy: str = "raise") -> Measurer:
+    """A measurer of one metric; the plugins are called before it."""
     manager = load_plugins().manager
     listener = MetricListener(metric())
     manager.register(listener, listener.name)
+    for plugin in plugins:
+        manager.register(plugin)
     run = Run(config=None, class_names=(), layer_names=())  # type: ignore[arg-type]
-    return Measurer(Dispatcher(manager, run, policy="raise"), [listener])
+    return Measurer(Dispatcher(manager, run, policy), [listener])
 
 
 def measure(metric: MetricDefinition, event: LayerActivations) -> list[Row]:
