@@ -119,7 +119,7 @@ def test_missing_data_is_told(cmp: Cmp, tmp_path: Path, monkeypatch: pytest.Monk
     assert done.returncode == 2
     assert "train-images-idx3-ubyte" in done.stderr
     assert "--set data_dir=FOLDER" in done.stderr
-    assert not (tmp_path / "runs").exists()
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_plugin_that_fails_costs_exit_code_3(cmp: Cmp, tmp_path: Path) -> None:
@@ -240,7 +240,6 @@ def test_our_commands_win_over_files_of_their_name(script: Path, tmp_path: Path)
 def test_a_mistyped_command_is_ours(script: Path) -> None:
     done = call(script, "rnu")
     assert done.returncode == 2
-    assert "Did you mean" in done.stderr
-    assert "run" in done.stderr
+    assert "unknown command 'rnu'; did you mean 'run'?" in done.stderr
     assert call(script, "--hlep").returncode == 2
     assert call(script, "--version").stdout.startswith("cmp, version ")

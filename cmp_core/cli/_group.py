@@ -11,13 +11,20 @@ import click
 
 from cmp_core.cli.eval import eval_command
 from cmp_core.cli.run import run_command
-from cmp_core.errors import CmpError, PluginError
+from cmp_core.errors import CmpError, PluginError, unknown
 
 INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """A group whose commands may raise `CmpError`."""
+    """A group that names the nearest command, and whose commands may raise `CmpError`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            ctx.fail(unknown("command", args[0], self.commands))
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -53,12 +53,15 @@ def load_torchvision(
 def _read(
     dataset: Callable[..., Any], name: str, root: str, files: tuple[str, ...], train: bool
 ) -> Any:
+    is_new = not Path(root).exists()
     try:
         try:
             return dataset(root=root, train=train, download=False)
         except RuntimeError:  # torchvision's word for "not there, or not whole"
             return dataset(root=root, train=train, download=True)
     except Exception as error:  # torchvision's readers and urllib raise a dozen kinds
+        if is_new:
+            _remove_empty(Path(root))
         listing = "\n".join(f"  {Path(root).absolute() / file}" for file in files)
         raise DataError(
             f"dataset {name} could not be read or downloaded "
@@ -67,6 +70,15 @@ def _read(
             "Put these files there, delete damaged ones, or set data_dir to the folder that has "
             "them: --set data_dir=FOLDER"
         ) from error
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove what a failed download has made, as far as it holds no file."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _to_images(dataset: Any) -> Images:
