@@ -24,6 +24,14 @@ def mnist() -> Path:
     return MNIST
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test finds or leaves anything in the checkout."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Config:
     """A configuration that trains in about a second."""
@@ -79,7 +87,7 @@ def make_event(
     return LayerActivations(
         source="live",
         phase="val",
-        part=part,  # type: ignore[arg-type]
+        part=part,
         epoch=1,
         step=1,
         layers=layers,

@@ -73,11 +73,11 @@ def test_float64_layers_stay_in_float64() -> None:
 def test_writing_into_attached_anchors_hits_a_copy() -> None:
     means = measured()
     before = means.attach(layer(X)).scores
-    means.attach(layer(X)).anchors.zero_()  # type: ignore[union-attr]
-    assert means.attach(layer(X)).scores.equal(before)  # type: ignore[union-attr]
+    means.attach(layer(X)).anchors.zero_()
+    assert means.attach(layer(X)).scores.equal(before)
 
 
 def test_the_state_survives_a_round_trip() -> None:
     means, other = measured(), ClassMeans(4, "l2", tau=0.1)
     other.load_state_dict(means.state_dict())
-    assert other.attach(layer(X)).scores.equal(means.attach(layer(X)).scores)  # type: ignore[union-attr]
+    assert other.attach(layer(X)).scores.equal(means.attach(layer(X)).scores)

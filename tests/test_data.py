@@ -356,7 +356,7 @@ def test_a_plugin_may_return_any_torch_dataset() -> None:
 
 def test_what_is_no_dataset_is_told() -> None:
     with pytest.raises(DataError, match="expected RawData, or a torch Dataset with a length"):
-        load_data(Config(), lambda: [1, 2], CPU)  # type: ignore[arg-type,return-value]
+        load_data(Config(), lambda: [1, 2], CPU)
 
 
 def test_labels_of_the_test_split_are_checked_as_well() -> None:

@@ -12,7 +12,7 @@ from cmp_core.errors import PluginError
 from cmp_core.events import LayerActivations, Run, SplitFinished
 from tests.conftest import make_event
 
-RUN = Run(config=None, class_names=("a", "b"), layer_names=())  # type: ignore[arg-type]
+RUN = Run(config=None, class_names=("a", "b"), layer_names=())
 
 
 class Listener:

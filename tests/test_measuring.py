@@ -110,8 +110,8 @@ def test_a_function_sees_a_split_whole_up_to_the_subset() -> None:
 
 def test_a_vector_is_a_tuple_and_a_list_in_the_log() -> None:
     rows = measure(spectrum, make_event(n=20, widths=(3,)))
-    assert len(rows[0].value) == 3  # type: ignore[arg-type]
-    assert log_form(rows, ("layer_0",), 20)["vectors"]["layer_0"]["spectrum"] == list(rows[0].value)  # type: ignore[arg-type]
+    assert len(rows[0].value) == 3
+    assert log_form(rows, ("layer_0",), 20)["vectors"]["layer_0"]["spectrum"] == list(rows[0].value)
 
 
 def test_a_pair_metric_gives_a_matrix() -> None:

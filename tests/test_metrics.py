@@ -36,7 +36,7 @@ on_both_libraries = pytest.mark.parametrize("make", [np.asarray, torch.as_tensor
 
 @on_all_data
 @on_both_libraries
-def test_metrics_agree_with_scikit_learn(kind: str, make) -> None:  # type: ignore[no-untyped-def]
+def test_metrics_agree_with_scikit_learn(kind: str, make) -> None:
     h = DATA[kind]
     cosines = cosine_similarity(h, ANCHORS)
     s = cosines / 0.1

@@ -26,7 +26,7 @@ def cmp_register_metrics(register):
 
 
 @pytest.fixture
-def write(tmp_path: Path):  # type: ignore[no-untyped-def]
+def write(tmp_path: Path):
     def write_plugin(name: str, text: str = METRIC) -> Path:
         path = tmp_path / f"{name}.py"
         path.write_text(text.format(name=name) if text is METRIC else text)
@@ -47,20 +47,20 @@ def test_built_ins_are_found_by_file_name() -> None:
     assert load_plugins().registry.names("model") == ["greedy", "mlp"]
 
 
-def test_a_file_named_with_p_is_loaded_and_its_metrics_selected(write) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_named_with_p_is_loaded_and_its_metrics_selected(write) -> None:
     path = write("mine")
     assert "mine" in names(Config(), path)
     only = Config(metrics=(Selection("margin", "margin"),))
     assert names(only, path) == ["margin", "mine"]
 
 
-def test_one_metric_twice_with_different_options(write) -> None:  # type: ignore[no-untyped-def]
+def test_one_metric_twice_with_different_options(write) -> None:
     config = Config(metrics=(Selection("mine", "one"), Selection("mine", "two", {"power": 2})))
     metrics = load_plugins([str(write("mine"))]).select_metrics(config)
     assert [(m.label, dict(m.options)) for m in metrics] == [("one", {}), ("two", {"power": 2})]
 
 
-def test_slow_metrics_can_be_dropped(write) -> None:  # type: ignore[no-untyped-def]
+def test_slow_metrics_can_be_dropped(write) -> None:
     path = write("slow", METRIC.format(name="slow").replace('("slow")', '("slow", slow=True)'))
     assert "slow" in names(Config(), path)
     assert "slow" not in names(Config(enable_slow_metrics=False), path)
@@ -69,7 +69,7 @@ def test_slow_metrics_can_be_dropped(write) -> None:  # type: ignore[no-untyped-
 def test_a_module_an_example_and_a_folder_are_loaded(
     write,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write("module_plugin")
     monkeypatch.syspath_prepend(tmp_path)
@@ -81,7 +81,7 @@ def test_a_module_an_example_and_a_folder_are_loaded(
 def test_nothing_is_loaded_from_the_working_directory_unasked(
     write,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write("unasked")
     monkeypatch.chdir(tmp_path)
@@ -94,7 +94,7 @@ def test_no_leaves_a_plugin_out() -> None:
         load_plugins(["no:margn"])
 
 
-def test_the_same_plugin_twice_is_once(write) -> None:  # type: ignore[no-untyped-def]
+def test_the_same_plugin_twice_is_once(write) -> None:
     path = write("mine")
     assert names(Config(), path, path).count("mine") == 1
 
@@ -143,7 +143,7 @@ def test_the_same_plugin_twice_is_once(write) -> None:  # type: ignore[no-untype
 def test_a_broken_plugin_that_was_asked_for_is_an_error(
     write,
     text: str,
-    message: str,  # type: ignore[no-untyped-def]
+    message: str,
 ) -> None:
     path = write("broken", text)
     with pytest.raises(UsageError) as caught:
@@ -152,7 +152,7 @@ def test_a_broken_plugin_that_was_asked_for_is_an_error(
     assert "broken" in str(caught.value)
 
 
-def test_two_plugins_with_one_name_name_both_origins(write) -> None:  # type: ignore[no-untyped-def]
+def test_two_plugins_with_one_name_name_both_origins(write) -> None:
     path = write("margin")
     with pytest.raises(UsageError) as caught:
         load_plugins([str(path)])
@@ -202,10 +202,10 @@ def test_installed_plugins_are_loaded_and_a_broken_one_is_a_warning(
     good = ModuleType("good")
 
     @hookimpl
-    def cmp_register_models(register):  # type: ignore[no-untyped-def]
+    def cmp_register_models(register):
         register(lambda: None, name="linear")
 
-    good.cmp_register_models = cmp_register_models  # type: ignore[attr-defined]
+    good.cmp_register_models = cmp_register_models
     install(monkeypatch, good=good, bad=ImportError("no such thing"))
     plugins = load_plugins()
     assert "linear" in plugins.registry.names("model")
@@ -222,11 +222,11 @@ def test_an_installed_plugin_that_breaks_a_rule_is_left_out_as_a_whole(
     bad = ModuleType("bad")
 
     @hookimpl
-    def cmp_register_models(register):  # type: ignore[no-untyped-def]
+    def cmp_register_models(register):
         register(lambda: None, name="first")
         register(lambda: None, name="mlp")
 
-    bad.cmp_register_models = cmp_register_models  # type: ignore[attr-defined]
+    bad.cmp_register_models = cmp_register_models
     install(monkeypatch, bad=bad)
     plugins = load_plugins()
     assert "the model 'mlp' is registered already" in plugins.warnings[0]
@@ -234,6 +234,6 @@ def test_an_installed_plugin_that_breaks_a_rule_is_left_out_as_a_whole(
     assert not plugins.manager.has_plugin("bad")
 
 
-def test_a_built_in_can_be_left_out_for_a_file_of_its_name(write) -> None:  # type: ignore[no-untyped-def]
+def test_a_built_in_can_be_left_out_for_a_file_of_its_name(write) -> None:
     plugins = load_plugins(["no:margin", str(write("margin"))])
     assert plugins.registry.get("metric", "margin").origin.endswith("margin.py")

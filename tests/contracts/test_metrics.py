@@ -33,7 +33,7 @@ def measurer(metric: MetricDefinition, *plugins: object, policy: str = "raise") 
     manager.register(listener, listener.name)
     for plugin in plugins:
         manager.register(plugin)
-    run = Run(config=None, class_names=(), layer_names=())  # type: ignore[arg-type]
+    run = Run(config=None, class_names=(), layer_names=())
     return Measurer(Dispatcher(manager, run, policy), [listener])
 
 
@@ -58,7 +58,7 @@ def select(event: LayerActivations, where: torch.Tensor, reading: int = 1) -> La
 
 
 def values(rows: list[Row]) -> dict[tuple[str, str], float]:
-    return {(row.layer, row.metric): row.value for row in rows if row.value is not None}  # type: ignore[misc]
+    return {(row.layer, row.metric): row.value for row in rows if row.value is not None}
 
 
 @every_metric
@@ -219,13 +219,13 @@ def test_few_samples_give_a_value_or_a_reason(metric: MetricDefinition, n: int) 
         if n == 0:
             assert row.value is None
         if row.value is not None:
-            assert math.isfinite(row.value)  # type: ignore[arg-type]
+            assert math.isfinite(row.value)
 
 
 @every_metric
 def test_a_dead_layer_gives_a_reason_or_a_meant_value(metric: MetricDefinition) -> None:
     rows = measure(metric, with_activations(make_event(), 0.0))
     for row in rows:
-        assert row.value is None or math.isfinite(row.value)  # type: ignore[arg-type]
+        assert row.value is None or math.isfinite(row.value)
         if row.layer == "layer_0" and "anchors" in metric.needs:
             assert row.reason == "layer_0 is dead: all its activations are 0"
