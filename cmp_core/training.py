@@ -115,17 +115,17 @@ class Trainer:
         self._evaluator.means.load_state_dict(means)
         self._augment.set_state(state["generators"]["augment"])
         torch.set_rng_state(state["generators"]["torch"])
-        if "cuda" in state["generators"]:
+        if self._device.type == "cuda" and "cuda" in state["generators"]:
             torch.cuda.set_rng_state(state["generators"]["cuda"], self._device)
 
     # One epoch
 
     def _train_epoch(self, epoch: int) -> None:
         config, progress = self._config, self.progress
-        random = np.random.default_rng([config.seed, epoch])  # a resumed run draws the same again
-        order = random.permutation(len(self._data.train.ids))
+        draw = np.random.default_rng([config.seed, epoch])  # a resumed run draws the same again
+        order = draw.permutation(len(self._data.train.ids))
         if progress.iter == 0:
-            self._augment.manual_seed(int(random.integers(2**63)))
+            self._augment.manual_seed(int(draw.integers(2**63)))
         progress.epoch = epoch
         started = EpochStarted(epoch, self._steps_per_epoch, progress.iter)
         self._dispatcher.emit("cmp_epoch_started", started)
