@@ -72,10 +72,17 @@ class Residual:
     def compute(self) -> Tensor:
         return self.squares / self.n
 
-    def merge(self, other: Any) -> Any:
-        raise NotImplementedError  # not needed here
+    def merge(self, other: Residual) -> Residual:
+        merged = Residual()
+        merged.total, merged.n = self.total + other.total, self.n + other.n
+        merged.squares = self.squares + other.squares
+        return merged
 
-    state_dict = load_state_dict = merge
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
 
 def measure(implementation: object, event: LayerActivations) -> list[Row]:

@@ -27,6 +27,21 @@ class _CutError(Exception):
     """Stands for a process that dies."""
 
 
+def interrupt(config: Config, step: int, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Press Ctrl-C in a run after a step, and return the run's directory."""
+    original = Trainer._train_step
+
+    def train_step(self: Trainer, batch: Any) -> None:
+        original(self, batch)
+        if self.progress.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_train_step", train_step)
+        run(config)
+    return newest(Path(config.out) / config.dataset / config.model)
+
+
 @pytest.mark.parametrize("model", ["greedy", "mlp"])
 @pytest.mark.parametrize("step", [3, 11, 15])
 def test_a_run_stopped_between_steps_resumes_as_if_nothing_had_happened(
@@ -34,18 +49,7 @@ def test_a_run_stopped_between_steps_resumes_as_if_nothing_had_happened(
 ) -> None:
     config = attrs.evolve(tiny, model=model)
     expected = run(config)
-    original = Trainer._train_step
-
-    def interrupt_at(self: Trainer, batch: Any) -> None:
-        original(self, batch)
-        if self.progress.step == step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Trainer, "_train_step", interrupt_at)
-    with pytest.raises(KeyboardInterrupt):
-        run(config)
-    monkeypatch.undo()
-    directory = newest(expected.directory.parent)
+    directory = interrupt(config, step, monkeypatch)
     assert json.loads((directory / "status.json").read_text())["state"] == "interrupted"
     assert len([e for e in lines(directory) if e["phase"] == "train"]) == step
     outcome = resume(directory)
@@ -122,18 +126,7 @@ def test_a_streamed_and_augmented_run_resumes_as_if_nothing_had_happened(
     path.write_text(STREAMED)
     config = attrs.evolve(tiny, dataset="noise", plugins=(str(path),), batch_size=64)
     expected = run(config)
-    original = Trainer._train_step
-
-    def interrupt(self: Trainer, batch: Any) -> None:
-        original(self, batch)
-        if self.progress.step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Trainer, "_train_step", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run(config)
-    monkeypatch.undo()
-    directory = newest(expected.directory.parent)
+    directory = interrupt(config, 2, monkeypatch)
     resume(directory)
     assert lines(directory) == lines(expected.directory)
 
