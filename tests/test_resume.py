@@ -36,9 +36,10 @@ def interrupt(config: Config, step: int, monkeypatch: pytest.MonkeyPatch) -> Pat
         if self.progress.step == step:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_train_step", train_step)
-        run(config)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
     return newest(Path(config.out) / config.dataset / config.model)
 
 
