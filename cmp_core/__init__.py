@@ -24,18 +24,24 @@ if TYPE_CHECKING:
     from cmp_core.errors import DataError as DataError
     from cmp_core.errors import UndefinedError as UndefinedError
     from cmp_core.errors import UsageError as UsageError
-    from cmp_core.events import Layer as Layer
+    from cmp_core.event_statistics import statistics_of as statistics_of
     from cmp_core.events import LayerActivations as LayerActivations
     from cmp_core.hookspecs import PLUGIN_API as PLUGIN_API
     from cmp_core.hookspecs import Register as Register
     from cmp_core.hookspecs import hookimpl as hookimpl
+    from cmp_core.layer import Layer as Layer
     from cmp_core.learning_rule import GradientRule as GradientRule
     from cmp_core.learning_rule import LearningRule as LearningRule
     from cmp_core.metric_contract import LayerView as LayerView
+    from cmp_core.metric_contract import Positive as Positive
     from cmp_core.metric_contract import metric as metric
     from cmp_core.model import LayeredModel as LayeredModel
+    from cmp_core.ridge import PENALTY as PENALTY
     from cmp_core.rows import Row as Row
+    from cmp_core.second_moments import centred as centred
+    from cmp_core.second_moments import inner_products as inner_products
     from cmp_core.similarity import defined_cosine as defined_cosine
+    from cmp_core.statistics import LayerStatistics as LayerStatistics
     from cmp_core.workflow import evaluate as evaluate
     from cmp_core.workflow import resume as resume
     from cmp_core.workflow import run as run
@@ -55,7 +61,8 @@ _HOMES = {
     "DataError": "errors",
     "UndefinedError": "errors",
     "UsageError": "errors",
-    "Layer": "events",
+    "statistics_of": "event_statistics",
+    "Layer": "layer",
     "LayerActivations": "events",
     "PLUGIN_API": "hookspecs",
     "Register": "hookspecs",
@@ -63,10 +70,15 @@ _HOMES = {
     "GradientRule": "learning_rule",
     "LearningRule": "learning_rule",
     "LayerView": "metric_contract",
+    "Positive": "metric_contract",
     "metric": "metric_contract",
     "LayeredModel": "model",
+    "PENALTY": "ridge",
     "Row": "rows",
+    "centred": "second_moments",
+    "inner_products": "second_moments",
     "defined_cosine": "similarity",
+    "LayerStatistics": "statistics",
     "evaluate": "workflow",
     "resume": "workflow",
     "run": "workflow",

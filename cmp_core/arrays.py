@@ -16,7 +16,16 @@ Array = Tensor | NDArray[np.generic]
 def as_tensor(array: Array) -> Tensor:
     """Return a tensor that shares the array's memory where it can; float16 is widened."""
     tensor = torch.as_tensor(array)
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return wide(tensor) if tensor.is_floating_point() else tensor
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """Return the tensor in at least float32.
+
+    >>> wide(torch.zeros(1, dtype=torch.float16)).dtype
+    torch.float32
+    """
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
 def average(values: Tensor) -> float:

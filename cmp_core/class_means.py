@@ -8,9 +8,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from cmp_core.events import Layer
+from cmp_core.arrays import wide
+from cmp_core.layer import Layer
 from cmp_core.similarity import scores
-from cmp_core.statistics import wide
 
 
 class ClassMeans:

@@ -15,7 +15,8 @@ from cmp_core.config import Config
 from cmp_core.data.load import Data
 from cmp_core.data.splits import Batch, Split
 from cmp_core.errors import UsageError
-from cmp_core.events import INPUT, Layer, LayerActivations, Part, Phase, RunFinished
+from cmp_core.events import LayerActivations, Part, Phase, RunFinished
+from cmp_core.layer import INPUT, Layer
 from cmp_core.learning_rule import LearningRule
 from cmp_core.measurer import Measurer
 from cmp_core.model import LayeredModel
@@ -87,7 +88,7 @@ class Evaluator:
                     totals.append(torch.stack([loss, correct(layers, batch.labels).sum()]))
                 yield self.event(layers, batch, phase, "chunk", epoch, step, reading)
 
-        rows = self._measurer.split(split.ids[positions], read)
+        rows = self._measurer.split(split.ids[positions], split.labels[positions], read)
         loss, hits = torch.stack(totals).cpu().double().sum(0).tolist()
         n = len(positions)
         return Result(acc=hits / n, loss=loss / n, rows=rows, n=n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,15 +10,15 @@ import attrs
 from torch import Tensor
 
 from cmp_core.config import Config
+from cmp_core.event_statistics import EventStatistics
+from cmp_core.layer import Layer
 from cmp_core.rows import Row
-from cmp_core.statistics import Guarded, LayerStatistics
+from cmp_core.split_statistics import SplitStatistics
+from cmp_core.statistics import Guarded
 
 Source = Literal["live", "replay"]
 Phase = Literal["train", "val", "test"]
 Part = Literal["batch", "chunk", "subset"]
-
-INPUT = "input"
-"""Name of the reference layer: the network's input, measured like a layer."""
 
 
 @attrs.frozen(eq=False)
@@ -34,38 +34,6 @@ class Run:
     def num_classes(self) -> int:
         """Number of classes C."""
         return len(self.class_names)
-
-
-@attrs.frozen(eq=False)
-class Layer:
-    """A layer and what it made of n samples.
-
-    Attributes:
-        name: `layer_0`, `layer_1`, …, `head`; `input` for the reference.
-        depth: 0 for `layer_0`; -1 for the input.
-        module: path of the module inside the model, such as `layers.0`.
-        activations: (n, N), as computed in the step's forward.
-        scores: (n, C) with softmax(scores) = q, the temperature already divided in; or none.
-        anchors: (C, N), or none.
-        anchor_kind: `orthonormal`, `block`, `class_mean`, or none.
-    """
-
-    name: str
-    depth: int
-    module: str
-    activations: Tensor
-    scores: Tensor | None = None
-    anchors: Tensor | None = None
-    anchor_kind: str | None = None
-
-    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> Layer:
-        """Return the layer with `change` applied to each of its tensors."""
-        return attrs.evolve(
-            self,
-            activations=change(self.activations),
-            scores=None if self.scores is None else change(self.scores),
-            anchors=None if self.anchors is None else change(self.anchors),
-        )
 
 
 @attrs.frozen(eq=False)
@@ -100,6 +68,7 @@ class LayerActivations(Event):
         reference: the input as a layer, or none for a training batch.
         inputs: (n, d), normalised; labels: (n,) int64; sample_ids: (n,) int64.
         num_classes: C.
+        fitted: in the second reading, the statistics of the whole split from the first.
         statistics: shared statistics by layer name.
     """
 
@@ -115,7 +84,8 @@ class LayerActivations(Event):
     num_classes: int
     reading: int = 1
     reference: Layer | None = None
-    statistics: Mapping[str, LayerStatistics] = attrs.field(
+    fitted: SplitStatistics | None = None
+    statistics: EventStatistics = attrs.field(
         init=False, default=attrs.Factory(lambda self: self._make_statistics(), takes_self=True)
     )
     _guards: tuple[Guarded, ...] = attrs.field(
@@ -134,8 +104,8 @@ class LayerActivations(Event):
 
     def modified(self) -> str | None:
         """Return the name of a tensor that was written to since the event was made, or none."""
-        kept = (guard for shared in self.statistics.values() for guard in shared.guarded())
-        return next((guard.what for guard in (*self._guards, *kept) if guard.is_modified), None)
+        guards = (*self._guards, *self.statistics.guarded())
+        return next((guard.what for guard in guards if guard.is_modified), None)
 
     def copy(self) -> LayerActivations:
         """Return the event with tensors of its own and no statistics computed yet."""
@@ -159,11 +129,15 @@ class LayerActivations(Event):
             sample_ids=once(self.sample_ids),
         )
 
-    def _make_statistics(self) -> dict[str, LayerStatistics]:
-        return {
-            layer.name: LayerStatistics(layer.name, layer.activations, layer.scores, layer.anchors)
-            for layer in self.all_layers
-        }
+    def _make_statistics(self) -> EventStatistics:
+        return EventStatistics(
+            self.all_layers,
+            self.sample_ids,
+            self.labels,
+            self.num_classes,
+            is_chunk=self.part == "chunk",
+            fitted=self.fitted,
+        )
 
     def _guarded(self) -> Iterator[Guarded]:
         for layer in self.all_layers:
@@ -181,6 +155,10 @@ class SplitFinished(Event):
 
     Attributes:
         n: samples in the split.
+        layers, reference: as in the chunks, without samples.
+        num_classes: C.
+        statistics: shared statistics of the whole split, as far as the selected metrics declare
+            to need them.
         subset: the split's fixed sample, chosen by a hash of the sample ids, for metrics that
             must see their samples at once; none where no selected metric does.
     """
@@ -190,15 +168,29 @@ class SplitFinished(Event):
     epoch: int
     step: int
     n: int
+    layers: tuple[Layer, ...]
+    reference: Layer | None
+    num_classes: int
+    statistics: SplitStatistics
     subset: LayerActivations | None = None
 
+    @property
+    def all_layers(self) -> tuple[Layer, ...]:
+        """The reference, if there is one, and the layers."""
+        return self.layers if self.reference is None else (self.reference, *self.layers)
+
     def modified(self) -> str | None:
-        """Return the name of a tensor of the subset that was written to, or none."""
-        return None if self.subset is None else self.subset.modified()
+        """Return the name of a tensor of the subset or the statistics that was written to."""
+        kept = next((x.what for x in self.statistics.guarded() if x.is_modified), None)
+        return kept or (None if self.subset is None else self.subset.modified())
 
     def copy(self) -> SplitFinished:
-        """Return the event with a subset of its own."""
-        return attrs.evolve(self, subset=None if self.subset is None else self.subset.copy())
+        """Return the event with a subset of its own and no statistics computed yet."""
+        return attrs.evolve(
+            self,
+            statistics=SplitStatistics(self.statistics.sums),
+            subset=None if self.subset is None else self.subset.copy(),
+        )
 
 
 @attrs.frozen(eq=False)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cmp_core.config import Config
-from cmp_core.events import Layer
+from cmp_core.layer import Layer
 from cmp_core.model import LayeredModel
 
 

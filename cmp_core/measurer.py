@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -13,10 +14,13 @@ from torch import Tensor
 
 from cmp_core.dispatch import Dispatcher
 from cmp_core.errors import UsageError
-from cmp_core.events import Layer, LayerActivations, SplitFinished
+from cmp_core.events import LayerActivations, SplitFinished
+from cmp_core.layer import Layer
 from cmp_core.measuring import MetricListener, Reading, settle
 from cmp_core.rows import Row
 from cmp_core.sampling import choose
+from cmp_core.split_statistics import SplitStatistics
+from cmp_core.split_sums import SplitSums
 
 SUBSET_SIZE = 2048
 """Samples of a split that metrics see which must see theirs at once."""
@@ -29,8 +33,19 @@ class Measurer:
         self._dispatcher = dispatcher
         self._listeners = listeners
         definitions = [listener.metric.definition for listener in listeners]
-        self._readings = max((definition.passes for definition in definitions), default=1)
-        self._needs_subset = any(definition.sees_all_at_once for definition in definitions)
+        self._readings = max((max(d.passes, d.reading) for d in definitions), default=1)
+        self._needs_subset = any(d.coverage == "subset" or d.scope == "pair" for d in definitions)
+        self._wanted = frozenset[str]().union(*(d.sums for d in definitions))
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the states of the metrics that run on from batch to batch, by label."""
+        states = {listener.metric.label: listener.state_dict() for listener in self._listeners}
+        return {label: state for label, state in states.items() if state}
+
+    def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
+        """Take over what `state_dict` returned."""
+        for listener in self._listeners:
+            listener.load_state_dict(states.get(listener.metric.label, {}))
 
     @property
     def has_listeners(self) -> bool:
@@ -45,40 +60,31 @@ class Measurer:
         return self._rows(answers, peaks, event, failures_before)
 
     def split(
-        self, ids: NDArray[np.int64], read: Callable[[int], Iterable[LayerActivations]]
+        self,
+        ids: NDArray[np.int64],
+        labels: NDArray[np.int64] | None,
+        read: Callable[[int], Iterable[LayerActivations]],
     ) -> tuple[Row, ...]:
         """Measure a split.
 
         Args:
             ids: the sample ids of the whole split.
+            labels: their labels, or none.
             read: given 1 or 2, yields the split's chunks for that reading.
         """
         failures_before = self._dispatcher.failure_counts()
-        chosen = torch.from_numpy(ids[choose(ids, SUBSET_SIZE)])
-        parts: list[LayerActivations] = []
-        peaks: dict[str, Tensor] = {}
-        chunk: LayerActivations | None = None
-        for reading in range(1, self._readings + 1):
-            for chunk in read(reading):
-                if reading == 1:
-                    for name, shared in chunk.statistics.items():
-                        peak = shared.peak.clone()
-                        peaks[name] = torch.maximum(peaks[name], peak) if name in peaks else peak
-                    if self._needs_subset:
-                        parts.append(_select(chunk, chosen))
-                self._dispatcher.emit("cmp_layer_activations", chunk)
-        if chunk is None:
+        split = _Split(self._wanted, self._needs_subset, ids, labels)
+        for chunk in read(1):
+            split.update(chunk)
+            self._dispatcher.emit("cmp_layer_activations", chunk)
+        if split.last is None:
             return ()
-        finished = SplitFinished(
-            source=chunk.source,
-            phase=chunk.phase,
-            epoch=chunk.epoch,
-            step=chunk.step,
-            n=len(ids),
-            subset=_join(parts) if parts else None,
-        )
-        answers = self._dispatcher.emit("cmp_split_finished", finished)
-        return self._rows(answers, peaks, chunk, failures_before)
+        statistics = SplitStatistics(split.sums)
+        for chunk in read(2) if self._readings == 2 else ():
+            again = attrs.evolve(chunk, fitted=statistics)
+            self._dispatcher.emit("cmp_layer_activations", again)
+        answers = self._dispatcher.emit("cmp_split_finished", split.finished(statistics))
+        return self._rows(answers, split.peaks, split.last, failures_before)
 
     def _rows(
         self,
@@ -106,10 +112,63 @@ class Measurer:
         return settle(readings, peaks)
 
 
+class _Split:
+    """What is gathered from a split's chunks for all metrics together."""
+
+    def __init__(
+        self,
+        wanted: frozenset[str],
+        needs_subset: bool,
+        ids: NDArray[np.int64],
+        labels: NDArray[np.int64] | None,
+    ) -> None:
+        self._wanted = wanted
+        self._ids = torch.from_numpy(ids)
+        self._labels = None if labels is None else torch.from_numpy(labels)
+        self._chosen = torch.from_numpy(ids[choose(ids, SUBSET_SIZE)]) if needs_subset else None
+        self._parts: list[LayerActivations] = []
+        self.peaks: dict[str, Tensor] = {}
+        self.last: LayerActivations | None = None
+
+    def update(self, chunk: LayerActivations) -> None:
+        if self.last is None:
+            device = chunk.sample_ids.device
+            labels = None if self._labels is None else self._labels.to(device)
+            self.sums = SplitSums(self._wanted, self._ids.to(device), labels, chunk.num_classes)
+        self.last = chunk
+        for name, shared in chunk.statistics.items():
+            peak = shared.peak.clone()
+            self.peaks[name] = torch.maximum(self.peaks[name], peak) if name in self.peaks else peak
+        if self._chosen is not None:
+            self._parts.append(_select(chunk, self._chosen))
+        if self._wanted:
+            self.sums.update(chunk.all_layers, chunk.sample_ids, chunk.labels)
+
+    def finished(self, statistics: SplitStatistics) -> SplitFinished:
+        chunk = self.last
+        assert chunk is not None  # a split without chunks has nothing to finish
+        return SplitFinished(
+            source=chunk.source,
+            phase=chunk.phase,
+            epoch=chunk.epoch,
+            step=chunk.step,
+            n=len(self._ids),
+            layers=tuple(_without_samples(layer) for layer in chunk.layers),
+            reference=None if chunk.reference is None else _without_samples(chunk.reference),
+            num_classes=chunk.num_classes,
+            statistics=statistics,
+            subset=_join(self._parts) if self._parts else None,
+        )
+
+
+def _without_samples(layer: Layer) -> Layer:
+    return attrs.evolve(layer, activations=layer.activations[:0], scores=None, anchors=None)
+
+
 def _refuse_duplicates(readings: Sequence[Reading]) -> None:
     """Raise where one value would stand in another's place, as labels and sub-values can meet."""
     rows = [reading.row for reading in readings]
-    counts = Counter((row.layer, row.metric, row.other) for row in rows)
+    counts = Counter((row.layer, row.metric, row.pair and row.other) for row in rows)
     layer, metric, _ = max(counts, key=counts.__getitem__, default=("", "", None))
     if len(counts) < len(readings):
         raise UsageError(f"two metrics yield '{metric}' at {layer}: give one of them another label")

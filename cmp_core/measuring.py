@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from numbers import Real
 from typing import Any
@@ -36,6 +36,7 @@ class Reading:
 
     row: Row
     value: float | Tensor | Mean | None = None
+    undefined: str = "the value is not a finite number"
 
 
 class MetricListener:
@@ -44,30 +45,67 @@ class MetricListener:
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
         self.name = f"metric:{metric.label}"
-        self._split = _Measurement(metric)
+        self._gathered = Measurement(metric)
+        self._running = Measurement(metric)
 
     @hookimpl
     def cmp_layer_activations(self, event: LayerActivations) -> list[Reading] | None:
         """Measure a batch at once; take in a chunk."""
+        coverage = self.metric.definition.coverage
+        if coverage == "running":
+            return self._follow(event) if event.part == "batch" else None
         if event.part == "batch":
-            return self._measure_at_once(event)
-        if not self.metric.definition.sees_all_at_once:
-            self._split.update(event, event.reading)
+            return self._at_once(event)
+        if coverage == "gathered":
+            self._gathered.update(event, event.reading)
         return None
 
     @hookimpl
     def cmp_split_finished(self, event: SplitFinished) -> list[Reading]:
         """Return the values of the split."""
-        if event.subset is not None and self.metric.definition.sees_all_at_once:
-            return self._measure_at_once(event.subset)
-        finished, self._split = self._split, _Measurement(self.metric)
-        return finished.readings()
+        coverage = self.metric.definition.coverage
+        if coverage == "running":
+            reason = "it follows the training batches of a live run; a split has no value"
+            return [self._missing(layer.name, event.n, reason) for layer in event.layers]
+        readings: list[Reading] = []
+        if coverage == "gathered":
+            finished, self._gathered = self._gathered, Measurement(self.metric)
+            readings += finished.readings()
+        elif coverage == "sums":
+            readings += self._at_once(event)
+        elif event.subset is not None:
+            readings += self._at_once(event.subset)
+        if self.metric.definition.scope == "pair" and event.subset is not None:
+            readings += self._at_once(event.subset, Pairs(self.metric))
+        return readings
 
-    def _measure_at_once(self, event: LayerActivations) -> list[Reading]:
-        measurement = _Measurement(self.metric)
-        for reading in range(1, self.metric.definition.passes + 1):
+    def state_dict(self) -> dict[str, Any]:
+        """Return what outlives a batch: the state of a running metric at every layer."""
+        return self._running.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self._running.load_state_dict(state)
+
+    def _at_once(
+        self, event: LayerActivations | SplitFinished, measurement: Measurement | None = None
+    ) -> list[Reading]:
+        measurement = measurement or Measurement(self.metric)
+        for reading in (1, 2):
             measurement.update(event, reading)
         return measurement.readings()
+
+    def _follow(self, event: LayerActivations) -> list[Reading]:
+        if event.source != "live":
+            return [
+                self._missing(layer.name, event.n, "it follows a live run; this is a replay")
+                for layer in event.layers
+            ]
+        self._running.update(event, 1)
+        return self._running.readings(n=event.n)
+
+    def _missing(self, layer: str, n: int, reason: str) -> Reading:
+        return Reading(Row(layer, self.metric.label, None, n, reason))
 
 
 class _PerSampleMeans:
@@ -91,12 +129,19 @@ class _PerSampleMeans:
             mean = Mean(values.nansum(dtype=precise), values.isnan().logical_not().sum())
             self._means[name] = self._means[name] + mean if name in self._means else mean
 
+    def merge(self, other: _PerSampleMeans) -> _PerSampleMeans:
+        merged = _PerSampleMeans(self._metric)
+        both = self._means.keys() & other._means.keys()
+        merged._means = self._means | other._means
+        merged._means |= {name: self._means[name] + other._means[name] for name in both}
+        return merged
+
     def compute(self) -> dict[str, Mean]:
         return self._means
 
 
 class _AtOnce:
-    """The state of a function that sees its samples at once: the views themselves."""
+    """The state of a function that is called once: the views themselves."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
@@ -114,35 +159,46 @@ class _Cell:
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
-        self._state = self._new_state(metric)
+        self.state = self._new_state(metric)
         self._fitted = False
         self._reason: str | None = None
         self._n = 0
 
-    def update(self, views: Sequence[LayerView], reading: int) -> None:
+    def update(self, view: LayerView, reading: int, first: LayerView | None = None) -> None:
+        """Take in a layer's samples; `first` makes it a pair of two given layers."""
         if self._reason is not None:
             return
+        definition = self._metric.definition
         try:
-            if reading == 1:
-                self._n += len(views[0].sample_ids)
-                for view in views:
-                    self._metric.check_needs(view)
-                self._state.update(*views)
-                return
-            if not self._fitted:
-                self._state.fit()
-                self._fitted = True
-            self._state.score(*views)
+            views = self._metric.views_of(view) if first is None else (first, view)
+            if reading == definition.reading:
+                self._n += view.n
+                for each in views:
+                    self._metric.check_needs(each)
+                self.state.update(*views)
+            elif reading == definition.passes:
+                if not self._fitted:
+                    self.state.fit()
+                    self._fitted = True
+                self.state.score(*views)
         except UndefinedError as error:
             self._reason = str(error)
 
-    def readings(self, layer: str, other: str | None) -> list[Reading]:
-        pair = self._metric.definition.scope == "pair"
-        row = Row(layer, self._metric.label, None, self._n, self._reason, other, pair)
+    def readings(self, layer: str, other: str | None, pair: bool, n: int | None) -> list[Reading]:
+        row = Row(
+            layer,
+            self._metric.label,
+            None,
+            self._n if n is None else n,
+            self._reason,
+            other,
+            pair,
+        )
         if self._reason is not None:
             return [Reading(row)]
+        undefined = self._metric.definition.undefined
         try:
-            values = _by_name(self._state.compute())
+            values = _by_name(self.state.compute())
         except UndefinedError as error:
             return [Reading(attrs.evolve(row, reason=str(error)))]
         if not values:
@@ -150,10 +206,13 @@ class _Cell:
         for value in values.values():
             _check_value(self._metric, value)
         return [
-            Reading(attrs.evolve(row, metric=f"{row.metric}_{name}" if name else row.metric), own)
+            Reading(
+                attrs.evolve(row, metric=f"{row.metric}_{name}" if name else row.metric),
+                # A value may be a view of the event, which a later plugin may write into.
+                value.clone() if isinstance(value, Tensor) else value,
+                undefined,
+            )
             for name, value in values.items()
-            # A value may be a view of the event, which a later plugin may write into.
-            for own in [value.clone() if isinstance(value, Tensor) else value]
         ]
 
     @staticmethod
@@ -163,39 +222,44 @@ class _Cell:
         return _PerSampleMeans(metric) if metric.definition.per_sample else _AtOnce(metric)
 
 
-class _Measurement:
-    """One metric over one batch or split, at every layer or pair of layers."""
+class Measurement:
+    """One metric over one batch or split, at every layer."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
-        self._cells: dict[tuple[str, str | None], _Cell] = {}
+        self._cells: dict[str, _Cell] = {}
+        self._others: dict[str, str | None] = {}
 
-    def update(self, event: LayerActivations, reading: int) -> None:
-        if reading > self._metric.definition.passes:
+    def update(self, event: LayerActivations | SplitFinished, reading: int) -> None:
+        """Take in a batch, a chunk, or what a finished split has to offer."""
+        definition = self._metric.definition
+        if reading not in (definition.reading, definition.passes):
             return
-        for layer, other, views in self._targets(event):
-            if (layer, other) not in self._cells:
-                self._cells[layer, other] = _Cell(self._metric)
-            self._cells[layer, other].update(views, reading)
+        layers = event.layers if definition.scope == "pair" else event.all_layers
+        for layer in layers:
+            view = LayerView(event, layer)
+            if layer.name not in self._cells:
+                self._cells[layer.name] = _Cell(self._metric)
+                self._others[layer.name] = self._neighbour_of(view)
+            self._cells[layer.name].update(view, reading)
 
-    def readings(self) -> list[Reading]:
+    def readings(self, n: int | None = None) -> list[Reading]:
+        """Return the values, of as many samples as were seen, or of `n`."""
         return [
             reading
-            for (layer, other), cell in self._cells.items()
-            for reading in cell.readings(layer, other)
+            for layer, cell in self._cells.items()
+            for reading in cell.readings(layer, self._others[layer], pair=False, n=n)
         ]
 
-    def _targets(
-        self, event: LayerActivations
-    ) -> Iterator[tuple[str, str | None, tuple[LayerView, ...]]]:
-        if self._metric.definition.scope == "pair":
-            views = [LayerView(event, layer) for layer in event.layers]
-            for first, second in product(views, views):
-                yield first.name, second.name, (first, second)
-            return
-        for layer in event.all_layers:
-            view = LayerView(event, layer)
-            yield view.name, self._neighbour_of(view), (view,)
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states by layer."""
+        return {layer: cell.state.state_dict() for layer, cell in self._cells.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        for layer, own in state.items():
+            self._cells[layer], self._others[layer] = _Cell(self._metric), None
+            self._cells[layer].state.load_state_dict(own)
 
     def _neighbour_of(self, view: LayerView) -> str | None:
         which = self._metric.definition.neighbour
@@ -203,6 +267,39 @@ class _Measurement:
             return None if which is None else str(getattr(view, which).name)
         except UndefinedError:
             return None
+
+
+class Pairs(Measurement):
+    """One metric of pairs over a subset: the matrix of all pairs of layers."""
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__(metric)
+        self._pairs: dict[tuple[str, str], _Cell] = {}
+
+    def update(self, event: LayerActivations | SplitFinished, reading: int) -> None:
+        """Take in the subset; of a symmetric metric, each pair once."""
+        views = [LayerView(event, layer) for layer in event.layers]
+        for first, second in product(views, views):
+            if not (self._is_symmetric and first.depth > second.depth):
+                cell = self._pairs.setdefault((first.name, second.name), _Cell(self._metric))
+                cell.update(second, reading, first)
+
+    def readings(self, n: int | None = None) -> list[Reading]:
+        """Return the matrix's entries, those of both halves."""
+        return [
+            attrs.evolve(reading, row=attrs.evolve(reading.row, layer=layer, other=other))
+            for (first, second), cell in self._pairs.items()
+            for reading in cell.readings(first, second, pair=True, n=n)
+            for layer, other in self._places(first, second)
+        ]
+
+    @property
+    def _is_symmetric(self) -> bool:
+        return "symmetric" in self._metric.definition.invariances
+
+    def _places(self, first: str, second: str) -> list[tuple[str, str]]:
+        mirrored = self._is_symmetric and first != second
+        return [(first, second), (second, first)] if mirrored else [(first, second)]
 
 
 def settle(readings: Sequence[Reading], peaks: Mapping[str, Tensor]) -> tuple[Row, ...]:
@@ -238,13 +335,13 @@ def _settled(
     else:
         result = math.nan if value is None else float(value)
     layers = [row.layer] if row.other is None else [row.layer, row.other]
-    reason = _reason(result, row.n, {name: heights[name] for name in layers if name in heights})
+    reason = _reason(reading, result, {name: heights[name] for name in layers if name in heights})
     return attrs.evolve(row, value=None if reason else result, n=n, reason=reason)
 
 
-def _reason(value: Value, n: int, heights: Mapping[str, float]) -> str | None:
+def _reason(reading: Reading, value: Value, heights: Mapping[str, float]) -> str | None:
     """Return why a value is missing, or none where it is sound."""
-    if n == 0:
+    if reading.row.n == 0:
         return "there are no samples"
     for layer, height in heights.items():
         if not math.isfinite(height):
@@ -254,7 +351,7 @@ def _reason(value: Value, n: int, heights: Mapping[str, float]) -> str | None:
     for layer, height in heights.items():
         if height == 0:
             return f"{layer} is dead: all its activations are 0"
-    return "the value is not a finite number"
+    return reading.undefined
 
 
 def _transfer(tensors: Sequence[Tensor]) -> dict[int, tuple[float, ...]]:

@@ -11,13 +11,25 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
-from typing import Any, Literal, Protocol, Self, TypeVar, get_args
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Protocol,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import attrs
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError, unknown
-from cmp_core.events import INPUT, Layer, LayerActivations
+from cmp_core.events import LayerActivations, SplitFinished
+from cmp_core.layer import INPUT, Layer
+from cmp_core.split_sums import SUMS
 from cmp_core.statistics import LayerStatistics
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
@@ -26,13 +38,20 @@ Question = Literal["predictive", "compressing", "different"]
 MetricValue = float | Tensor | Mapping[str, float | Tensor]
 """A number, a 0-d tensor, a vector (p,), or a mapping of sub-value names to such."""
 
+Positive = Annotated[float, "above 0"]
+"""The type of an option that must be a number above 0; checked when the metric is selected."""
+
 _DEFINITION = "metric_definition"
 
 
 class LayerView:
-    """What a metric sees of one layer; what the layer does not have raises `UndefinedError`."""
+    """What a metric sees of one layer; what the layer does not have raises `UndefinedError`.
 
-    def __init__(self, event: LayerActivations, layer: Layer) -> None:
+    A function whose needs name a statistic of the whole split sees a split through its statistics
+    alone: there, what belongs to single samples raises `UsageError`.
+    """
+
+    def __init__(self, event: LayerActivations | SplitFinished, layer: Layer) -> None:
         self._event = event
         self._layer = layer
 
@@ -47,34 +66,39 @@ class LayerView:
         return self._layer.depth
 
     @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self._event.n
+
+    @property
     def activations(self) -> Tensor:
         """Activations (n, N)."""
-        return self._layer.activations
+        return self._tensor("activations")
 
     @property
     def scores(self) -> Tensor:
         """Scores (n, C), with softmax(scores) = q."""
-        return self._required(self._layer.scores, "scores")
+        return self._tensor("scores")
 
     @property
     def anchors(self) -> Tensor:
         """Class anchors (C, N)."""
-        return self._required(self._layer.anchors, "anchors")
+        return self._tensor("anchors")
 
     @property
     def inputs(self) -> Tensor:
         """The network's inputs (n, d)."""
-        return self._required(self._event.inputs, "inputs")
+        return self._tensor("inputs")
 
     @property
     def labels(self) -> Tensor:
         """Class labels (n,), int64."""
-        return self._required(self._event.labels, "labels")
+        return self._tensor("labels")
 
     @property
     def sample_ids(self) -> Tensor:
         """Sample ids (n,), int64."""
-        return self._event.sample_ids
+        return self._samples.sample_ids
 
     @property
     def num_classes(self) -> int:
@@ -104,7 +128,19 @@ class LayerView:
             raise UndefinedError(f"{self.name} is the {end} layer")
         return LayerView(self._event, self._event.layers[position])
 
-    def _required(self, tensor: Tensor | None, what: str) -> Tensor:
+    @property
+    def _samples(self) -> LayerActivations:
+        if isinstance(self._event, SplitFinished):
+            raise UsageError(
+                "a function whose needs name a statistic of the whole split sees no single "
+                "samples there; declare per_sample=True, or write a class that keeps a state"
+            )
+        return self._event
+
+    def _tensor(self, what: str) -> Tensor:
+        event = self._samples
+        owner = event if what in ("inputs", "labels") else self._layer
+        tensor: Tensor | None = getattr(owner, what)
         if tensor is None:
             raise UndefinedError(f"{self.name} has no {what}")
         return tensor
@@ -149,18 +185,26 @@ class MetricDefinition:
         name: the name under which it is selected and logged.
         implementation: the function or class.
         summary: first line of its docstring.
-        scope: `layer`; `consecutive` for a layer and a neighbour; `pair` for all pairs.
+        scope: `layer`; `consecutive` for a layer and a neighbour that it needs; `pair` for a
+            function of two views, whose value at a layer is that with the previous one, and which
+            over a split also gives the matrix of all pairs, on the split's fixed subset.
         unit: such as `nats` or `fraction`; empty for a pure number.
         question: the research question that it helps to answer, or none.
         bounds: smallest and largest possible value.
         invariances: maps that leave the value as it is, of `orthogonal`, `scale`,
-            `permute_units`, `permute_samples`, `symmetric`.
+            `permute_units`, `permute_samples`, `symmetric`; every layer may be mapped its own way.
         passes: 2 for a class that fits in a first pass over a split and scores in a second.
-        needs: what a view must have, as paths: `scores`, `anchors`, `next.scores`, …
+        needs: what a view must have, as paths: `scores`, `anchors`, `next.scores`,
+            `statistics.eigenvalues`, … A function that needs a statistic of second moments (the
+            keys of `split_sums.SUMS`) gets it over the whole split.
         slow: dropped by `enable_slow_metrics: false`.
         per_sample: the function returns one value per sample (n,), and the value is their mean,
-            exact over any split; NaN marks a sample that has none. Without it, a function sees
-            its samples at once: the batch, or the fixed subset of a split.
+            exact over any split; NaN marks a sample that has none. A function without it that
+            needs no statistic of the whole split sees its samples at once: the batch, or the
+            fixed subset of a split.
+        running: the class keeps one state for the whole run, updated by the measured training
+            batches in their order: it is live only, and a split has no value.
+        undefined: what it means when the value is not a finite number.
     """
 
     name: str
@@ -175,6 +219,8 @@ class MetricDefinition:
     needs: tuple[str, ...] = ()
     slow: bool = False
     per_sample: bool = False
+    running: bool = False
+    undefined: str = "the value is not a finite number"
 
     @property
     def is_stateful(self) -> bool:
@@ -182,13 +228,30 @@ class MetricDefinition:
         return inspect.isclass(self.implementation)
 
     @property
-    def sees_all_at_once(self) -> bool:
-        """Whether a split is measured on its fixed subset."""
-        return not (self.is_stateful or self.per_sample)
+    def sums(self) -> frozenset[str]:
+        """What is to be summed over a split for the metric, see `SUMS`."""
+        names = (need.rpartition(".")[2] for need in self.needs)
+        return frozenset().union(*(SUMS[name] for name in names if name in SUMS))
+
+    @property
+    def coverage(self) -> Literal["gathered", "sums", "subset", "running"]:
+        """How a split is covered: chunk by chunk, by its sums, by its subset, or not at all."""
+        if self.running:
+            return "running"
+        if self.is_stateful or self.per_sample:
+            return "gathered"
+        return "sums" if self.sums else "subset"
+
+    @property
+    def reading(self) -> Literal[1, 2]:
+        """In which reading of a split the metric is updated first."""
+        return 2 if "held_out_scores" in (n.rpartition(".")[2] for n in self.needs) else 1
 
     @property
     def neighbour(self) -> Literal["previous", "next"] | None:
-        """Which neighbour the metric reads, by its needs."""
+        """Which neighbour the metric reads, by its scope or its needs."""
+        if self.scope == "pair":
+            return "previous"
         heads = {need.partition(".")[0] for need in self.needs}
         return "next" if "next" in heads else "previous" if "previous" in heads else None
 
@@ -223,6 +286,8 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
         yield "invariance symmetric is for metrics of scope pair"
     if definition.is_stateful:
         wanted = (*_STATE_METHODS, *(("fit", "score") if definition.passes == 2 else ()))
+        if definition.running:
+            wanted = tuple(name for name in wanted if name != "merge")
         missing = [name for name in wanted if not hasattr(definition.implementation, name)]
         if missing:
             yield f"the class lacks the methods {', '.join(missing)}"
@@ -232,30 +297,41 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
         yield "passes=2 needs a class with the methods update, fit, score and compute"
     for name in sorted(definition.invariances.difference(_INVARIANCES)):
         yield unknown("invariance", name, _INVARIANCES)
+    if definition.running and not definition.is_stateful:
+        yield "running needs a class that keeps a state"
+    if definition.passes == 2 and definition.reading == 2:
+        yield "held_out_scores are read in the second reading: they exclude passes=2"
     for need in definition.needs:
-        *neighbours, what = need.split(".")
-        for name in neighbours:
-            if name not in ("previous", "next"):
-                yield unknown("need", need, ("previous", "next"))
-        if not isinstance(getattr(LayerView, what, None), property):
-            properties = [name for name, _ in inspect.getmembers(LayerView, _is_property)]
-            yield unknown("need", need, properties)
+        yield from _mistakes_in_need(need)
 
 
-def _is_property(member: object) -> bool:
-    return isinstance(member, property)
+def _mistakes_in_need(need: str) -> Iterator[str]:
+    *path, what = need.split(".")
+    owner: type = LayerView
+    if path and path[-1] == "statistics":
+        path.pop()
+        owner = LayerStatistics
+    for name in path:
+        if name not in ("previous", "next"):
+            yield unknown("need", need, ("previous", "next", "statistics"))
+    known = [name for name in dir(owner) if not name.startswith("_")]
+    if what not in known:
+        yield unknown("need", what, known)
 
 
 def _check_options(metric: Metric, _: Any, options: Mapping[str, Any]) -> None:
-    """Raise where an option is unknown, missing, or refused by the class."""
+    """Raise where an option is unknown, missing, of another type, or refused by the class."""
     definition = metric.definition
     keyword, either = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     kinds = (keyword, either) if definition.is_stateful else (keyword,)
     parameters = inspect.signature(definition.implementation).parameters.values()
     known = {p.name: p for p in parameters if p.kind in kinds}
-    for option in options:
+    hints = _hints(definition)
+    for option, value in options.items():
         if option not in known:
             raise UsageError(f"metric '{metric.label}': {unknown('option', option, known)}")
+        if problem := _mistake_in_value(hints.get(option), value):
+            raise UsageError(f"metric '{metric.label}': option '{option}': {problem}")
     for name, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and name not in options:
             raise UsageError(f"metric '{metric.label}': option '{name}' has no default; give it")
@@ -264,6 +340,33 @@ def _check_options(metric: Metric, _: Any, options: Mapping[str, Any]) -> None:
             definition.implementation(**options)
         except (TypeError, ValueError) as error:
             raise UsageError(f"metric '{metric.label}': {error}") from error
+
+
+def _hints(definition: MetricDefinition) -> dict[str, Any]:
+    """Return the options' types by name, as far as they can be told."""
+    implementation = definition.implementation
+    function = implementation.__init__ if definition.is_stateful else implementation
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError:  # imported for type checkers only
+        return {}
+
+
+def _mistake_in_value(hint: Any, value: Any) -> str | None:
+    """Return what is wrong with an option's value, for the types that are plain enough to check."""
+    got = f"got {type(value).__name__} {value!r}"
+    if get_origin(hint) is Literal and value not in get_args(hint):
+        return f"expected one of {', '.join(map(str, get_args(hint)))}, {got}"
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is Positive and not (is_number and 0 < value < float("inf")):
+        return f"expected a number above 0, {got}"
+    if hint is float and not is_number:
+        return f"expected a number, {got}"
+    if hint is int and not (is_number and isinstance(value, int)):
+        return f"expected a whole number, {got}"
+    if hint in (bool, str) and not isinstance(value, hint):
+        return f"expected {'true or false' if hint is bool else 'a text'}, {got}"
+    return None
 
 
 @attrs.frozen
@@ -287,6 +390,10 @@ class Metric:
         state: MetricState = self.definition.implementation(**self.options)
         return state
 
+    def views_of(self, view: LayerView) -> tuple[LayerView, ...]:
+        """Return what the metric takes at a layer: the view, for pairs the previous one first."""
+        return (view.previous, view) if self.definition.scope == "pair" else (view,)
+
     def check_needs(self, view: LayerView) -> None:
         """Raise `UndefinedError` where the layer lacks what the metric needs."""
         for need in self.definition.needs:
@@ -305,6 +412,8 @@ def metric(
     needs: tuple[str, ...] = (),
     slow: bool = False,
     per_sample: bool = False,
+    running: bool = False,
+    undefined: str = "the value is not a finite number",
 ) -> Callable[[Implementation], Implementation]:
     """Declare a function or class to be a metric; see `MetricDefinition` for the traits.
 
@@ -332,6 +441,8 @@ def metric(
             needs=needs,
             slow=slow,
             per_sample=per_sample,
+            running=running,
+            undefined=undefined,
         )
         setattr(implementation, _DEFINITION, definition)
         return implementation

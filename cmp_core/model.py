@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from cmp_core.events import Layer
+from cmp_core.layer import Layer
 
 
 class LayeredModel(nn.Module, ABC):

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+FOLDS = 5
+"""Parts of the measured samples of which each is held out once."""
 
 
 def hash_ids(ids: NDArray[np.int64], seed: int = 0) -> NDArray[np.uint64]:
@@ -13,18 +18,33 @@ def hash_ids(ids: NDArray[np.int64], seed: int = 0) -> NDArray[np.uint64]:
     >>> bool((hash_ids(ids)[::-1] == hash_ids(ids[::-1])).all())
     True
     """
+    hashes = _hash(torch.from_numpy(np.ascontiguousarray(ids, np.int64)), seed)
+    return hashes.numpy().view(np.uint64)
+
+
+def _hash(ids: Tensor, seed: int) -> Tensor:
     # The seed is mixed first: added as it is, it would only slide the hashes along the ids.
-    offset = _mix(np.array([seed], np.uint64) * _GOLDEN + _GOLDEN)
-    return _mix(np.asarray(ids).astype(np.uint64) * _GOLDEN + offset)
+    offset = _mix(torch.full((), seed, device=ids.device) * _GOLDEN + _GOLDEN)
+    return _mix(ids * _GOLDEN + offset)
 
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+def _signed(number: int) -> int:
+    """Return the int64 of the same bits: torch multiplies these as C multiplies uint64."""
+    return number - 2**64
 
 
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+_GOLDEN = _signed(0x9E3779B97F4A7C15)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shifted(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shifted(x, 27)) * _signed(0x94D049BB133111EB)
+    return torch.bitwise_xor(x, _shifted(x, 31))
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """Return the bits moved right, with zeros from the left, which torch's >> does not do."""
+    return (x >> bits) & (2 ** (64 - bits) - 1)
 
 
 def by_hash(ids: NDArray[np.int64], seed: int = 0) -> NDArray[np.intp]:
@@ -57,3 +77,29 @@ def balanced(
         members = order[labels[order] == label]
         rank[members] = np.arange(len(members))
     return np.sort(order[np.argsort(rank[order], kind="stable")][:size])
+
+
+def deal(ids: Tensor, labels: Tensor | None) -> Tensor:
+    """Return the order (n,) in which samples are dealt to the folds: the k-th goes to k mod 5.
+
+    Samples stand by class and, within a class, by the hash of their id: every fold gets the same
+    number of each class, to within one, and a sample's fold does not depend on the order of `ids`.
+    """
+    order = torch.argsort(_hash(ids, seed=_FOLD_SEED))
+    return order if labels is None else order[torch.argsort(labels[order], stable=True)]
+
+
+_FOLD_SEED = 1
+"""Another hash than that of the subsets, so that these are no special part of a fold."""
+
+
+def folds(ids: Tensor, labels: Tensor | None) -> Tensor:
+    """Return the fold (n,) of every sample, 0 to 4.
+
+    >>> folds(torch.arange(10), torch.tensor([0] * 5 + [1] * 5)).bincount()
+    tensor([2, 2, 2, 2, 2])
+    """
+    order = deal(ids, labels)
+    fold = torch.empty_like(order)
+    fold[order] = torch.arange(len(order), device=order.device) % FOLDS
+    return fold

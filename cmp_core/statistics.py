@@ -1,19 +1,28 @@
-"""Statistics of one layer that metrics share: computed when first asked for, then kept.
+"""Statistics that metrics share: computed when first asked for, then kept.
 
-Sharing is by name: two metrics that read `statistics.log_q` of one event get one tensor.
+Sharing is by name: two metrics that read `statistics.log_q` of one event get one tensor. What a
+metric may ask of a layer is in `LayerStatistics`; here are the answers for samples at hand, in
+`split_sums` those for a whole split, from sums.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import attrs
 import torch
 from torch import Tensor
 
-from cmp_core.errors import UndefinedError
-from cmp_core.similarity import defined_cosine
+from cmp_core.errors import UsageError
+from cmp_core.ridge import PENALTY
+from cmp_core.second_moments import InnerProduct, largest_first, log_det, require
+
+Options = ParamSpec("Options")
+Owner = TypeVar("Owner", bound="Keeper")
+Value = TypeVar("Value")
 
 
 @attrs.frozen(eq=False)
@@ -32,72 +41,163 @@ class Guarded:
         return self.tensor._version != self.version
 
 
-def _statistic(compute: Callable[[LayerStatistics], Tensor]) -> property:
-    """Make a method a property that is computed once and kept under its name."""
+class Keeper:
+    """Keeps what its methods under `@kept` return, and guards the tensors among it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Any, ...], Any] = {}
+        self._guards: list[Guarded] = []
+
+    def guarded(self) -> Iterator[Guarded]:
+        """Yield the tensors computed so far."""
+        yield from self._guards
+
+
+def kept(
+    compute: Callable[Concatenate[Owner, Options], Value],
+) -> Callable[Concatenate[Owner, Options], Value]:
+    """Make a method compute once for each set of arguments, which are its key."""
     name = compute.__name__
 
     @wraps(compute)
-    def get(self: LayerStatistics) -> Tensor:
-        if name not in self._kept:
-            self._kept[name] = Guarded(f"statistics.{name}", compute(self))
-        return self._kept[name].tensor
+    def get(self: Owner, *args: Options.args, **options: Options.kwargs) -> Value:
+        key = (name, *args, *options.items())
+        if key not in self._kept:
+            value = self._kept[key] = compute(self, *args, **options)
+            self._guards += (Guarded(f"statistics.{name}", tensor) for tensor in _tensors(value))
+        return self._kept[key]  # type: ignore[no-any-return]
 
-    return property(get)
+    return cast("Callable[Concatenate[Owner, Options], Value]", get)
 
 
-class LayerStatistics:
-    """Shared statistics of a layer's activations (n, N), scores (n, C) and anchors (C, N).
+def _tensors(value: object) -> Iterator[Tensor]:
+    """Yield a tensor itself, or the tensors that are fields of an attrs value."""
+    kind = type(value)
+    if isinstance(value, Tensor):
+        yield value
+    elif attrs.has(kind):
+        fields = (getattr(value, field.name) for field in attrs.fields(kind))
+        yield from (field for field in fields if isinstance(field, Tensor))
 
-    Half-precision tensors are widened to float32 first; float32 and float64 are kept.
+
+class LayerStatistics(Keeper, ABC):
+    """What metrics may ask of one layer, of a batch or of a whole split.
+
+    Second moments are in float64 (float32 on MPS) whatever the activations are. S = X̃ᵀX̃ is the
+    scatter of the centred activations (n, p).
+
+    Attributes:
+        layer: name of the layer.
+        n: number of samples.
+        width: number of units p.
     """
 
-    def __init__(
-        self, layer: str, activations: Tensor, scores: Tensor | None, anchors: Tensor | None
-    ) -> None:
-        self._layer = layer
-        self._activations, self._scores, self._anchors = activations, scores, anchors
-        self._kept: dict[str, Guarded] = {}
+    def __init__(self, layer: str, n: int, width: int) -> None:
+        super().__init__()
+        self.layer, self.n, self.width = layer, n, width
 
-    @_statistic
+    # Second moments: a function that needs these is exact over a whole split.
+
+    @abstractmethod
+    def inner(self, other: LayerStatistics) -> InnerProduct:
+        """Return what the linear similarity with another layer (or itself) rests on."""
+
+    @abstractmethod
+    def scatter(self) -> Tensor:
+        """Return S (p, p) or X̃X̃ᵀ (n, n), whose eigenvalues other than 0 are the same."""
+
+    @abstractmethod
+    def held_out_r2(self, target: LayerStatistics, penalty: float = PENALTY) -> Tensor:
+        """Return R² (0-d) of predicting a layer linearly from this one, held out by 5 folds."""
+
+    def hsic(self, other: LayerStatistics, debiased: bool = True) -> Tensor:
+        """Return ‖Σ_xy‖²_F (0-d), see `InnerProduct.hsic`."""
+        return self.inner(other).hsic(debiased)
+
+    def squared_norm(self, debiased: bool = True) -> Tensor:
+        """Return ‖Σ‖²_F (0-d) of the covariance Σ: `hsic` of the layer with itself."""
+        return self.hsic(self, debiased)
+
+    def squared_trace(self, debiased: bool = True) -> Tensor:
+        """Return (tr Σ)² (0-d), see `InnerProduct.squared_trace`."""
+        return self.inner(self).squared_trace(debiased)
+
+    @kept
+    def variance(self) -> Tensor:
+        """Return tr S / n (0-d), the variance summed over units."""
+        require(self.n, 1)
+        return self.scatter().diagonal().sum() / self.n
+
+    @kept
+    def eigenvalues(self) -> Tensor:
+        """Return the eigenvalues of the covariance S/(n-1), largest first, (min(n-1, p),)."""
+        require(self.n, 2)
+        values = largest_first(self.scatter())[: min(self.n - 1, self.width)]
+        return (values / (self.n - 1)).clamp(min=0)  # below 0 there is rounding only
+
+    @kept
+    def shrinkage(self) -> Tensor:
+        """Return the intensity δ (0-d) of Ledoit & Wolf 2004 for S/n, between 0 and 1."""
+        require(self.n, 2)
+        own, n, p = self.inner(self), self.n, self.width
+        spread = own.squares - own.x_total**2 / p  # n² p times their d²
+        noise = (own.lengths - own.squares / n) / spread  # their b̄²/d²
+        return torch.where(spread > 0, noise.clamp(max=1), 1.0)
+
+    def log_det(self, scale: Tensor | float, floor: Tensor) -> Tensor:
+        """Return log det(scale S/n + floor I_p) (0-d)."""
+        matrix = self.scatter()
+        m = len(matrix)
+        eye = torch.eye(m, dtype=matrix.dtype, device=matrix.device)
+        value = log_det(matrix * (scale / self.n) + floor * eye)
+        return value + (self.width - m) * floor.log()  # the other directions have variance 0
+
+    # One value per sample: exact as a mean over chunks.
+
+    @property
     def peak(self) -> Tensor:
         """Largest absolute activation, 0-d: 0 for a dead layer.
 
         Not finite where an activation or a score is not.
         """
-        peak = _largest(self._activations)
-        return peak if self._scores is None else peak + 0 * _largest(self._scores)
+        raise self._no_samples("peak")
 
-    @_statistic
+    @property
     def log_q(self) -> Tensor:
         """Log-probabilities log softmax(scores), (n, C), in nats."""
-        if self._scores is None:
-            raise UndefinedError(f"{self._layer} has no scores")
-        return torch.log_softmax(wide(self._scores), dim=1)
+        raise self._no_samples("log_q")
 
-    @_statistic
+    @property
     def cosines(self) -> Tensor:
         """Cosine of every activation vector with every anchor, (n, C).
 
         NaN where one of the two is zero.
         """
-        if self._anchors is None:
-            raise UndefinedError(f"{self._layer} has no anchors")
-        return defined_cosine(wide(self._activations), wide(self._anchors))
+        raise self._no_samples("cosines")
 
-    def guarded(self) -> Iterator[Guarded]:
-        """Yield what has been computed so far."""
-        yield from self._kept.values()
+    def held_out_scores(self, penalty: float = PENALTY) -> Tensor:
+        """Return the scores (n, C) of a ridge classifier on one-hot labels.
 
+        Each sample's come from the fit to the other four of five folds, stratified by class; the
+        folds are made by a hash of the sample ids. NaN where there is nothing to fit: all labels
+        are of one class, or no unit varies.
+        """
+        raise self._no_samples("held_out_scores")
 
-def _largest(tensor: Tensor) -> Tensor:
-    values = wide(tensor)
-    return values.abs().amax() if values.numel() else values.new_zeros(())
+    def held_out_prior(self) -> Tensor:
+        """Return the class frequencies (n, C) in the folds that `held_out_scores` was fitted to."""
+        raise self._no_samples("held_out_prior")
 
+    def folds(self) -> Tensor:
+        """Return the fold (n,), 0 to 4, in which each sample is held out."""
+        raise self._no_samples("folds")
 
-def wide(tensor: Tensor) -> Tensor:
-    """Return the tensor in at least float32.
+    def squared_distances(self) -> Tensor:
+        """Return ‖xᵢ - xⱼ‖² (n, n) between all samples: for metrics that see them at once."""
+        raise self._no_samples("squared_distances")
 
-    >>> wide(torch.zeros(1, dtype=torch.float16)).dtype
-    torch.float32
-    """
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+    def _no_samples(self, what: str) -> UsageError:
+        return UsageError(
+            f"statistics.{what} is about single samples, but the metric's needs name a statistic "
+            "of the whole split, so it gets no samples; declare one or the other"
+        )

@@ -25,11 +25,11 @@ from cmp_core.evaluation import Evaluator, correct
 from cmp_core.events import (
     EpochFinished,
     EpochStarted,
-    Layer,
     RunFailed,
     RunStarted,
     StepFinished,
 )
+from cmp_core.layer import Layer
 from cmp_core.learning_rule import LearningRule
 from cmp_core.measurer import Measurer
 from cmp_core.model import LayeredModel
@@ -98,6 +98,7 @@ class Trainer:
             "model": self._model.state_dict(),
             "rule": self._rule.state_dict(),
             "class_means": self._evaluator.means.state_dict(),
+            "metrics": self._measurer.state_dict(),
             "generators": generators,
         }
 
@@ -113,6 +114,7 @@ class Trainer:
         self._rule.load_state_dict(state["rule"])
         means = {name: mean.to(self._device) for name, mean in state["class_means"].items()}
         self._evaluator.means.load_state_dict(means)
+        self._measurer.load_state_dict(state.get("metrics", {}))
         self._augment.set_state(state["generators"]["augment"])
         torch.set_rng_state(state["generators"]["torch"])
         if self._device.type == "cuda" and "cuda" in state["generators"]:

@@ -26,7 +26,8 @@ from cmp_core.dispatch import Dispatcher, Failure
 from cmp_core.environment import describe_environment
 from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError
 from cmp_core.evaluation import Evaluator, probe
-from cmp_core.events import Layer, Run
+from cmp_core.events import Run
+from cmp_core.layer import Layer
 from cmp_core.learning_rule import LearningRule
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
 from cmp_core.listeners.log import LogWriter, cut_log

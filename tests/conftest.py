@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from cmp_core.config import Config
-from cmp_core.events import Layer, LayerActivations
+from cmp_core.events import LayerActivations
+from cmp_core.layer import Layer
 
 MNIST = Path(__file__).parents[2] / "shared" / "data"
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.neighbors import NearestCentroid
 
 from cmp_core.class_means import ClassMeans
-from cmp_core.events import Layer
+from cmp_core.layer import Layer
 
 g = torch.Generator().manual_seed(0)
 LABELS = torch.randint(0, 4, (300,), generator=g)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cmp_core.ace import ACE_VARIANTS, ace_warnings
 from cmp_core.errors import UsageError
-from cmp_core.events import Layer
 from cmp_core.hookspecs import Register, hookimpl
+from cmp_core.layer import Layer
 from cmp_core.learning_rule import GradientRule
 
 

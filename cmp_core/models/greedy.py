@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from cmp_core.config import Config
-from cmp_core.events import Layer
 from cmp_core.hookspecs import Register, hookimpl
+from cmp_core.layer import Layer
 from cmp_core.model import LayeredModel
 from cmp_core.models._block import make_blocks
 from cmp_core.similarity import fixed_anchors, scores

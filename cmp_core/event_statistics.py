@@ -1,0 +1,289 @@
+"""Shared statistics of samples at hand: those of a batch, a chunk or a subset of a split."""
+
+# ruff: noqa: D102 (LayerStatistics says what the methods return)
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from cmp_core.arrays import Array, as_tensor, wide
+from cmp_core.errors import UndefinedError, UsageError
+from cmp_core.layer import Layer
+from cmp_core.ridge import PENALTY, residual_operators
+from cmp_core.sampling import FOLDS, deal, folds
+from cmp_core.second_moments import Grams, InnerProduct, centred, inner_products, require
+from cmp_core.similarity import defined_cosine
+from cmp_core.split_statistics import SplitStatistics
+from cmp_core.split_sums import SplitSums, one_hot
+from cmp_core.statistics import Guarded, Keeper, LayerStatistics, kept
+
+LARGEST_GRAM = 1024
+"""Most samples whose Gram matrices are kept for all layers at once."""
+
+
+class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
+    """The statistics of an event's layers by name, and what the layers share.
+
+    Args:
+        layers: all layers, the reference first where there is one.
+        sample_ids, labels, num_classes: of the event.
+        is_chunk: whether the samples are a piece of a split, which alone has no second moments.
+        fitted: the statistics of the whole split, in the second reading of its chunks.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        sample_ids: Tensor,
+        labels: Tensor | None,
+        num_classes: int,
+        is_chunk: bool,
+        fitted: SplitStatistics | None,
+    ) -> None:
+        super().__init__()
+        self.layers = layers
+        self.sample_ids, self.labels, self.num_classes = sample_ids, labels, num_classes
+        self.is_chunk, self.fitted = is_chunk, fitted
+        self._statistics = {
+            layer.name: SampleStatistics(self, layer, position)
+            for position, layer in enumerate(layers)
+        }
+
+    def __getitem__(self, layer: str) -> SampleStatistics:
+        return self._statistics[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._statistics)
+
+    def __len__(self) -> int:
+        return len(self._statistics)
+
+    def guarded(self) -> Iterator[Guarded]:
+        """Yield the tensors computed so far, for the event and for each layer."""
+        yield from super().guarded()
+        for statistics in self._statistics.values():
+            yield from statistics.guarded()
+
+    @property
+    def has_grams(self) -> bool:
+        """Whether Gram matrices are the cheaper form: fewer samples than units."""
+        widest = max(layer.activations.shape[1] for layer in self.layers)
+        return len(self.sample_ids) <= min(widest, LARGEST_GRAM)
+
+    @kept
+    def grams(self) -> Grams:
+        """Return the Gram matrices of all layers."""
+        return Grams.of([wide(layer.activations) for layer in self.layers])
+
+    @kept
+    def inner(self) -> InnerProduct:
+        """Return the inner products of all pairs of layers."""
+        if self.has_grams:
+            return self.grams().inner
+        return inner_products([wide(layer.activations) for layer in self.layers])
+
+    @kept
+    def hsic(self, debiased: bool) -> Tensor:
+        """Return `LayerStatistics.hsic` of all pairs of layers, (L, L)."""
+        return self.inner().hsic(debiased)
+
+    @kept
+    def squared_trace(self, debiased: bool) -> Tensor:
+        """Return `LayerStatistics.squared_trace` of all layers on the diagonal of (L, L)."""
+        return self.inner().squared_trace(debiased)
+
+    @kept
+    def as_split(self, *wanted: str) -> SplitStatistics:
+        """Return the statistics of the samples as a split: for more samples than units."""
+        sums = SplitSums(frozenset(wanted), self.sample_ids, self.labels, self.num_classes)
+        sums.update(self.layers, self.sample_ids, self.labels)
+        return SplitStatistics(sums)
+
+    @kept
+    def residual_operators(self, penalty: float) -> Tensor:
+        """Return M (L, n, n) with M Y = held-out residuals of targets Y (n, q)."""
+        require(len(self.sample_ids), FOLDS)
+        order = deal(self.sample_ids, self.labels)
+        widths = [layer.activations.shape[1] for layer in self.layers]
+        return residual_operators(self.grams(), widths, order, penalty)
+
+    @kept
+    def one_hot(self) -> Tensor:
+        """Return the labels as 0 and 1, (n, C)."""
+        return one_hot(self.known_labels(), self.num_classes)
+
+    @kept
+    def held_out_scores(self, penalty: float) -> Tensor:
+        """Return `LayerStatistics.held_out_scores` of all layers, (L, n, C)."""
+        targets = self.one_hot()
+        has_classes = targets.any(dim=0).sum() > 1
+        scores = targets - self.residual_operators(penalty) @ targets
+        return torch.where(has_classes, scores, torch.nan)
+
+    @kept
+    def held_out_errors(self, penalty: float) -> Tensor:
+        """Return Σ ‖y - ŷ‖² of predicting each layer but the first from the one before, (L-1,)."""
+        operators = self.residual_operators(penalty)[:-1]
+        return ((operators @ self.grams().matrices[1:]) * operators).sum(dim=(1, 2))
+
+    @kept
+    def folds(self) -> Tensor:
+        """Return the fold (n,) of every sample."""
+        if self.fitted is not None:
+            return self.fitted.sums.folds_of(self.sample_ids)
+        self.refuse_chunk("folds")
+        return folds(self.sample_ids, self.labels)
+
+    @kept
+    def held_out_prior(self) -> Tensor:
+        """Return `LayerStatistics.held_out_prior`."""
+        if self.fitted is not None:
+            return self.fitted.prior()[self.folds()]
+        counts = self.one_hot().new_zeros(FOLDS, self.num_classes)
+        counts.index_add_(0, self.folds(), self.one_hot())
+        others = counts.sum(dim=0) - counts
+        return (others / others.sum(dim=1, keepdim=True))[self.folds()]
+
+    def known_labels(self) -> Tensor:
+        """Return the labels; raise `UndefinedError` where there are none."""
+        if self.labels is None:
+            raise UndefinedError("there are no labels")
+        return self.labels
+
+    def refuse_chunk(self, what: str) -> None:
+        """Raise where the samples are a piece of a split, whose statistics would mean nothing."""
+        if self.is_chunk:
+            raise UsageError(
+                f"statistics.{what} is about all samples, but a split comes in chunks: declare "
+                f"needs=('statistics.{what}',), and the metric gets it over the whole split"
+            )
+
+
+class SampleStatistics(LayerStatistics):
+    """Statistics of a layer's activations (n, N), scores (n, C) and anchors (C, N).
+
+    Half-precision tensors are widened to float32 first; float32 and float64 are kept.
+    """
+
+    def __init__(self, event: EventStatistics, layer: Layer, position: int) -> None:
+        super().__init__(layer.name, len(layer.activations), layer.activations.shape[1])
+        self._event = event
+        self._position = position
+        self._activations = layer.activations
+        self._scores, self._anchors = layer.scores, layer.anchors
+
+    @property
+    @kept
+    def peak(self) -> Tensor:
+        peak = _largest(self._activations)
+        return peak if self._scores is None else peak + 0 * _largest(self._scores)
+
+    @property
+    @kept
+    def log_q(self) -> Tensor:
+        if self._scores is None:
+            raise UndefinedError(f"{self.layer} has no scores")
+        return torch.log_softmax(wide(self._scores), dim=1)
+
+    @property
+    @kept
+    def cosines(self) -> Tensor:
+        if self._anchors is None:
+            raise UndefinedError(f"{self.layer} has no anchors")
+        return defined_cosine(wide(self._activations), wide(self._anchors))
+
+    @kept
+    def squared_distances(self) -> Tensor:
+        if self._event.has_grams:
+            grams = self._event.grams()
+            gram, lengths = grams.matrices[self._position], grams.lengths[self._position]
+        else:
+            rows = centred(wide(self._activations))
+            gram = rows @ rows.T
+            lengths = gram.diagonal()
+        return (lengths[:, None] + lengths - 2 * gram).clamp(min=0)
+
+    # Second moments
+
+    def inner(self, other: LayerStatistics) -> InnerProduct:
+        self._event.refuse_chunk("inner")
+        pairs, (i, j) = self._event.inner(), self._pair(other)
+        totals = pairs.y_total[0]
+        return InnerProduct(self.n, pairs.squares[i, j], pairs.lengths[i, j], totals[i], totals[j])
+
+    def hsic(self, other: LayerStatistics, debiased: bool = True) -> Tensor:
+        self._event.refuse_chunk("hsic")
+        return self._event.hsic(debiased)[self._pair(other)]
+
+    def squared_trace(self, debiased: bool = True) -> Tensor:
+        self._event.refuse_chunk("squared_trace")
+        return self._event.squared_trace(debiased)[self._pair(self)]
+
+    @kept
+    def scatter(self) -> Tensor:
+        self._event.refuse_chunk("scatter")
+        if self._event.has_grams:
+            return self._event.grams().matrices[self._position]
+        return self._event.as_split("own")[self.layer].scatter()
+
+    def held_out_r2(self, target: LayerStatistics, penalty: float = PENALTY) -> Tensor:
+        self._event.refuse_chunk("held_out_r2")
+        if not self._event.has_grams:
+            sums = self._event.as_split("own", "next", "folds")
+            return sums[self.layer].held_out_r2(sums[target.layer], penalty)
+        i, j = self._pair(target)
+        if j != i + 1:
+            raise UsageError(f"held_out_r2 predicts the next layer, not {target.layer}")
+        total = self._event.grams().lengths[j].sum()
+        return 1 - self._event.held_out_errors(penalty)[i] / total
+
+    # Held-out predictions
+
+    @kept
+    def held_out_scores(self, penalty: float = PENALTY) -> Tensor:
+        event = self._event
+        if event.fitted is not None:
+            return event.fitted[self.layer].predict(self._activations, event.folds(), penalty)
+        event.refuse_chunk("held_out_scores")
+        event.known_labels()
+        if event.has_grams:
+            return event.held_out_scores(penalty)[self._position]
+        sums = event.as_split("own", "labels", "folds")
+        return sums[self.layer].predict(self._activations, event.folds(), penalty)
+
+    def held_out_prior(self) -> Tensor:
+        return self._event.held_out_prior()
+
+    def folds(self) -> Tensor:
+        return self._event.folds()
+
+    def _pair(self, other: LayerStatistics) -> tuple[int, int]:
+        return self._position, self._event[other.layer]._position
+
+
+def _largest(tensor: Tensor) -> Tensor:
+    values = wide(tensor)
+    return values.abs().amax() if values.numel() else values.new_zeros(())
+
+
+def statistics_of(*activations: Array, labels: Array | None = None) -> list[SampleStatistics]:
+    """Return the statistics of layers that are given as arrays (n, p), in their order.
+
+    For plain functions and notebooks: NumPy or torch, sample ids 0 to n-1.
+
+    >>> (statistics,) = statistics_of(torch.eye(3))
+    >>> statistics.eigenvalues()
+    tensor([0.5000, 0.5000], dtype=torch.float64)
+    """
+    layers = [
+        Layer(f"layer_{i}", i, "", as_tensor(activation))
+        for i, activation in enumerate(activations)
+    ]
+    ids = torch.arange(len(layers[0].activations), device=layers[0].activations.device)
+    known = None if labels is None else as_tensor(labels).long()
+    num_classes = 0 if known is None or not len(known) else int(known.max()) + 1
+    event = EventStatistics(layers, ids, known, num_classes, is_chunk=False, fitted=None)
+    return list(event.values())

@@ -1,0 +1,316 @@
+"""Second moments of layers: sums over samples from which many metrics follow exactly.
+
+X (n, p) and Y (n, q) are two layers' activations of the same samples, a tilde means that the column
+means are removed, kᵢ = ‖x̃ᵢ‖² and lᵢ = ‖ỹᵢ‖².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import torch
+from torch import Tensor
+
+from cmp_core.errors import UndefinedError
+
+
+def precise(device: torch.device) -> torch.dtype:
+    """Return the widest floating type of a device: float64, but float32 on MPS."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def centred(activations: Tensor) -> Tensor:
+    """Return activations (n, p) minus their column means.
+
+    The first row is subtracted before the mean: a large common offset then costs no digits, and a
+    constant column is exactly 0.
+
+    >>> centred(torch.tensor([[1e8, 0.1], [1e8 + 8, 0.1]]))
+    tensor([[-4.,  0.],
+            [ 4.,  0.]])
+    """
+    shifted = activations - activations[:1]
+    return shifted - shifted.mean(dim=0)
+
+
+@attrs.frozen(eq=False)
+class InnerProduct:
+    """What the similarity of two layers rests on; all fields may be arrays over pairs of layers.
+
+    Attributes:
+        n: number of samples.
+        squares: ‖X̃ᵀỸ‖²_F, which is also tr(K L) of the centred Gram matrices.
+        lengths: Σ kᵢ lᵢ.
+        x_total, y_total: Σ kᵢ and Σ lᵢ, the traces of both scatters.
+    """
+
+    n: int
+    squares: Tensor
+    lengths: Tensor
+    x_total: Tensor
+    y_total: Tensor
+
+    @property
+    def transposed(self) -> InnerProduct:
+        """The inner product of Y with X."""
+        return InnerProduct(self.n, self.squares, self.lengths, self.y_total, self.x_total)
+
+    def hsic(self, debiased: bool = True) -> Tensor:
+        """Return an estimate of ‖Σ_xy‖²_F, the squared norm of the cross-covariance.
+
+        Debiased, it is the U-statistic over distinct samples, HSIC₁ of Song et al. 2012 with
+        linear kernels; it may be negative. Otherwise it is the plain value of the sample.
+
+        Raises:
+            UndefinedError: fewer than 4 samples (2 if not debiased).
+        """
+        n = self.n
+        if not debiased:
+            require(n, 2)
+            return self.squares / (n - 1) ** 2
+        require(n, 4)
+        distinct = self.squares - self.lengths * (n / (n - 2))
+        return (distinct + self.x_total * self.y_total / ((n - 1) * (n - 2))) / (n * (n - 3))
+
+    def squared_trace(self, debiased: bool = True) -> Tensor:
+        """Return an estimate of (tr Σ)², for the inner product of a layer with itself.
+
+        Debiased, it is the U-statistic of ¼ ‖xᵢ - xⱼ‖² ‖x_k - x_l‖² over four distinct samples,
+        written out in Σ kᵢ, Σ kᵢ² and ‖X̃ᵀX̃‖²_F.
+        """
+        n = self.n
+        if not debiased:
+            require(n, 2)
+            return self.x_total.square() / (n - 1) ** 2
+        require(n, 4)
+        plain = (n * n - 3 * n + 1) * self.x_total.square() - n * (n - 1) * self.lengths
+        return (plain + 2 * self.squares) / (n * (n - 1) * (n - 2) * (n - 3))
+
+
+def require(n: int, least: int) -> None:
+    """Raise `UndefinedError` where there are too few samples."""
+    if n < least:
+        raise UndefinedError(f"at least {least} samples are needed, there are {n}")
+
+
+class Products:
+    """Sums over samples of products of two layers, kept about a pivot of each; they add up.
+
+    X and Y may be one layer. With x and y counted from the pivots, k = ‖x‖² and l = ‖y‖²:
+
+    Attributes:
+        n: number of samples.
+        x_pivot, y_pivot: (p,) and (q,).
+        x_sum, y_sum: Σ x (p,) and Σ y (q,).
+        cross: Σ x yᵀ, (p, q).
+        x_total, y_total: Σ k and Σ l.
+        k_y, l_x: Σ k y (q,) and Σ l x (p,), which moving the pivot calls for.
+        lengths: Σ k l.
+    """
+
+    def __init__(self, x_pivot: Tensor, y_pivot: Tensor) -> None:
+        self.n = 0
+        self.x_pivot, self.y_pivot = x_pivot, y_pivot
+        self.x_sum, self.y_sum = torch.zeros_like(x_pivot), torch.zeros_like(y_pivot)
+        self.cross = x_pivot.new_zeros(len(x_pivot), len(y_pivot))
+        self.x_total = self.y_total = self.lengths = x_pivot.new_zeros(())
+        self.k_y, self.l_x = torch.zeros_like(y_pivot), torch.zeros_like(x_pivot)
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor) -> Products:
+        """Return the products of activations (n, p) and (n, q), about their means."""
+        return cls.about_means(x, y).update(x, y)
+
+    @classmethod
+    def about_means(cls, x: Tensor, y: Tensor) -> Products:
+        """Return empty products whose pivots are the means of x (n, p) and y (n, q)."""
+        return cls(_mean(x), _mean(y))
+
+    def update(self, x: Tensor, y: Tensor) -> Products:
+        """Take in more samples, in place, and return self."""
+        is_one = x is y
+        x = x.to(self.cross.dtype) - self.x_pivot
+        y = x if is_one else y.to(self.cross.dtype) - self.y_pivot
+        k = x.square().sum(dim=1)
+        l = k if is_one else y.square().sum(dim=1)  # noqa: E741 (the field's letter)
+        self.n += len(x)
+        self.x_sum = self.x_sum + x.sum(dim=0)
+        self.y_sum = self.y_sum + y.sum(dim=0)
+        self.cross.addmm_(x.T, y)
+        self.x_total, self.y_total = self.x_total + k.sum(), self.y_total + l.sum()
+        self.k_y, self.l_x = self.k_y + k @ y, self.l_x + l @ x
+        self.lengths = self.lengths + k @ l
+        return self
+
+    @classmethod
+    def sum(cls, parts: Sequence[Products]) -> Products:
+        """Return the sum of products as a new one."""
+        total = cls(parts[0].x_pivot, parts[0].y_pivot)
+        for part in parts:
+            total = total + part
+        return total
+
+    def about(self, x_pivot: Tensor, y_pivot: Tensor) -> Products:
+        """Return the same sums with x and y counted from other pivots.
+
+        With x' = x - δ and y' = y - ε: k' = k - 2 x·δ + ‖δ‖², and every sum follows by expanding
+        the products.
+        """
+        moved = Products(x_pivot, y_pivot)
+        n, cross = self.n, self.cross
+        delta, epsilon = x_pivot - self.x_pivot, y_pivot - self.y_pivot
+        d, e = delta @ delta, epsilon @ epsilon
+        x_delta, y_epsilon = self.x_sum @ delta, self.y_sum @ epsilon
+        moved.n = n
+        moved.x_sum, moved.y_sum = self.x_sum - n * delta, self.y_sum - n * epsilon
+        moved.cross = cross - torch.outer(delta, self.y_sum) - torch.outer(moved.x_sum, epsilon)
+        moved.x_total = self.x_total - 2 * x_delta + n * d
+        moved.y_total = self.y_total - 2 * y_epsilon + n * e
+        moved.k_y = self.k_y - 2 * cross.T @ delta + d * self.y_sum - moved.x_total * epsilon
+        moved.l_x = self.l_x - 2 * cross @ epsilon + e * self.x_sum - moved.y_total * delta
+        moved.lengths = (
+            self.lengths
+            - 2 * (self.k_y @ epsilon + self.l_x @ delta)
+            + 4 * delta @ cross @ epsilon
+            + e * (self.x_total - 2 * x_delta)
+            + d * (self.y_total - 2 * y_epsilon)
+            + n * d * e
+        )
+        return moved
+
+    def about_own_means(self) -> Products:
+        """Return the sums about the means of the samples: the centred moments.
+
+        Raises:
+            UndefinedError: there are no samples.
+        """
+        require(self.n, 1)
+        return self.about(self.x_pivot + self.x_sum / self.n, self.y_pivot + self.y_sum / self.n)
+
+    def __add__(self, other: Products) -> Products:
+        return self._combined(other, +1)
+
+    def __sub__(self, part: Products) -> Products:
+        """Return the sums without those of some of the samples."""
+        return self._combined(part, -1)
+
+    def _combined(self, other: Products, sign: int) -> Products:
+        combined = Products(self.x_pivot, self.y_pivot)
+        other = other.about(self.x_pivot, self.y_pivot)
+        for name in _SUMS:
+            setattr(combined, name, getattr(self, name) + sign * getattr(other, name))
+        return combined
+
+    @property
+    def inner(self) -> InnerProduct:
+        """What the similarity of both layers rests on; the pivots must be the means."""
+        return InnerProduct(
+            self.n, self.cross.square().sum(), self.lengths, self.x_total, self.y_total
+        )
+
+
+_SUMS = ("n", "x_sum", "y_sum", "cross", "x_total", "y_total", "k_y", "l_x", "lengths")
+
+
+def _mean(x: Tensor) -> Tensor:
+    """Return the column means (p,), exact for constant columns."""
+    first = x[:1].to(precise(x.device))
+    return (x.to(first.dtype) - first).mean(dim=0) + first[0]
+
+
+@attrs.frozen(eq=False)
+class Grams:
+    """Centred Gram matrices K = X̃X̃ᵀ of L layers over the same n samples.
+
+    Attributes:
+        matrices: (L, n, n).
+        lengths: kᵢ, (L, n).
+    """
+
+    matrices: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, layers: Sequence[Tensor]) -> Grams:
+        """Return the Gram matrices of activations (n, p), multiplied in their own precision."""
+        rows = [centred(x) for x in layers]
+        matrices = torch.stack([(x @ x.T).to(precise(x.device)) for x in rows])
+        return cls(matrices, matrices.diagonal(dim1=1, dim2=2))
+
+    @property
+    def inner(self) -> InnerProduct:
+        """The inner products of all pairs of layers, each field (L, L) or a column or row of it."""
+        flat = self.matrices.flatten(1)
+        return _over_pairs(flat @ flat.T, self.lengths)
+
+
+def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
+    """Return the inner products of all pairs of layers, in the form that takes less work.
+
+    n² Σp multiplications build Gram matrices and L²n² compare them; n Σ_{i≤j} pᵢpⱼ build
+    cross-covariances. The Gram matrices are made panel by panel, in symmetric halves, so memory
+    grows with n only. Products are taken in the layers' own precision and summed in float64.
+
+    Args:
+        layers: activations (n, pᵢ), all of one floating type.
+    """
+    rows = [centred(x) for x in layers]
+    lengths = torch.stack([x.square().sum(dim=1).to(precise(x.device)) for x in rows])
+    n, widths = len(rows[0]), [x.shape[1] for x in rows]
+    by_samples = n * n * (sum(widths) + len(rows) ** 2) / 2
+    by_units = n * (sum(widths) ** 2 + sum(p * p for p in widths)) / 2
+    squares = _by_samples(rows) if by_samples < by_units else _by_units(rows)
+    return _over_pairs(squares, lengths)
+
+
+def _over_pairs(squares: Tensor, lengths: Tensor) -> InnerProduct:
+    totals = lengths.sum(dim=1)
+    return InnerProduct(
+        lengths.shape[1], squares, lengths @ lengths.T, totals[:, None], totals[None, :]
+    )
+
+
+_PANEL = 128
+"""Rows of the Gram matrices that are in memory at once."""
+
+
+def _by_samples(rows: Sequence[Tensor]) -> Tensor:
+    """Return tr(KᵢKⱼ), (L, L), from the upper halves of the Gram matrices."""
+    n = len(rows[0])
+    total = rows[0].new_zeros(len(rows), len(rows), dtype=precise(rows[0].device))
+    for start in range(0, n, _PANEL):
+        stop = min(start + _PANEL, n)
+        square = torch.stack([x[start:stop] @ x[start:stop].T for x in rows]).flatten(1)
+        total += square @ square.T
+        if stop < n:
+            rest = torch.stack([x[start:stop] @ x[stop:].T for x in rows]).flatten(1)
+            total += 2 * (rest @ rest.T)
+    return total
+
+
+def _by_units(rows: Sequence[Tensor]) -> Tensor:
+    """Return ‖X̃ᵢᵀX̃ⱼ‖²_F, (L, L)."""
+    total = rows[0].new_zeros(len(rows), len(rows), dtype=precise(rows[0].device))
+    for i, x in enumerate(rows):
+        for j, y in enumerate(rows[: i + 1]):
+            cross = x.T @ y
+            total[i, j] = total[j, i] = cross.square().sum(dtype=total.dtype)
+    return total
+
+
+def largest_first(matrix: Tensor) -> Tensor:
+    """Return the eigenvalues of a symmetric matrix (m, m) in descending order.
+
+    One that is not finite gives NaN: LAPACK would raise, and reading a flag would hold up a GPU.
+    """
+    is_finite = matrix.isfinite().all()
+    values = torch.linalg.eigvalsh(torch.where(is_finite, matrix, 0.0))
+    return torch.where(is_finite, values.flip(0), torch.nan)
+
+
+def log_det(matrix: Tensor) -> Tensor:
+    """Return log det of a symmetric positive definite matrix (m, m); NaN where it is not one."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    value = 2 * factor.diagonal().log().sum()
+    return torch.where(failed == 0, value, torch.nan)

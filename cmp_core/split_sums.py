@@ -1,0 +1,144 @@
+"""Sums of products over a whole split, gathered chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from cmp_core.errors import UsageError
+from cmp_core.layer import Layer
+from cmp_core.sampling import FOLDS, folds
+from cmp_core.second_moments import Products, precise
+
+LABELS = ""
+"""Stands for the one-hot labels where a layer's name is expected; no layer has this name."""
+
+SUMS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "eigenvalues": frozenset({"own"}),
+        "held_out_r2": frozenset({"own", "next", "folds"}),
+        "held_out_scores": frozenset({"own", "labels", "folds"}),
+        "hsic": frozenset({"own", "next"}),
+        "inner": frozenset({"own", "next"}),
+        "log_det": frozenset({"own"}),
+        "scatter": frozenset({"own"}),
+        "shrinkage": frozenset({"own"}),
+        "squared_norm": frozenset({"own"}),
+        "squared_trace": frozenset({"own"}),
+        "variance": frozenset({"own"}),
+    }
+)
+"""The statistics that hold over a whole split, and the sums that they call for.
+
+`own`: products of a layer with itself; `next`: with the next layer; `labels`: with the one-hot
+labels; `folds`: all of these for every fold by itself.
+"""
+
+
+class SplitSums:
+    """The sums of a split so far: a monoid under `merge`, exact for any chunks, order and shards.
+
+    Memory is that of the sums, p² float64 numbers for a layer of p units and p q for a layer and
+    the next, times five where folds are wanted; it does not grow with the samples.
+
+    Args:
+        wanted: of `own`, `next`, `labels`, `folds`.
+        sample_ids: (n,) of the whole split, from which the folds are made.
+        labels: (n,) of the whole split, or none.
+        num_classes: C.
+    """
+
+    def __init__(
+        self, wanted: frozenset[str], sample_ids: Tensor, labels: Tensor | None, num_classes: int
+    ) -> None:
+        self._wanted = wanted
+        self._split = sample_ids, labels
+        self.num_classes = num_classes
+        self.widths: dict[str, int] = {}
+        self._products: dict[tuple[str, str], list[Products]] = {}
+        if "folds" in wanted:
+            self._sorted_ids, order = sample_ids.sort()
+            self._fold = folds(sample_ids, labels)[order]
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the split's samples have labels."""
+        return self._split[1] is not None
+
+    def update(self, layers: Sequence[Layer], sample_ids: Tensor, labels: Tensor | None) -> None:
+        """Take in a chunk.
+
+        Args:
+            layers: in order of depth, the reference first where there is one.
+            sample_ids, labels: of the chunk.
+        """
+        dtype = precise(sample_ids.device)
+        self.widths |= {layer.name: layer.activations.shape[1] for layer in layers}
+        for group, where in enumerate(self._groups(sample_ids)):
+            if not len(where):
+                continue
+            rows = {layer.name: layer.activations[where].to(dtype) for layer in layers}
+            if labels is not None:
+                rows[LABELS] = one_hot(labels[where], self.num_classes)
+            for x, y in self._pairs(layers):
+                if (x, y) not in self._products:
+                    empty = (
+                        Products.about_means(rows[x], rows[y]) for _ in range(self._num_groups)
+                    )
+                    self._products[x, y] = list(empty)
+                self._products[x, y][group].update(rows[x], rows[y])
+
+    def merge(self, other: SplitSums) -> SplitSums:
+        """Return the sums of both sets of samples of one split; change neither side."""
+        merged = SplitSums(self._wanted, *self._split, self.num_classes)
+        merged.widths = self.widths | other.widths
+        for pair in self._products | other._products:
+            sides = [sums._products[pair] for sums in (self, other) if pair in sums._products]
+            merged._products[pair] = [Products.sum(parts) for parts in zip(*sides, strict=True)]
+        return merged
+
+    def folds_of(self, sample_ids: Tensor) -> Tensor:
+        """Return the fold (n,) of samples of the split."""
+        return self._fold[torch.searchsorted(self._sorted_ids, sample_ids)]
+
+    def __contains__(self, pair: tuple[str, str]) -> bool:
+        return pair in self._products
+
+    def products(self, layer: str, other: str) -> list[Products]:
+        """Return the products of two layers, per fold where folds are wanted.
+
+        Raises:
+            UsageError: there are none of these two.
+        """
+        if (layer, other) not in self._products:
+            what = f"{layer} and {other or 'the labels'}"
+            raise UsageError(f"sums over a split were not asked for, or are not kept, of {what}")
+        return self._products[layer, other]
+
+    @property
+    def _num_groups(self) -> int:
+        return FOLDS if "folds" in self._wanted else 1
+
+    def _groups(self, sample_ids: Tensor) -> list[Tensor]:
+        """Return the positions of each fold's samples in a chunk."""
+        if self._num_groups == 1:
+            return [torch.arange(len(sample_ids), device=sample_ids.device)]
+        fold = self.folds_of(sample_ids)
+        sizes = fold.bincount(minlength=FOLDS).tolist()
+        return list(torch.split(fold.argsort(stable=True), sizes))
+
+    def _pairs(self, layers: Sequence[Layer]) -> Iterator[tuple[str, str]]:
+        for layer, following in zip(layers, [*layers[1:], None], strict=True):
+            yield layer.name, layer.name
+            if "labels" in self._wanted and self.has_labels:
+                yield layer.name, LABELS
+            if "next" in self._wanted and following is not None and layer.depth >= 0:
+                yield layer.name, following.name
+
+
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Return labels (n,) as 0 and 1, (n, C)."""
+    return torch.nn.functional.one_hot(labels, num_classes).to(precise(labels.device))

@@ -1,0 +1,50 @@
+"""How the variance of a layer falls off over its principal directions."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from cmp_core import Array, LayerView, Register, hookimpl, metric, statistics_of
+
+
+def eigenspectrum(activations: Array) -> Tensor:
+    """Return the eigenvalues of the covariance of activations (n, p), largest first.
+
+    Args:
+        activations: (n, p).
+
+    Returns:
+        (min(n-1, p),) float64, in squared units of the activations. The others are 0.
+
+    Raises:
+        UndefinedError: fewer than 2 samples.
+
+    >>> import numpy as np
+    >>> eigenspectrum(np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
+    tensor([2.6667, 0.6667], dtype=torch.float64)
+    """
+    (statistics,) = statistics_of(activations)
+    return statistics.eigenvalues()
+
+
+@metric(
+    "eigenspectrum",
+    unit="activation²",
+    bounds=(0, float("inf")),
+    invariances={"orthogonal", "permute_samples", "permute_units"},
+    needs=("statistics.eigenvalues",),
+    slow=True,
+)
+def eigenspectrum_metric(view: LayerView, *, top: int = 64) -> Tensor:
+    """The `top` largest eigenvalues of the covariance S/(n-1), in descending order.
+
+    The eigenvalues of a sample are more spread than those of its distribution: with p units and n
+    samples the largest are too large and the smallest too small, by up to (1 ± √(p/n))².
+    """
+    return view.statistics.eigenvalues()[:top]
+
+
+@hookimpl
+def cmp_register_metrics(register: Register) -> None:
+    """Register the metric."""
+    register(eigenspectrum_metric)

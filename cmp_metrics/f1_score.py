@@ -1,0 +1,119 @@
+"""Macro F1 of a linear probe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmp_core import (
+    PENALTY,
+    Array,
+    LayerView,
+    Positive,
+    Register,
+    UndefinedError,
+    as_tensor,
+    hookimpl,
+    metric,
+    statistics_of,
+)
+
+_UNDEFINED = "there is nothing to fit: no unit varies, or all labels are of one class"
+
+
+def f1_score(activations: Array, labels: Array, *, penalty: float = PENALTY) -> float:
+    """Return the macro F1 of the held-out linear probe of `probe_accuracy`, a fraction.
+
+    The mean over classes of 2 TP / (2 TP + FP + FN); classes that are neither among the labels
+    nor predicted are left out.
+
+    Args:
+        activations: (n, p).
+        labels: (n,) int64.
+        penalty: λ relative to the mean eigenvalue of X̃ᵀX̃.
+
+    Raises:
+        UndefinedError: fewer than 5 samples, no variance, or one class only.
+
+    >>> import numpy as np
+    >>> y = np.arange(100) % 2
+    >>> f1_score(np.stack([y, y**2 + 1.0], axis=1), y)
+    1.0
+    """
+    (statistics,) = statistics_of(activations, labels=labels)
+    scores = statistics.held_out_scores(penalty)
+    if scores.isnan().any():
+        raise UndefinedError(_UNDEFINED)
+    return float(_macro_f1(_confusion(scores, as_tensor(labels))))
+
+
+@metric(
+    "f1_score",
+    unit="fraction",
+    question="predictive",
+    bounds=(0, 1),
+    invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
+    needs=("labels", "statistics.held_out_scores"),
+    undefined=_UNDEFINED,
+)
+class F1Score:
+    """Macro F1 of the linear probe of `probe_accuracy`: every class counts the same.
+
+    Below the accuracy where rare classes are missed. On a batch many classes have a few samples
+    only, and the mean over classes is noisy.
+
+    Args:
+        penalty: λ relative to the mean eigenvalue of X̃ᵀX̃.
+    """
+
+    def __init__(self, *, penalty: Positive = PENALTY) -> None:
+        self._penalty = penalty
+        self._counts: Tensor | None = None  # (C, C), a row per label
+
+    def update(self, view: LayerView) -> None:
+        """Count labels against predictions in a chunk."""
+        counts = _confusion(view.statistics.held_out_scores(self._penalty), view.labels)
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def merge(self, other: F1Score) -> F1Score:
+        """Return the state of both sets of samples."""
+        merged = F1Score(penalty=self._penalty)
+        known = [counts for counts in (self._counts, other._counts) if counts is not None]
+        merged._counts = torch.stack(known).sum(dim=0) if known else None
+        return merged
+
+    def compute(self) -> Tensor:
+        """Return the macro F1."""
+        if self._counts is None:
+            raise UndefinedError("there are no samples")
+        return _macro_f1(self._counts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts."""
+        return {"counts": self._counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self._counts = state["counts"]
+
+
+def _confusion(scores: Tensor, labels: Tensor) -> Tensor:
+    """Return counts (C, C), a row per label; samples without scores are not counted."""
+    num_classes = scores.shape[1]
+    cells = labels * num_classes + scores.argmax(dim=1)
+    counted = scores[:, 0].isnan().logical_not().to(scores.dtype)
+    counts = scores.new_zeros(num_classes * num_classes).index_add(0, cells, counted)
+    return counts.view(num_classes, num_classes)
+
+
+def _macro_f1(counts: Tensor) -> Tensor:
+    f1 = 2 * counts.diagonal() / (counts.sum(dim=0) + counts.sum(dim=1))  # 0/0 where absent
+    return f1.nanmean()
+
+
+@hookimpl
+def cmp_register_metrics(register: Register) -> None:
+    """Register the metric."""
+    register(F1Score)

@@ -1,0 +1,130 @@
+"""How much about the label a linear probe can use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmp_core import (
+    PENALTY,
+    Array,
+    LayerStatistics,
+    LayerView,
+    Positive,
+    Register,
+    UndefinedError,
+    as_tensor,
+    hookimpl,
+    metric,
+    statistics_of,
+)
+
+_UNDEFINED = "there is nothing to fit: no unit varies, or all labels are of one class"
+_FOLDS = 5
+_SHARPNESS = (0.0, *(2 ** (k / 2) for k in range(15)))
+"""What β is chosen from: 0 is the prior alone, 128 a near-certain choice."""
+
+
+def label_information(activations: Array, labels: Array, *, penalty: float = PENALTY) -> float:
+    """Return the usable information about the label, H(Y) - H(Y | probe), in nats.
+
+    The probe's probabilities are q_c ∝ π_c exp(β (s_c - π_c)), with the held-out scores s of the
+    ridge classifier of `probe_accuracy` and the class frequencies π of its training folds. The
+    sharpness β of a fold is the one of a fixed list that is best on the other folds. At β = 0 the
+    probe says the prior and the value is 0.
+
+    Args:
+        activations: (n, p).
+        labels: (n,) int64.
+        penalty: λ relative to the mean eigenvalue of X̃ᵀX̃.
+
+    Raises:
+        UndefinedError: fewer than 5 samples, no variance, or one class only.
+
+    Xu et al. 2020, "A theory of usable information under computational constraints",
+    arXiv:2002.10689, for linear probes.
+
+    >>> import numpy as np
+    >>> y = np.arange(1000) % 2
+    >>> round(label_information(y[:, None] * 1.0, y, penalty=1e-6), 3)  # log 2
+    0.693
+    """
+    (statistics,) = statistics_of(activations, labels=labels)
+    value = _information(_surprise(statistics, as_tensor(labels), penalty))
+    if not value.isfinite():
+        raise UndefinedError(_UNDEFINED)
+    return float(value)
+
+
+@metric(
+    "label_information",
+    unit="nats",
+    question="predictive",
+    invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
+    needs=("labels", "statistics.held_out_scores"),
+    undefined=_UNDEFINED,
+)
+class LabelInformation:
+    """Usable information about the label, H(Y) - held-out cross-entropy of a linear probe, in nats.
+
+    At most H(Y), about 0 for labels that the layer does not tell linearly. Unlike mutual
+    information it can grow from layer to layer. It is not a bound of I(Y; T).
+
+    Args:
+        penalty: λ relative to the mean eigenvalue of X̃ᵀX̃.
+    """
+
+    def __init__(self, *, penalty: Positive = PENALTY) -> None:
+        self._penalty = penalty
+        self._surprise: Tensor | None = None  # (folds, sharpnesses)
+
+    def update(self, view: LayerView) -> None:
+        """Add a chunk's surprise to that of its folds."""
+        surprise = _surprise(view.statistics, view.labels, self._penalty)
+        self._surprise = surprise if self._surprise is None else self._surprise + surprise
+
+    def merge(self, other: LabelInformation) -> LabelInformation:
+        """Return the state of both sets of samples."""
+        merged = LabelInformation(penalty=self._penalty)
+        known = [own for own in (self._surprise, other._surprise) if own is not None]
+        merged._surprise = torch.stack(known).sum(dim=0) if known else None
+        return merged
+
+    def compute(self) -> Tensor:
+        """Return the information in nats."""
+        if self._surprise is None:
+            raise UndefinedError("there are no samples")
+        return _information(self._surprise)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums of surprise."""
+        return {"surprise": self._surprise}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self._surprise = state["surprise"]
+
+
+def _surprise(statistics: LayerStatistics, labels: Tensor, penalty: float) -> Tensor:
+    """Return Σ -log q_y for every fold and sharpness, and a last column of counts, (5, 17)."""
+    scores, prior = statistics.held_out_scores(penalty), statistics.held_out_prior()
+    beta = scores.new_tensor(_SHARPNESS)[:, None, None]
+    log_q = torch.log_softmax(prior.log() + beta * (scores - prior), dim=2)  # (16, n, C)
+    own = log_q.gather(2, labels.expand(len(beta), -1)[:, :, None]).squeeze(2)
+    columns = torch.cat([-own, torch.ones_like(own[:1])]).T
+    return columns.new_zeros(_FOLDS, columns.shape[1]).index_add(0, statistics.folds(), columns)
+
+
+def _information(surprise: Tensor) -> Tensor:
+    sums, n = surprise[:, :-1], surprise[:, -1].sum()
+    others = sums.sum(dim=0) - sums
+    best = others.argmin(dim=1, keepdim=True)
+    return (sums[:, 0] - sums.gather(1, best).squeeze(1)).sum() / n
+
+
+@hookimpl
+def cmp_register_metrics(register: Register) -> None:
+    """Register the metric."""
+    register(LabelInformation)

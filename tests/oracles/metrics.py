@@ -1,0 +1,139 @@
+"""The metrics again, written as their definitions read, without a shared line."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
+from scipy.special import log_softmax, logsumexp
+from sklearn.covariance import ledoit_wolf
+from sklearn.linear_model import Ridge
+from sklearn.metrics import f1_score as sklearn_f1
+
+from cmp_core.sampling import folds as _folds
+from cmp_metrics.label_information import _SHARPNESS
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def hsic(x: Array, y: Array) -> float:
+    """Song et al. 2012, equation for HSIC₁, with n × n matrices."""
+    n = len(x)
+    k, l = (z @ z.T for z in (x - x.mean(0), y - y.mean(0)))  # noqa: E741
+    np.fill_diagonal(k, 0)
+    np.fill_diagonal(l, 0)
+    total = np.trace(k @ l) + k.sum() * l.sum() / ((n - 1) * (n - 2))
+    return float((total - 2 / (n - 2) * (k @ l).sum()) / (n * (n - 3)))
+
+
+def linear_cka(x: Array, y: Array, debiased: bool = True) -> float:
+    if debiased:
+        return hsic(x, y) / math.sqrt(hsic(x, x) * hsic(y, y))
+    x, y = x - x.mean(0), y - y.mean(0)
+    return float(
+        np.linalg.norm(x.T @ y) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
+    )
+
+
+def participation_ratio(x: Array, debiased: bool = True) -> float:
+    if not debiased:
+        values = np.linalg.eigvalsh(np.cov(x.T))
+        return float(values.sum() ** 2 / (values**2).sum())
+    return squared_trace(x) / hsic(x, x)
+
+
+def squared_trace(x: Array) -> float:
+    """¼ ‖xᵢ-xⱼ‖² ‖x_k-x_l‖² over distinct i, j, k, l, as a difference of sums over all of them."""
+    d = squareform(pdist(x, "sqeuclidean"))
+    n = len(x)
+    distinct = d.sum() ** 2 - 4 * (d.sum(1) ** 2).sum() + 2 * (d**2).sum()
+    return float(distinct / 4 / (n * (n - 1) * (n - 2) * (n - 3)))
+
+
+def squared_trace_by_enumeration(x: Array) -> float:
+    d = squareform(pdist(x, "sqeuclidean"))
+    fours = itertools.permutations(range(len(x)), 4)
+    return float(np.mean([d[i, j] * d[k, m] / 4 for i, j, k, m in fours]))
+
+
+def eigenspectrum(x: Array) -> Array:
+    values = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2 / (len(x) - 1)
+    return values[: min(len(x) - 1, x.shape[1])]
+
+
+def gaussian_entropy(x: Array) -> float:
+    covariance = ledoit_wolf(x)[0]
+    return 0.5 * float(np.linalg.slogdet(2 * math.pi * math.e * covariance)[1])
+
+
+def mutual_information(x: Array, snr: float = 4.0) -> dict[str, float]:
+    n, p = x.shape
+    d = squareform(pdist(x, "sqeuclidean"))
+    covariance = np.cov(x.T, bias=True)
+    noise = np.trace(covariance) / snr
+    kt, lower = (
+        -float(np.mean(logsumexp(-d / (c * noise), axis=1) - math.log(n))) for c in (2, 8)
+    )
+    gaussian = 0.5 * float(np.linalg.slogdet(np.eye(p) + covariance / noise)[1])
+    smaller = min(kt, gaussian)
+    return {
+        "": smaller,
+        "kt": kt,
+        "lower": lower,
+        "gaussian": gaussian,
+        "saturated": float(smaller > 0.95 * math.log(n)),
+    }
+
+
+def folds(n: int, labels: Labels | None) -> Labels:
+    known = None if labels is None else torch.as_tensor(labels)
+    return _folds(torch.arange(n), known).numpy()
+
+
+def held_out(x: Array, y: Array, fold: Labels, penalty: float) -> Array:
+    """scikit-learn's ridge regression, fitted once for every fold left out."""
+    strength = penalty * ((x - x.mean(0)) ** 2).sum() / x.shape[1]
+    predicted = np.empty_like(y)
+    for f in np.unique(fold):
+        own = fold == f
+        model = Ridge(alpha=strength, solver="svd").fit(x[~own], y[~own])
+        predicted[own] = model.predict(x[own]).reshape(y[own].shape)
+    return predicted
+
+
+def ridge_r2(x: Array, y: Array, penalty: float = 0.01) -> float:
+    predicted = held_out(x, y, folds(len(x), None), penalty)
+    return 1 - float(((y - predicted) ** 2).sum() / ((y - y.mean(0)) ** 2).sum())
+
+
+def probe_scores(x: Array, labels: Labels, penalty: float = 0.01) -> Array:
+    return held_out(x, np.eye(labels.max() + 1)[labels], folds(len(x), labels), penalty)
+
+
+def probe_accuracy(x: Array, labels: Labels, penalty: float = 0.01) -> float:
+    return float((probe_scores(x, labels, penalty).argmax(1) == labels).mean())
+
+
+def f1_score(x: Array, labels: Labels, penalty: float = 0.01) -> float:
+    predicted = probe_scores(x, labels, penalty).argmax(1)
+    return float(sklearn_f1(labels, predicted, average="macro", zero_division=0))
+
+
+def label_information(x: Array, labels: Labels, penalty: float = 0.01) -> float:
+    scores, fold = probe_scores(x, labels, penalty), folds(len(x), labels)
+    one_hot = np.eye(labels.max() + 1)[labels]
+    total = 0.0
+    for f in range(5):
+        nats = np.zeros((2, len(_SHARPNESS)))
+        for b, beta in enumerate(_SHARPNESS):
+            for i, (s, y) in enumerate(zip(scores, labels, strict=True)):
+                prior = one_hot[fold != fold[i]].mean(0)
+                log_q = log_softmax(np.log(prior) + beta * (s - prior))
+                nats[int(fold[i] == f), b] -= log_q[y]
+        total += nats[1, 0] - nats[1, nats[0].argmin()]
+    return total / len(x)
