@@ -33,7 +33,7 @@ class Measurer:
         self._dispatcher = dispatcher
         self._listeners = listeners
         definitions = [listener.metric.definition for listener in listeners]
-        self._readings = max((max(d.passes, d.reading) for d in definitions), default=1)
+        self._readings = max((d.readings[-1] for d in definitions), default=1)
         self._needs_subset = any(d.coverage == "subset" or d.scope == "pair" for d in definitions)
         self._wanted = frozenset[str]().union(*(d.sums for d in definitions))
 

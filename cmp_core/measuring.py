@@ -168,19 +168,18 @@ class _Cell:
         """Take in a layer's samples; `first` makes it a pair of two given layers."""
         if self._reason is not None:
             return
-        definition = self._metric.definition
         try:
             views = self._metric.views_of(view) if first is None else (first, view)
-            if reading == definition.reading:
+            if reading == self._metric.definition.readings[0]:
                 self._n += view.n
                 for each in views:
                     self._metric.check_needs(each)
                 self.state.update(*views)
-            elif reading == definition.passes:
-                if not self._fitted:
-                    self.state.fit()
-                    self._fitted = True
-                self.state.score(*views)
+                return
+            if not self._fitted:
+                self.state.fit()
+                self._fitted = True
+            self.state.score(*views)
         except UndefinedError as error:
             self._reason = str(error)
 
@@ -233,7 +232,7 @@ class Measurement:
     def update(self, event: LayerActivations | SplitFinished, reading: int) -> None:
         """Take in a batch, a chunk, or what a finished split has to offer."""
         definition = self._metric.definition
-        if reading not in (definition.reading, definition.passes):
+        if reading not in definition.readings:
             return
         layers = event.layers if definition.scope == "pair" else event.all_layers
         for layer in layers:
@@ -278,6 +277,8 @@ class Pairs(Measurement):
 
     def update(self, event: LayerActivations | SplitFinished, reading: int) -> None:
         """Take in the subset; of a symmetric metric, each pair once."""
+        if reading not in self._metric.definition.readings:
+            return
         views = [LayerView(event, layer) for layer in event.layers]
         for first, second in product(views, views):
             if not (self._is_symmetric and first.depth > second.depth):

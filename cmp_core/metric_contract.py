@@ -243,9 +243,11 @@ class MetricDefinition:
         return "sums" if self.sums else "subset"
 
     @property
-    def reading(self) -> Literal[1, 2]:
-        """In which reading of a split the metric is updated first."""
-        return 2 if "held_out_scores" in (n.rpartition(".")[2] for n in self.needs) else 1
+    def readings(self) -> tuple[int, ...]:
+        """The readings of a split in which the metric takes samples in; it scores in a second."""
+        if any(need.rpartition(".")[2] == "held_out_scores" for need in self.needs):
+            return (2,)
+        return (1, 2) if self.passes == 2 else (1,)
 
     @property
     def neighbour(self) -> Literal["previous", "next"] | None:
@@ -299,7 +301,7 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
         yield unknown("invariance", name, _INVARIANCES)
     if definition.running and not definition.is_stateful:
         yield "running needs a class that keeps a state"
-    if definition.passes == 2 and definition.reading == 2:
+    if definition.passes == 2 and definition.readings == (2,):
         yield "held_out_scores are read in the second reading: they exclude passes=2"
     for need in definition.needs:
         yield from _mistakes_in_need(need)

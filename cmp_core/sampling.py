@@ -24,7 +24,7 @@ def hash_ids(ids: NDArray[np.int64], seed: int = 0) -> NDArray[np.uint64]:
 
 def _hash(ids: Tensor, seed: int) -> Tensor:
     # The seed is mixed first: added as it is, it would only slide the hashes along the ids.
-    offset = _mix(torch.full((), seed, device=ids.device) * _GOLDEN + _GOLDEN)
+    offset: Tensor = _mix(torch.full((), seed, device=ids.device) * _GOLDEN + _GOLDEN)
     return _mix(ids * _GOLDEN + offset)
 
 
@@ -39,12 +39,12 @@ _GOLDEN = _signed(0x9E3779B97F4A7C15)
 def _mix(x: Tensor) -> Tensor:
     x = (x ^ _shifted(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shifted(x, 27)) * _signed(0x94D049BB133111EB)
-    return torch.bitwise_xor(x, _shifted(x, 31))
+    return x ^ _shifted(x, 31)
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
     """Return the bits moved right, with zeros from the left, which torch's >> does not do."""
-    return (x >> bits) & (2 ** (64 - bits) - 1)
+    return torch.bitwise_and(x >> bits, 2 ** (64 - bits) - 1)
 
 
 def by_hash(ids: NDArray[np.int64], seed: int = 0) -> NDArray[np.intp]:

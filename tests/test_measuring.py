@@ -251,7 +251,9 @@ def test_a_plugin_that_writes_changes_no_number_of_a_metric(what: str, hook: str
         parts = [contracts.select(event.copy(), where) for where in torch.arange(50).split(20)]
         return [
             row
-            for row in subject.split(event.sample_ids.numpy(), lambda reading: parts)
+            for row in subject.split(
+                event.sample_ids.numpy(), event.labels.numpy(), lambda reading: parts
+            )
             if row.layer != "input"
         ]
 

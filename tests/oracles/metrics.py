@@ -35,9 +35,7 @@ def linear_cka(x: Array, y: Array, debiased: bool = True) -> float:
     if debiased:
         return hsic(x, y) / math.sqrt(hsic(x, x) * hsic(y, y))
     x, y = x - x.mean(0), y - y.mean(0)
-    return float(
-        np.linalg.norm(x.T @ y) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
-    )
+    return float(np.linalg.norm(x.T @ y) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
 
 
 def participation_ratio(x: Array, debiased: bool = True) -> float:
@@ -76,9 +74,7 @@ def mutual_information(x: Array, snr: float = 4.0) -> dict[str, float]:
     d = squareform(pdist(x, "sqeuclidean"))
     covariance = np.cov(x.T, bias=True)
     noise = np.trace(covariance) / snr
-    kt, lower = (
-        -float(np.mean(logsumexp(-d / (c * noise), axis=1) - math.log(n))) for c in (2, 8)
-    )
+    kt, lower = (-float(np.mean(logsumexp(-d / (c * noise), axis=1) - math.log(n))) for c in (2, 8))
     gaussian = 0.5 * float(np.linalg.slogdet(np.eye(p) + covariance / noise)[1])
     smaller = min(kt, gaussian)
     return {
