@@ -82,7 +82,7 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
     def inner(self) -> InnerProduct:
         """Return the inner products of all pairs of layers."""
         if self.has_grams:
-            return self.grams().inner
+            return self.grams().inner()
         return inner_products([wide(layer.activations) for layer in self.layers])
 
     @kept

@@ -58,19 +58,18 @@ def residual_operators(
 class Training:
     """What a fit to all folds but one needs of X: its mean (p,) and the factor of X̃ᵀX̃ + λI."""
 
-    mean: Tensor
+    x_mean: Tensor
     factor: Tensor
 
     def fit(self, cross: Products) -> Fit:
-        """Return the fit to products of X and targets Y over the training folds."""
-        cross = cross.about_own_means()
-        weights = torch.cholesky_solve(cross.cross, self.factor)
-        return Fit(self.mean, cross.y_pivot, weights)
+        """Return the fit to products of X with targets Y over the training folds."""
+        weights = torch.cholesky_solve(cross.centred_cross(), self.factor)
+        return Fit(self.x_mean, cross.y_mean, weights)
 
 
 @attrs.frozen(eq=False)
 class Fit:
-    """A linear map with an intercept: ŷ = ȳ + (x - x̄) W, with W (p, q)."""
+    """A linear map with an intercept: ŷ = ȳ + Wᵀ(x - x̄), with W (p, q)."""
 
     x_mean: Tensor
     y_mean: Tensor
@@ -78,31 +77,43 @@ class Fit:
 
     @property
     def intercept(self) -> Tensor:
-        """ȳ - x̄ W, (q,)."""
+        """ȳ - Wᵀx̄, (q,)."""
         return self.y_mean - self.x_mean @ self.weights
 
     def squared_error(self, own: Products, cross: Products) -> Tensor:
-        """Return Σ ‖y - ŷ‖² over samples given by their products X with X, and X with Y."""
-        own = own.about(self.x_mean, self.x_mean)
-        cross = cross.about(self.x_mean, self.y_mean)
-        w = self.weights
-        return cross.y_total - 2 * (w * cross.cross).sum() + (w * (own.cross @ w)).sum()
+        """Return Σ ‖y - ŷ‖² over samples known by their products of X with X, and X with Y.
+
+        With x = δ + (x - x̄) and y = ε + (y - ȳ) counted from the pivots, the error of a sample is
+        y - Wᵀx - c with c = ε - Wᵀδ, and its square is expanded.
+        """
+        w, n = self.weights, own.n
+        c = (self.y_mean - cross.y_pivot) - (self.x_mean - cross.x_pivot) @ w
+        predicted = cross.x_sum @ w
+        return (
+            cross.y_total
+            - 2 * (w * cross.cross).sum()
+            + (w * (own.cross @ w)).sum()
+            - 2 * c @ (cross.y_sum - predicted)
+            + n * c @ c
+        )
 
 
 def trainings(own: Sequence[Products], penalty: float) -> list[Training]:
-    """Return for every fold what a fit to the others needs, given the folds' products of X with X.
+    """Return for every fold what a fit to the others needs.
 
-    A fold without samples is left out by nobody: its entry fits all samples.
+    Args:
+        own: the folds' products of X with X.
+        penalty: relative to the mean eigenvalue.
     """
     total = Products.sum(own)
-    whole = total.about_own_means()
-    width = len(whole.x_pivot)
-    penalties = strength(whole.x_total, width, penalty) * whole.cross.new_ones(width)
-    others = [(total - fold).about_own_means() for fold in own]
-    return [
-        Training(other.x_pivot, torch.linalg.cholesky_ex(other.cross + penalties.diag())[0])
-        for other in others
-    ]
+    lambda_ = strength(total.y_scatter, len(total.x_pivot), penalty)
+    result = []
+    for fold in own:
+        others = total - fold
+        matrix = others.centred_cross()
+        matrix.diagonal().add_(lambda_)
+        result.append(Training(others.x_mean, torch.linalg.cholesky_ex(matrix)[0]))
+    return result
 
 
 def held_out_r2(
@@ -111,10 +122,15 @@ def held_out_r2(
     """Return 1 - Σ ‖y - ŷ‖² / Σ ‖y - ȳ‖², where ŷ comes from the fit to the other folds.
 
     ȳ is the mean over all samples, so a constant prediction reads a little below 0.
+
+    Args:
+        x_trainings: from `trainings`.
+        own: the folds' products of X with X.
+        cross: the folds' products of X with Y, about the same pivots.
     """
     total = Products.sum(cross)
     errors = [
         training.fit(total - fold_cross).squared_error(fold_own, fold_cross)
         for training, fold_own, fold_cross in zip(x_trainings, own, cross, strict=True)
     ]
-    return 1 - torch.stack(errors).sum() / total.about_own_means().y_total
+    return 1 - torch.stack(errors).sum() / total.y_scatter

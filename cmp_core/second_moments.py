@@ -101,7 +101,7 @@ class Products:
 
     Attributes:
         n: number of samples.
-        x_pivot, y_pivot: (p,) and (q,).
+        x_pivot, y_pivot: (p,) and (q,), best near the means.
         x_sum, y_sum: Σ x (p,) and Σ y (q,).
         cross: Σ x yᵀ, (p, q).
         x_total, y_total: Σ k and Σ l.
@@ -120,12 +120,7 @@ class Products:
     @classmethod
     def of(cls, x: Tensor, y: Tensor) -> Products:
         """Return the products of activations (n, p) and (n, q), about their means."""
-        return cls.about_means(x, y).update(x, y)
-
-    @classmethod
-    def about_means(cls, x: Tensor, y: Tensor) -> Products:
-        """Return empty products whose pivots are the means of x (n, p) and y (n, q)."""
-        return cls(_mean(x), _mean(y))
+        return cls(mean(x), mean(y)).update(x, y)
 
     def update(self, x: Tensor, y: Tensor) -> Products:
         """Take in more samples, in place, and return self."""
@@ -148,8 +143,22 @@ class Products:
         """Return the sum of products as a new one."""
         total = cls(parts[0].x_pivot, parts[0].y_pivot)
         for part in parts:
-            total = total + part
+            total._add(part, +1)
         return total
+
+    def __add__(self, other: Products) -> Products:
+        return Products.sum([self, other])
+
+    def __sub__(self, part: Products) -> Products:
+        """Return the sums without those of some of the samples."""
+        return Products.sum([self])._add(part, -1)
+
+    def _add(self, other: Products, sign: int) -> Products:
+        other = other.about(self.x_pivot, self.y_pivot)
+        self.cross.add_(other.cross, alpha=sign)
+        for name in ("n", "x_sum", "y_sum", "x_total", "y_total", "k_y", "l_x", "lengths"):
+            setattr(self, name, getattr(self, name) + sign * getattr(other, name))
+        return self
 
     def about(self, x_pivot: Tensor, y_pivot: Tensor) -> Products:
         """Return the same sums with x and y counted from other pivots.
@@ -157,6 +166,8 @@ class Products:
         With x' = x - δ and y' = y - ε: k' = k - 2 x·δ + ‖δ‖², and every sum follows by expanding
         the products.
         """
+        if x_pivot is self.x_pivot and y_pivot is self.y_pivot:
+            return self
         moved = Products(x_pivot, y_pivot)
         n, cross = self.n, self.cross
         delta, epsilon = x_pivot - self.x_pivot, y_pivot - self.y_pivot
@@ -164,7 +175,7 @@ class Products:
         x_delta, y_epsilon = self.x_sum @ delta, self.y_sum @ epsilon
         moved.n = n
         moved.x_sum, moved.y_sum = self.x_sum - n * delta, self.y_sum - n * epsilon
-        moved.cross = cross - torch.outer(delta, self.y_sum) - torch.outer(moved.x_sum, epsilon)
+        moved.cross = cross.addr(delta, self.y_sum, alpha=-1).addr_(moved.x_sum, epsilon, alpha=-1)
         moved.x_total = self.x_total - 2 * x_delta + n * d
         moved.y_total = self.y_total - 2 * y_epsilon + n * e
         moved.k_y = self.k_y - 2 * cross.T @ delta + d * self.y_sum - moved.x_total * epsilon
@@ -179,42 +190,40 @@ class Products:
         )
         return moved
 
-    def about_own_means(self) -> Products:
-        """Return the sums about the means of the samples: the centred moments.
+    # About the samples' own means
+
+    @property
+    def x_mean(self) -> Tensor:
+        """Mean of X, (p,)."""
+        return self.x_pivot + self.x_sum / self.n
+
+    @property
+    def y_mean(self) -> Tensor:
+        """Mean of Y, (q,)."""
+        return self.y_pivot + self.y_sum / self.n
+
+    @property
+    def y_scatter(self) -> Tensor:
+        """Σ ‖y - ȳ‖², 0-d."""
+        return self.y_total - self.y_sum @ self.y_sum / self.n
+
+    def centred_cross(self) -> Tensor:
+        """Return X̃ᵀỸ (p, q)."""
+        return self.cross.addr(self.x_sum, self.y_sum, alpha=-1 / self.n)
+
+    def inner(self) -> InnerProduct:
+        """Return what the similarity of both layers rests on.
 
         Raises:
             UndefinedError: there are no samples.
         """
         require(self.n, 1)
-        return self.about(self.x_pivot + self.x_sum / self.n, self.y_pivot + self.y_sum / self.n)
-
-    def __add__(self, other: Products) -> Products:
-        return self._combined(other, +1)
-
-    def __sub__(self, part: Products) -> Products:
-        """Return the sums without those of some of the samples."""
-        return self._combined(part, -1)
-
-    def _combined(self, other: Products, sign: int) -> Products:
-        combined = Products(self.x_pivot, self.y_pivot)
-        other = other.about(self.x_pivot, self.y_pivot)
-        for name in _SUMS:
-            setattr(combined, name, getattr(self, name) + sign * getattr(other, name))
-        return combined
-
-    @property
-    def inner(self) -> InnerProduct:
-        """What the similarity of both layers rests on; the pivots must be the means."""
-        return InnerProduct(
-            self.n, self.cross.square().sum(), self.lengths, self.x_total, self.y_total
-        )
+        own = self.about(self.x_mean, self.y_mean)
+        return InnerProduct(own.n, own.cross.square().sum(), own.lengths, own.x_total, own.y_total)
 
 
-_SUMS = ("n", "x_sum", "y_sum", "cross", "x_total", "y_total", "k_y", "l_x", "lengths")
-
-
-def _mean(x: Tensor) -> Tensor:
-    """Return the column means (p,), exact for constant columns."""
+def mean(x: Tensor) -> Tensor:
+    """Return the column means (p,) in float64 (float32 on MPS), exact for constant columns."""
     first = x[:1].to(precise(x.device))
     return (x.to(first.dtype) - first).mean(dim=0) + first[0]
 
@@ -238,9 +247,8 @@ class Grams:
         matrices = torch.stack([(x @ x.T).to(precise(x.device)) for x in rows])
         return cls(matrices, matrices.diagonal(dim1=1, dim2=2))
 
-    @property
     def inner(self) -> InnerProduct:
-        """The inner products of all pairs of layers, each field (L, L) or a column or row of it."""
+        """Return the inner products of all pairs of layers, as fields that broadcast to (L, L)."""
         flat = self.matrices.flatten(1)
         return _over_pairs(flat @ flat.T, self.lengths)
 

@@ -46,7 +46,7 @@ class SplitStatistics(Keeper, Mapping[str, "SumStatistics"]):
         """Return the class frequencies in all folds but one, for each, (5, C)."""
         labels = self.sums.products(next(iter(self)), LABELS)
         total = Products.sum(labels)
-        return torch.stack([(total - fold).about_own_means().y_pivot for fold in labels])
+        return torch.stack([(total - fold).y_mean for fold in labels])
 
 
 class SumStatistics(LayerStatistics):
@@ -59,12 +59,13 @@ class SumStatistics(LayerStatistics):
 
     def inner(self, other: LayerStatistics) -> InnerProduct:
         if (other.layer, self.layer) in self._sums and other.layer != self.layer:
-            return self._total(other.layer, self.layer).inner.transposed
-        return self._total(self.layer, other.layer).inner
+            return self._inner(other.layer, self.layer).transposed
+        return self._inner(self.layer, other.layer)
 
     @kept
     def scatter(self) -> Tensor:
-        return self._total(self.layer, self.layer).cross
+        require(self.n, 1)
+        return Products.sum(self._sums.products(self.layer, self.layer)).centred_cross()
 
     def held_out_r2(self, target: LayerStatistics, penalty: float = PENALTY) -> Tensor:
         require(self.n, FOLDS)
@@ -103,5 +104,5 @@ class SumStatistics(LayerStatistics):
         return trainings(self._sums.products(self.layer, self.layer), penalty)
 
     @kept
-    def _total(self, layer: str, other: str) -> Products:
-        return Products.sum(self._sums.products(layer, other)).about_own_means()
+    def _inner(self, layer: str, other: str) -> InnerProduct:
+        return Products.sum(self._sums.products(layer, other)).inner()

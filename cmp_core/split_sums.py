@@ -11,7 +11,7 @@ from torch import Tensor
 from cmp_core.errors import UsageError
 from cmp_core.layer import Layer
 from cmp_core.sampling import FOLDS, folds
-from cmp_core.second_moments import Products, precise
+from cmp_core.second_moments import Products, mean, precise
 
 LABELS = ""
 """Stands for the one-hot labels where a layer's name is expected; no layer has this name."""
@@ -59,6 +59,7 @@ class SplitSums:
         self.num_classes = num_classes
         self.widths: dict[str, int] = {}
         self._products: dict[tuple[str, str], list[Products]] = {}
+        self._pivots: dict[str, Tensor] = {}
         if "folds" in wanted:
             self._sorted_ids, order = sample_ids.sort()
             self._fold = folds(sample_ids, labels)[order]
@@ -75,26 +76,30 @@ class SplitSums:
             layers: in order of depth, the reference first where there is one.
             sample_ids, labels: of the chunk.
         """
-        dtype = precise(sample_ids.device)
+        if not len(sample_ids):
+            return
+        device = sample_ids.device
+        dtype = precise(device)
+        for layer in layers:
+            # One pivot for all folds: their sums then add up as they are.
+            self._pivots.setdefault(layer.name, mean(layer.activations))
+        self._pivots.setdefault(LABELS, torch.zeros(self.num_classes, dtype=dtype, device=device))
         self.widths |= {layer.name: layer.activations.shape[1] for layer in layers}
         for group, where in enumerate(self._groups(sample_ids)):
-            if not len(where):
-                continue
             rows = {layer.name: layer.activations[where].to(dtype) for layer in layers}
             if labels is not None:
                 rows[LABELS] = one_hot(labels[where], self.num_classes)
             for x, y in self._pairs(layers):
                 if (x, y) not in self._products:
-                    empty = (
-                        Products.about_means(rows[x], rows[y]) for _ in range(self._num_groups)
-                    )
-                    self._products[x, y] = list(empty)
+                    pivots = self._pivots[x], self._pivots[y]
+                    self._products[x, y] = [Products(*pivots) for _ in range(self._num_groups)]
                 self._products[x, y][group].update(rows[x], rows[y])
 
     def merge(self, other: SplitSums) -> SplitSums:
         """Return the sums of both sets of samples of one split; change neither side."""
         merged = SplitSums(self._wanted, *self._split, self.num_classes)
         merged.widths = self.widths | other.widths
+        merged._pivots = other._pivots | self._pivots
         for pair in self._products | other._products:
             sides = [sums._products[pair] for sums in (self, other) if pair in sums._products]
             merged._products[pair] = [Products.sum(parts) for parts in zip(*sides, strict=True)]
