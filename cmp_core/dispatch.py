@@ -90,11 +90,12 @@ class Dispatcher:
                 answers[implementation.plugin_name] = implementation.function(
                     *(arguments[name] for name in implementation.argnames)
                 )
-                _refuse_changes(event)
             except (Exception, SystemExit) as error:
-                answers.pop(implementation.plugin_name, None)
                 fatal = fatal or self._handle(implementation, hook, error)
-            if event.modified():
+            if what := event.modified():
+                answers.pop(implementation.plugin_name, None)
+                change = PluginError(f"it changed {what} in place; work on a copy (tensor.clone())")
+                fatal = fatal or self._handle(implementation, hook, change)
                 event, spare = spare, spare.copy()
         if fatal is not None:
             raise fatal
@@ -135,11 +136,6 @@ class Dispatcher:
         fatal = PluginError(f"plugin '{name}' raised in {hook}: {described}")
         fatal.__cause__ = error
         return fatal
-
-
-def _refuse_changes(event: Event) -> None:
-    if what := event.modified():
-        raise PluginError(f"it changed {what} in place; work on a copy (tensor.clone())")
 
 
 def _describe(error: BaseException) -> str:

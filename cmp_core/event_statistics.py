@@ -12,13 +12,21 @@ from torch import Tensor
 from cmp_core.arrays import Array, as_tensor, wide
 from cmp_core.errors import UndefinedError, UsageError
 from cmp_core.layer import Layer
-from cmp_core.ridge import PENALTY, residual_operators
+from cmp_core.ridge import PENALTY, HeldOut
 from cmp_core.sampling import FOLDS, deal, folds
-from cmp_core.second_moments import Grams, InnerProduct, centred, inner_products, require
+from cmp_core.second_moments import (
+    Grams,
+    InnerProduct,
+    centred,
+    eigenvalues,
+    inner_products,
+    precise,
+    require,
+)
 from cmp_core.similarity import defined_cosine
 from cmp_core.split_statistics import SplitStatistics
 from cmp_core.split_sums import SplitSums, one_hot
-from cmp_core.statistics import Guarded, Keeper, LayerStatistics, kept
+from cmp_core.statistics import Keeper, LayerStatistics, kept
 
 LARGEST_GRAM = 1024
 """Most samples whose Gram matrices are kept for all layers at once."""
@@ -47,6 +55,7 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
         self.layers = layers
         self.sample_ids, self.labels, self.num_classes = sample_ids, labels, num_classes
         self.is_chunk, self.fitted = is_chunk, fitted
+        self.n = sample_ids.shape[0]
         self._statistics = {
             layer.name: SampleStatistics(self, layer, position)
             for position, layer in enumerate(layers)
@@ -61,29 +70,29 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
     def __len__(self) -> int:
         return len(self._statistics)
 
-    def guarded(self) -> Iterator[Guarded]:
-        """Yield the tensors computed so far, for the event and for each layer."""
-        yield from super().guarded()
-        for statistics in self._statistics.values():
-            yield from statistics.guarded()
-
     @property
     def has_grams(self) -> bool:
         """Whether Gram matrices are the cheaper form: fewer samples than units."""
         widest = max(layer.activations.shape[1] for layer in self.layers)
-        return len(self.sample_ids) <= min(widest, LARGEST_GRAM)
+        return self.n <= min(widest, LARGEST_GRAM)
+
+    @property
+    def widths(self) -> Tensor:
+        """Number of units of every layer, (L,)."""
+        widths = [layer.activations.shape[1] for layer in self.layers]
+        return torch.tensor(widths, device=self.sample_ids.device)
 
     @kept
     def grams(self) -> Grams:
         """Return the Gram matrices of all layers."""
-        return Grams.of([wide(layer.activations) for layer in self.layers])
+        return Grams.of([self[layer.name].centred() for layer in self.layers])
 
     @kept
     def inner(self) -> InnerProduct:
         """Return the inner products of all pairs of layers."""
         if self.has_grams:
             return self.grams().inner()
-        return inner_products([wide(layer.activations) for layer in self.layers])
+        return inner_products([self[layer.name].centred() for layer in self.layers])
 
     @kept
     def hsic(self, debiased: bool) -> Tensor:
@@ -92,8 +101,29 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
 
     @kept
     def squared_trace(self, debiased: bool) -> Tensor:
-        """Return `LayerStatistics.squared_trace` of all layers on the diagonal of (L, L)."""
-        return self.inner().squared_trace(debiased)
+        """Return `LayerStatistics.squared_trace` of all layers, (L,)."""
+        return self.inner().own.squared_trace(debiased)
+
+    @kept
+    def variance(self) -> Tensor:
+        """Return `LayerStatistics.variance` of all layers, (L,)."""
+        require(self.n, 1)
+        return self.inner().own.x_total / self.n
+
+    @kept
+    def shrinkage(self) -> Tensor:
+        """Return `LayerStatistics.shrinkage` of all layers, (L,)."""
+        return self.inner().own.shrinkage(self.widths)
+
+    @kept
+    def spectra(self) -> Tensor:
+        """Return the eigenvalues of all Gram matrices, (L, n)."""
+        return eigenvalues(self.grams().matrices)
+
+    @kept
+    def closeness(self, *widths: float) -> Tensor:
+        """Return `LayerStatistics.closeness` of all layers, (L, widths)."""
+        return closeness(self.grams().matrices, self.variance(), widths)
 
     @kept
     def as_split(self, *wanted: str) -> SplitStatistics:
@@ -103,12 +133,16 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
         return SplitStatistics(sums)
 
     @kept
-    def residual_operators(self, penalty: float) -> Tensor:
-        """Return M (L, n, n) with M Y = held-out residuals of targets Y (n, q)."""
-        require(len(self.sample_ids), FOLDS)
-        order = deal(self.sample_ids, self.labels)
-        widths = [layer.activations.shape[1] for layer in self.layers]
-        return residual_operators(self.grams(), widths, order, penalty)
+    def ridge(self, penalty: float) -> HeldOut:
+        """Return the held-out ridge regressions on all layers."""
+        require(self.n, FOLDS)
+        return HeldOut.of(self.grams(), self.widths, self.order(), penalty)
+
+    @kept
+    def order(self) -> Tensor:
+        """Return the order (n,) in which samples are dealt to the folds."""
+        self.refuse_chunk("folds")
+        return deal(self.sample_ids, self.labels)
 
     @kept
     def one_hot(self) -> Tensor:
@@ -120,22 +154,20 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
         """Return `LayerStatistics.held_out_scores` of all layers, (L, n, C)."""
         targets = self.one_hot()
         has_classes = targets.any(dim=0).sum() > 1
-        scores = targets - self.residual_operators(penalty) @ targets
-        return torch.where(has_classes, scores, torch.nan)
+        return torch.where(has_classes, self.ridge(penalty).predictions(targets), torch.nan)
 
     @kept
     def held_out_errors(self, penalty: float) -> Tensor:
         """Return Σ ‖y - ŷ‖² of predicting each layer but the first from the one before, (L-1,)."""
-        operators = self.residual_operators(penalty)[:-1]
-        return ((operators @ self.grams().matrices[1:]) * operators).sum(dim=(1, 2))
+        layers = self.ridge(penalty).first(len(self) - 1)
+        return layers.squared_errors(self.grams().matrices[1:])
 
     @kept
     def folds(self) -> Tensor:
         """Return the fold (n,) of every sample."""
         if self.fitted is not None:
             return self.fitted.sums.folds_of(self.sample_ids)
-        self.refuse_chunk("folds")
-        return folds(self.sample_ids, self.labels)
+        return folds(self.order())
 
     @kept
     def held_out_prior(self) -> Tensor:
@@ -169,7 +201,7 @@ class SampleStatistics(LayerStatistics):
     """
 
     def __init__(self, event: EventStatistics, layer: Layer, position: int) -> None:
-        super().__init__(layer.name, len(layer.activations), layer.activations.shape[1])
+        super().__init__(layer.name, event.n, layer.activations.shape[1], event.guards)
         self._event = event
         self._position = position
         self._activations = layer.activations
@@ -196,17 +228,29 @@ class SampleStatistics(LayerStatistics):
         return defined_cosine(wide(self._activations), wide(self._anchors))
 
     @kept
-    def squared_distances(self) -> Tensor:
+    def closeness(self, *widths: float) -> Tensor:
         if self._event.has_grams:
-            grams = self._event.grams()
-            gram, lengths = grams.matrices[self._position], grams.lengths[self._position]
-        else:
-            rows = centred(wide(self._activations))
-            gram = rows @ rows.T
-            lengths = gram.diagonal()
-        return (lengths[:, None] + lengths - 2 * gram).clamp(min=0)
+            return self._event.closeness(*widths)[self._position]
+        gram = self.centred() @ self.centred().T
+        return closeness(gram[None], self.variance()[None], widths)[0]
 
     # Second moments
+
+    @kept
+    def centred(self) -> Tensor:
+        """Return the activations minus their means, (n, p)."""
+        return centred(wide(self._activations))
+
+    @kept
+    def mean(self) -> Tensor:
+        self._event.refuse_chunk("mean")
+        require(self.n, 1)
+        return (wide(self._activations)[0] - self.centred()[0]).to(precise(self._device))
+
+    @kept
+    def unit_variances(self) -> Tensor:
+        self._event.refuse_chunk("unit_variances")
+        return self.centred().square().mean(dim=0, dtype=precise(self._device))
 
     def inner(self, other: LayerStatistics) -> InnerProduct:
         self._event.refuse_chunk("inner")
@@ -220,7 +264,22 @@ class SampleStatistics(LayerStatistics):
 
     def squared_trace(self, debiased: bool = True) -> Tensor:
         self._event.refuse_chunk("squared_trace")
-        return self._event.squared_trace(debiased)[self._pair(self)]
+        return self._event.squared_trace(debiased)[self._position]
+
+    def variance(self) -> Tensor:
+        self._event.refuse_chunk("variance")
+        return self._event.variance()[self._position]
+
+    def shrinkage(self) -> Tensor:
+        self._event.refuse_chunk("shrinkage")
+        return self._event.shrinkage()[self._position]
+
+    @kept
+    def spectrum(self) -> Tensor:
+        if not self._event.has_grams:
+            return super().spectrum()
+        self._event.refuse_chunk("spectrum")
+        return self._event.spectra()[self._position, : min(self.n, self.width)]
 
     @kept
     def scatter(self) -> Tensor:
@@ -260,8 +319,28 @@ class SampleStatistics(LayerStatistics):
     def folds(self) -> Tensor:
         return self._event.folds()
 
+    @property
+    def _device(self) -> torch.device:
+        return self._activations.device
+
     def _pair(self, other: LayerStatistics) -> tuple[int, int]:
         return self._position, self._event[other.layer]._position
+
+
+def closeness(grams: Tensor, variances: Tensor, widths: Sequence[float]) -> Tensor:
+    """Return mean_i log mean_j exp(-‖xᵢ-xⱼ‖² / 2w) of L layers, (L, widths).
+
+    Args:
+        grams: centred Gram matrices (L, n, n).
+        variances: the unit of the widths, (L,).
+        widths: w.
+    """
+    lengths = grams.diagonal(dim1=1, dim2=2)
+    halves = grams - lengths[:, :, None] / 2 - lengths[:, None, :] / 2  # -‖xᵢ-xⱼ‖² / 2
+    relative = halves.clamp(max=0) / variances.to(grams.dtype)[:, None, None]
+    # A sample is at no distance from itself, so no sum over j can underflow.
+    means = [(relative / width).exp().mean(dim=2).log().mean(dim=1) for width in widths]
+    return torch.stack(means, dim=1).to(precise(grams.device))
 
 
 def _largest(tensor: Tensor) -> Tensor:

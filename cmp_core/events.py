@@ -14,7 +14,7 @@ from cmp_core.event_statistics import EventStatistics
 from cmp_core.layer import Layer
 from cmp_core.rows import Row
 from cmp_core.split_statistics import SplitStatistics
-from cmp_core.statistics import Guarded
+from cmp_core.statistics import Guarded, first_modified
 
 Source = Literal["live", "replay"]
 Phase = Literal["train", "val", "test"]
@@ -100,12 +100,11 @@ class LayerActivations(Event):
     @property
     def n(self) -> int:
         """Number of samples."""
-        return len(self.sample_ids)
+        return self.sample_ids.shape[0]
 
     def modified(self) -> str | None:
         """Return the name of a tensor that was written to since the event was made, or none."""
-        guards = (*self._guards, *self.statistics.guarded())
-        return next((guard.what for guard in guards if guard.is_modified), None)
+        return first_modified(self._guards, self.statistics.guards)
 
     def copy(self) -> LayerActivations:
         """Return the event with tensors of its own and no statistics computed yet."""
@@ -181,7 +180,7 @@ class SplitFinished(Event):
 
     def modified(self) -> str | None:
         """Return the name of a tensor of the subset or the statistics that was written to."""
-        kept = next((x.what for x in self.statistics.guarded() if x.is_modified), None)
+        kept = first_modified(self.statistics.guards)
         return kept or (None if self.subset is None else self.subset.modified())
 
     def copy(self) -> SplitFinished:

@@ -13,7 +13,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from cmp_core import events
-    from cmp_core.measuring import Reading
+    from cmp_core.settling import Reading
 
 PROJECT = "cmp"
 PLUGIN_API = 1

@@ -16,9 +16,10 @@ from cmp_core.dispatch import Dispatcher
 from cmp_core.errors import UsageError
 from cmp_core.events import LayerActivations, SplitFinished
 from cmp_core.layer import Layer
-from cmp_core.measuring import MetricListener, Reading, settle
+from cmp_core.measuring import MetricListener
 from cmp_core.rows import Row
 from cmp_core.sampling import choose
+from cmp_core.settling import Reading, settle
 from cmp_core.split_statistics import SplitStatistics
 from cmp_core.split_sums import SplitSums
 

@@ -120,6 +120,14 @@ class LayerView:
         """The layer after."""
         return self._neighbour(+1, "last")
 
+    def name_of(self, neighbour: Literal["previous", "next"] | None) -> str | None:
+        """Return the name of a neighbour, or none where there is no such layer."""
+        if neighbour is None or self.name == INPUT:
+            return None
+        position = self.depth + (1 if neighbour == "next" else -1)
+        layers = self._event.layers
+        return layers[position].name if 0 <= position < len(layers) else None
+
     def _neighbour(self, offset: int, end: str) -> LayerView:
         if self.name == INPUT:
             raise UndefinedError("the input is a reference and has no neighbours")
@@ -382,6 +390,14 @@ class Metric:
     definition: MetricDefinition
     label: str
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=_check_options)
+    _needs: tuple[Callable[[LayerView], object], ...] = attrs.field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=attrs.Factory(
+            lambda self: tuple(attrgetter(need) for need in self.definition.needs), takes_self=True
+        ),
+    )
 
     def call(self, *views: LayerView) -> Any:
         """Return the function's value on the views."""
@@ -398,8 +414,8 @@ class Metric:
 
     def check_needs(self, view: LayerView) -> None:
         """Raise `UndefinedError` where the layer lacks what the metric needs."""
-        for need in self.definition.needs:
-            attrgetter(need)(view)
+        for get in self._needs:
+            get(view)
 
 
 def metric(

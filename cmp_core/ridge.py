@@ -20,38 +20,75 @@ PENALTY = 0.01
 """The default penalty, relative to the mean eigenvalue of the scatter."""
 
 
-def strength(total: Tensor, width: int, penalty: float) -> Tensor:
+def strength(total: Tensor, width: int | Tensor, penalty: float) -> Tensor:
     """Return λ for a scatter of trace `total`; NaN where nothing varies, as there is no fit."""
-    return torch.where(total > 0, total * (penalty / width), torch.nan)
+    return torch.where(total > 0, total * penalty / width, torch.nan)
 
 
-def residual_operators(
-    grams: Grams, widths: Sequence[int], order: Tensor, penalty: float
-) -> Tensor:
-    """Return M (L, n, n) with M Y = held-out residuals of any targets Y (n, q), per layer.
+@attrs.frozen(eq=False)
+class HeldOut:
+    """Ridge regression on L layers over the same n samples, in Gram form.
 
-    With the hat matrix H = 11ᵀ/n + K(K + λI)⁻¹ the residuals of a left-out fold S are
-    (I - H_SS)⁻¹ ((I - H) Y)_S, exactly those of a fit to the other folds.
+    With the hat matrix H = 11ᵀ/n + K(K + λI)⁻¹, the held-out residuals of a fold S are
+    (I - H_SS)⁻¹ ((I - H) Y)_S, exactly those of a fit to the other folds. The folds are padded to
+    one size, so that all of them are solved together.
 
-    Args:
-        grams: of L layers.
-        widths: number of units of each layer.
-        order: the order in which samples are dealt to the folds, from `deal`.
-        penalty: relative to the mean eigenvalue.
+    Attributes:
+        complement: I - H, (L, n, n).
+        members: positions of each fold's samples, (folds, m); a padded place repeats a sample.
+        is_member: which places hold a sample, (folds, m).
+        inverses: (I - H_SS)⁻¹, (L, folds, m, m), 0 in the padding.
     """
-    matrices = grams.matrices
-    n = matrices.shape[1]
-    eye = torch.eye(n, dtype=matrices.dtype, device=matrices.device)
-    totals = zip(grams.lengths.sum(dim=1), widths, strict=True)
-    lambdas = torch.stack([strength(total, width, penalty) for total, width in totals])
-    factor, _ = torch.linalg.cholesky_ex(matrices + lambdas[:, None, None] * eye)
-    complement = lambdas[:, None, None] * torch.cholesky_inverse(factor) - 1 / n  # I - H
-    residuals = torch.empty_like(complement)
-    for fold in range(FOLDS):
-        left_out = order[fold::FOLDS]
-        rows = complement[:, left_out]
-        residuals[:, left_out] = torch.linalg.solve_ex(rows[:, :, left_out], rows)[0]
-    return residuals
+
+    complement: Tensor
+    members: Tensor
+    is_member: Tensor
+    inverses: Tensor
+
+    @classmethod
+    def of(cls, grams: Grams, widths: Tensor, order: Tensor, penalty: float) -> HeldOut:
+        """Prepare the layers of Gram matrices.
+
+        Args:
+            grams: of L layers.
+            widths: number of units of each layer, (L,).
+            order: the order in which samples are dealt to the folds, from `deal`.
+            penalty: relative to the mean eigenvalue.
+        """
+        n, device = len(order), order.device
+        lambdas = strength(grams.lengths.sum(dim=1), widths, penalty)
+        regularised = grams.matrices.clone()
+        regularised.diagonal(dim1=1, dim2=2).add_(lambdas[:, None])
+        complement = torch.linalg.inv_ex(regularised)[0].mul_(lambdas[:, None, None]).sub_(1 / n)
+        places = torch.arange(-(-n // FOLDS) * FOLDS, device=device).view(-1, FOLDS).T
+        is_member = places < n
+        members = order[places.clamp(max=n - 1)]
+        both = is_member[:, :, None] & is_member[:, None, :]
+        blocks = complement[:, members[:, :, None], members[:, None, :]]
+        eye = torch.eye(members.shape[1], dtype=blocks.dtype, device=device)
+        inverses = torch.linalg.inv_ex(torch.where(both, blocks, eye))[0]
+        return cls(complement, members, is_member, torch.where(both, inverses, 0))
+
+    def predictions(self, targets: Tensor) -> Tensor:
+        """Return ŷ (L, n, q) for targets (n, q)."""
+        residuals = self.inverses @ (self.complement @ targets)[:, self.members]
+        predicted = targets.expand(len(residuals), -1, -1).clone()
+        predicted[:, self.members[self.is_member]] -= residuals[:, self.is_member]
+        return predicted
+
+    def squared_errors(self, targets: Tensor) -> Tensor:
+        """Return Σ ‖y - ŷ‖² (L,) of targets known by their Gram matrices (L, n, n).
+
+        The residuals' own Gram matrix in a fold is A P A with A = (I - H_SS)⁻¹ and
+        P = ((I - H) K_y (I - H))_SS; its trace is wanted.
+        """
+        inner = self.complement @ targets @ self.complement
+        blocks = inner[:, self.members[:, :, None], self.members[:, None, :]]
+        return (self.inverses @ blocks * self.inverses).sum(dim=(1, 2, 3))
+
+    def first(self, count: int) -> HeldOut:
+        """Return the first layers alone."""
+        return HeldOut(self.complement[:count], self.members, self.is_member, self.inverses[:count])
 
 
 @attrs.frozen(eq=False)

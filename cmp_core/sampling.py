@@ -93,13 +93,12 @@ _FOLD_SEED = 1
 """Another hash than that of the subsets, so that these are no special part of a fold."""
 
 
-def folds(ids: Tensor, labels: Tensor | None) -> Tensor:
-    """Return the fold (n,) of every sample, 0 to 4.
+def folds(order: Tensor) -> Tensor:
+    """Return the fold (n,) of every sample, 0 to 4, given the order of dealing.
 
-    >>> folds(torch.arange(10), torch.tensor([0] * 5 + [1] * 5)).bincount()
+    >>> folds(deal(torch.arange(10), torch.tensor([0] * 5 + [1] * 5))).bincount()
     tensor([2, 2, 2, 2, 2])
     """
-    order = deal(ids, labels)
     fold = torch.empty_like(order)
     fold[order] = torch.arange(len(order), device=order.device) % FOLDS
     return fold

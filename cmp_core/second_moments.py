@@ -52,6 +52,14 @@ class InnerProduct:
     y_total: Tensor
 
     @property
+    def own(self) -> InnerProduct:
+        """Each layer's inner product with itself, from those of all pairs: fields (L,)."""
+        totals = self.y_total[0]
+        return InnerProduct(
+            self.n, self.squares.diagonal(), self.lengths.diagonal(), totals, totals
+        )
+
+    @property
     def transposed(self) -> InnerProduct:
         """The inner product of Y with X."""
         return InnerProduct(self.n, self.squares, self.lengths, self.y_total, self.x_total)
@@ -72,6 +80,16 @@ class InnerProduct:
         require(n, 4)
         distinct = self.squares - self.lengths * (n / (n - 2))
         return (distinct + self.x_total * self.y_total / ((n - 1) * (n - 2))) / (n * (n - 3))
+
+    def shrinkage(self, width: int | Tensor) -> Tensor:
+        """Return the intensity δ of Ledoit & Wolf 2004 for S/n, of a layer of `width` units.
+
+        For the inner product of a layer with itself; between 0 and 1.
+        """
+        require(self.n, 2)
+        spread = self.squares - self.x_total.square() / width  # n² p times their d²
+        noise = (self.lengths - self.squares / self.n) / spread  # their b̄²/d²
+        return torch.where(spread > 0, noise.clamp(max=1), 1.0)
 
     def squared_trace(self, debiased: bool = True) -> Tensor:
         """Return an estimate of (tr Σ)², for the inner product of a layer with itself.
@@ -241,9 +259,8 @@ class Grams:
     lengths: Tensor
 
     @classmethod
-    def of(cls, layers: Sequence[Tensor]) -> Grams:
-        """Return the Gram matrices of activations (n, p), multiplied in their own precision."""
-        rows = [centred(x) for x in layers]
+    def of(cls, rows: Sequence[Tensor]) -> Grams:
+        """Return the Gram matrices of centred activations (n, p), in their own precision."""
         matrices = torch.stack([(x @ x.T).to(precise(x.device)) for x in rows])
         return cls(matrices, matrices.diagonal(dim1=1, dim2=2))
 
@@ -253,7 +270,7 @@ class Grams:
         return _over_pairs(flat @ flat.T, self.lengths)
 
 
-def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
+def inner_products(rows: Sequence[Tensor]) -> InnerProduct:
     """Return the inner products of all pairs of layers, in the form that takes less work.
 
     n² Σp multiplications build Gram matrices and L²n² compare them; n Σ_{i≤j} pᵢpⱼ build
@@ -261,9 +278,8 @@ def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
     grows with n only. Products are taken in the layers' own precision and summed in float64.
 
     Args:
-        layers: activations (n, pᵢ), all of one floating type.
+        rows: centred activations (n, pᵢ), all of one floating type.
     """
-    rows = [centred(x) for x in layers]
     lengths = torch.stack([x.square().sum(dim=1).to(precise(x.device)) for x in rows])
     n, widths = len(rows[0]), [x.shape[1] for x in rows]
     by_samples = n * n * (sum(widths) + len(rows) ** 2) / 2
@@ -307,18 +323,12 @@ def _by_units(rows: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def largest_first(matrix: Tensor) -> Tensor:
-    """Return the eigenvalues of a symmetric matrix (m, m) in descending order.
+def eigenvalues(matrices: Tensor) -> Tensor:
+    """Return the eigenvalues (…, m) of positive semidefinite matrices (…, m, m), largest first.
 
-    One that is not finite gives NaN: LAPACK would raise, and reading a flag would hold up a GPU.
+    A matrix that is not finite gives NaN: LAPACK would raise, and reading a flag would hold up a
+    GPU. What rounding leaves below 0 is 0.
     """
-    is_finite = matrix.isfinite().all()
-    values = torch.linalg.eigvalsh(torch.where(is_finite, matrix, 0.0))
-    return torch.where(is_finite, values.flip(0), torch.nan)
-
-
-def log_det(matrix: Tensor) -> Tensor:
-    """Return log det of a symmetric positive definite matrix (m, m); NaN where it is not one."""
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    value = 2 * factor.diagonal().log().sum()
-    return torch.where(failed == 0, value, torch.nan)
+    is_finite = matrices.isfinite().all(dim=-1).all(dim=-1)[..., None]
+    values = torch.linalg.eigvalsh(torch.where(is_finite[..., None], matrices, 0.0))
+    return torch.where(is_finite, values.flip(-1).clamp(min=0), torch.nan)

@@ -19,9 +19,7 @@ def cosine(activations: Tensor, anchors: Tensor) -> Tensor:
     >>> cosine(torch.tensor([[3.0, 4.0]]), torch.eye(2))
     tensor([[0.6000, 0.8000]])
     """
-    lengths = torch.linalg.vector_norm(activations, dim=1, keepdim=True)
-    anchor_lengths = torch.linalg.vector_norm(anchors, dim=1)
-    return torch.div(activations @ anchors.T, (lengths * anchor_lengths).clamp_min(_TINY))
+    return torch.div(activations @ anchors.T, _lengths(activations, anchors).clamp_min(_TINY))
 
 
 def defined_cosine(activations: Tensor, anchors: Tensor) -> Tensor:
@@ -30,8 +28,13 @@ def defined_cosine(activations: Tensor, anchors: Tensor) -> Tensor:
     >>> defined_cosine(torch.tensor([[0.0, 0.0]]), torch.eye(2))
     tensor([[nan, nan]])
     """
-    is_zero = ~(activations.any(dim=1, keepdim=True) & anchors.any(dim=1))
-    return cosine(activations, anchors).masked_fill(is_zero, torch.nan)
+    return torch.div(activations @ anchors.T, _lengths(activations, anchors))  # 0/0 is NaN
+
+
+def _lengths(activations: Tensor, anchors: Tensor) -> Tensor:
+    """Return ‖hᵢ‖ ‖e_c‖, (n, C)."""
+    lengths = torch.linalg.vector_norm(activations, dim=1, keepdim=True)
+    return torch.mul(lengths, torch.linalg.vector_norm(anchors, dim=1))
 
 
 def negative_squared_distance(activations: Tensor, anchors: Tensor) -> Tensor:

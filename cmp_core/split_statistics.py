@@ -13,7 +13,7 @@ from cmp_core.ridge import PENALTY, Fit, Training, held_out_r2, trainings
 from cmp_core.sampling import FOLDS
 from cmp_core.second_moments import InnerProduct, Products, require
 from cmp_core.split_sums import LABELS, SplitSums
-from cmp_core.statistics import Guarded, Keeper, LayerStatistics, kept
+from cmp_core.statistics import Keeper, LayerStatistics, kept
 
 
 class SplitStatistics(Keeper, Mapping[str, "SumStatistics"]):
@@ -35,12 +35,6 @@ class SplitStatistics(Keeper, Mapping[str, "SumStatistics"]):
     def __len__(self) -> int:
         return len(self._statistics)
 
-    def guarded(self) -> Iterator[Guarded]:
-        """Yield the tensors computed so far, for the split and for each layer."""
-        yield from super().guarded()
-        for statistics in self._statistics.values():
-            yield from statistics.guarded()
-
     @kept
     def prior(self) -> Tensor:
         """Return the class frequencies in all folds but one, for each, (5, C)."""
@@ -54,7 +48,7 @@ class SumStatistics(LayerStatistics):
 
     def __init__(self, split: SplitStatistics, layer: str, width: int) -> None:
         n = sum(part.n for part in split.sums.products(layer, layer))
-        super().__init__(layer, n, width)
+        super().__init__(layer, n, width, split.guards)
         self._split, self._sums = split, split.sums
 
     def inner(self, other: LayerStatistics) -> InnerProduct:
@@ -66,6 +60,14 @@ class SumStatistics(LayerStatistics):
     def scatter(self) -> Tensor:
         require(self.n, 1)
         return Products.sum(self._sums.products(self.layer, self.layer)).centred_cross()
+
+    @kept
+    def mean(self) -> Tensor:
+        require(self.n, 1)
+        return Products.sum(self._sums.products(self.layer, self.layer)).x_mean
+
+    def unit_variances(self) -> Tensor:
+        return self.scatter().diagonal() / self.n
 
     def held_out_r2(self, target: LayerStatistics, penalty: float = PENALTY) -> Tensor:
         require(self.n, FOLDS)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cmp_core.errors import UsageError
 from cmp_core.layer import Layer
-from cmp_core.sampling import FOLDS, folds
+from cmp_core.sampling import FOLDS, deal, folds
 from cmp_core.second_moments import Products, mean, precise
 
 LABELS = ""
@@ -24,10 +24,13 @@ SUMS: Mapping[str, frozenset[str]] = MappingProxyType(
         "hsic": frozenset({"own", "next"}),
         "inner": frozenset({"own", "next"}),
         "log_det": frozenset({"own"}),
+        "mean": frozenset({"own"}),
         "scatter": frozenset({"own"}),
         "shrinkage": frozenset({"own"}),
+        "spectrum": frozenset({"own"}),
         "squared_norm": frozenset({"own"}),
         "squared_trace": frozenset({"own"}),
+        "unit_variances": frozenset({"own"}),
         "variance": frozenset({"own"}),
     }
 )
@@ -62,7 +65,7 @@ class SplitSums:
         self._pivots: dict[str, Tensor] = {}
         if "folds" in wanted:
             self._sorted_ids, order = sample_ids.sort()
-            self._fold = folds(sample_ids, labels)[order]
+            self._fold = folds(deal(sample_ids, labels))[order]
 
     @property
     def has_labels(self) -> bool:

@@ -8,7 +8,7 @@ metric may ask of a layer is in `LayerStatistics`; here are the answers for samp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cmp_core.errors import UsageError
 from cmp_core.ridge import PENALTY
-from cmp_core.second_moments import InnerProduct, largest_first, log_det, require
+from cmp_core.second_moments import InnerProduct, eigenvalues, require
 
 Options = ParamSpec("Options")
 Owner = TypeVar("Owner", bound="Keeper")
@@ -35,22 +35,26 @@ class Guarded:
         init=False, default=attrs.Factory(lambda self: self.tensor._version, takes_self=True)
     )
 
-    @property
-    def is_modified(self) -> bool:
-        """Whether somebody has written into the tensor since."""
-        return self.tensor._version != self.version
-
 
 class Keeper:
-    """Keeps what its methods under `@kept` return, and guards the tensors among it."""
+    """Keeps what its methods under `@kept` return, and guards the tensors among it.
 
-    def __init__(self) -> None:
+    Attributes:
+        guards: the tensors computed so far; several keepers may share one list.
+    """
+
+    def __init__(self, guards: list[Guarded] | None = None) -> None:
+        self.guards = [] if guards is None else guards
         self._kept: dict[tuple[Any, ...], Any] = {}
-        self._guards: list[Guarded] = []
 
-    def guarded(self) -> Iterator[Guarded]:
-        """Yield the tensors computed so far."""
-        yield from self._guards
+
+def first_modified(*groups: Iterable[Guarded]) -> str | None:
+    """Return the name of the first guarded tensor that somebody has written into, or none."""
+    for group in groups:
+        for guard in group:
+            if guard.tensor._version != guard.version:
+                return guard.what
+    return None
 
 
 def kept(
@@ -64,20 +68,20 @@ def kept(
         key = (name, *args, *options.items())
         if key not in self._kept:
             value = self._kept[key] = compute(self, *args, **options)
-            self._guards += (Guarded(f"statistics.{name}", tensor) for tensor in _tensors(value))
+            what = f"statistics.{name}"
+            self.guards.extend([Guarded(what, tensor) for tensor in _tensors(value)])
         return self._kept[key]  # type: ignore[no-any-return]
 
     return cast("Callable[Concatenate[Owner, Options], Value]", get)
 
 
-def _tensors(value: object) -> Iterator[Tensor]:
-    """Yield a tensor itself, or the tensors that are fields of an attrs value."""
-    kind = type(value)
+def _tensors(value: object) -> list[Tensor]:
+    """Return a tensor itself, or the tensors that are fields of an attrs value."""
     if isinstance(value, Tensor):
-        yield value
-    elif attrs.has(kind):
-        fields = (getattr(value, field.name) for field in attrs.fields(kind))
-        yield from (field for field in fields if isinstance(field, Tensor))
+        return [value]
+    kind = type(value)
+    fields = [getattr(value, f.name) for f in attrs.fields(kind)] if attrs.has(kind) else []
+    return [field for field in fields if isinstance(field, Tensor)]
 
 
 class LayerStatistics(Keeper, ABC):
@@ -92,8 +96,8 @@ class LayerStatistics(Keeper, ABC):
         width: number of units p.
     """
 
-    def __init__(self, layer: str, n: int, width: int) -> None:
-        super().__init__()
+    def __init__(self, layer: str, n: int, width: int, guards: list[Guarded]) -> None:
+        super().__init__(guards)
         self.layer, self.n, self.width = layer, n, width
 
     # Second moments: a function that needs these is exact over a whole split.
@@ -126,31 +130,37 @@ class LayerStatistics(Keeper, ABC):
     def variance(self) -> Tensor:
         """Return tr S / n (0-d), the variance summed over units."""
         require(self.n, 1)
-        return self.scatter().diagonal().sum() / self.n
+        return self.inner(self).x_total / self.n
 
     @kept
+    def spectrum(self) -> Tensor:
+        """Return the eigenvalues of S, largest first, (min(n, p),); the others are 0."""
+        return eigenvalues(self.scatter())[: min(self.n, self.width)]
+
     def eigenvalues(self) -> Tensor:
         """Return the eigenvalues of the covariance S/(n-1), largest first, (min(n-1, p),)."""
         require(self.n, 2)
-        values = largest_first(self.scatter())[: min(self.n - 1, self.width)]
-        return (values / (self.n - 1)).clamp(min=0)  # below 0 there is rounding only
+        return self.spectrum()[: min(self.n - 1, self.width)] / (self.n - 1)
 
     @kept
     def shrinkage(self) -> Tensor:
         """Return the intensity δ (0-d) of Ledoit & Wolf 2004 for S/n, between 0 and 1."""
-        require(self.n, 2)
-        own, n, p = self.inner(self), self.n, self.width
-        spread = own.squares - own.x_total**2 / p  # n² p times their d²
-        noise = (own.lengths - own.squares / n) / spread  # their b̄²/d²
-        return torch.where(spread > 0, noise.clamp(max=1), 1.0)
+        return self.inner(self).shrinkage(self.width)
 
-    def log_det(self, scale: Tensor | float, floor: Tensor) -> Tensor:
-        """Return log det(scale S/n + floor I_p) (0-d)."""
-        matrix = self.scatter()
-        m = len(matrix)
-        eye = torch.eye(m, dtype=matrix.dtype, device=matrix.device)
-        value = log_det(matrix * (scale / self.n) + floor * eye)
-        return value + (self.width - m) * floor.log()  # the other directions have variance 0
+    def log_det(self, scale: Tensor | float, floor: Tensor | float) -> Tensor:
+        """Return log det(scale S/n + floor I_p) (0-d), from the spectrum; floor is above 0."""
+        require(self.n, 1)
+        values = self.spectrum() * (scale / self.n)
+        rest = self.width - len(values)  # directions without variance
+        return (values + floor).log().sum() + rest * torch.as_tensor(floor).log()
+
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """Return the mean activation of every unit, (p,)."""
+
+    @abstractmethod
+    def unit_variances(self) -> Tensor:
+        """Return the variance of every unit, the diagonal of S/n, (p,)."""
 
     # One value per sample: exact as a mean over chunks.
 
@@ -192,9 +202,13 @@ class LayerStatistics(Keeper, ABC):
         """Return the fold (n,), 0 to 4, in which each sample is held out."""
         raise self._no_samples("folds")
 
-    def squared_distances(self) -> Tensor:
-        """Return ‖xᵢ - xⱼ‖² (n, n) between all samples: for metrics that see them at once."""
-        raise self._no_samples("squared_distances")
+    def closeness(self, *widths: float) -> Tensor:
+        """Return mean_i log mean_j exp(-‖xᵢ-xⱼ‖² / 2w) for widths w in units of `variance`.
+
+        One value per width; for metrics that see their samples at once. It is the mean logarithm
+        of a Gaussian kernel density, up to the density's norm.
+        """
+        raise self._no_samples("closeness")
 
     def _no_samples(self, what: str) -> UsageError:
         return UsageError(

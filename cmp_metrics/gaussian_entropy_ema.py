@@ -46,6 +46,7 @@ def diagonal_entropy(variances: Array) -> float:
     "gaussian_entropy_ema",
     unit="nats",
     invariances={"permute_samples", "permute_units"},
+    needs=("statistics.mean", "statistics.unit_variances"),
     running=True,
     undefined=_UNDEFINED,
 )
@@ -71,7 +72,7 @@ class GaussianEntropyEma:
         """Average a training batch in."""
         if view.n == 0:
             return
-        variance, mean = torch.var_mean(as_tensor(view.activations), dim=0, correction=0)
+        mean, variance = view.statistics.mean(), view.statistics.unit_variances()
         if self._mean is not None and self._variance is not None:
             old, new = self._decay, 1 - self._decay
             between = old * new * (mean - self._mean).square()

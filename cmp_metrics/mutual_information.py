@@ -98,7 +98,7 @@ def pc1_binned(x: Array, y: Array, *, bins: int = 20) -> float:
     unit="nats",
     question="compressing",
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
-    needs=("statistics.squared_distances",),
+    needs=("statistics.closeness",),
     undefined=_UNDEFINED,
 )
 def mutual_information_metric(
@@ -120,19 +120,12 @@ def mutual_information_metric(
 
 
 def _bounds(statistics: LayerStatistics, snr: float) -> dict[str, Tensor]:
-    distances = statistics.squared_distances()
     noise = statistics.variance() / snr
-    kt, lower = (_spread(distances, factor * noise) for factor in (2, 8))
-    gaussian = statistics.log_det(1 / noise, torch.ones_like(noise)) / 2
+    kt, lower = -statistics.closeness(1 / snr, 4 / snr)
+    gaussian = statistics.log_det(1 / noise, 1.0) / 2
     smaller = torch.minimum(kt, gaussian)
     saturated = (smaller > _SATURATED * math.log(statistics.n)).to(smaller.dtype)
     return {"": smaller, "lower": lower, "kt": kt, "gaussian": gaussian, "saturated": saturated}
-
-
-def _spread(distances: Tensor, width: Tensor) -> Tensor:
-    """Return -mean_i log mean_j exp(-d²_ij / width)."""
-    similarity = torch.logsumexp(distances / -width, dim=1) - math.log(len(distances))
-    return -similarity.mean()
 
 
 def _first_component(activations: Tensor) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score as sklearn_f1
 
+from cmp_core.sampling import deal
 from cmp_core.sampling import folds as _folds
 from cmp_metrics.label_information import _SHARPNESS
 
@@ -88,7 +89,7 @@ def mutual_information(x: Array, snr: float = 4.0) -> dict[str, float]:
 
 def folds(n: int, labels: Labels | None) -> Labels:
     known = None if labels is None else torch.as_tensor(labels)
-    return _folds(torch.arange(n), known).numpy()
+    return _folds(deal(torch.arange(n), known)).numpy()
 
 
 def held_out(x: Array, y: Array, fold: Labels, penalty: float) -> Array:
