@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,8 +19,8 @@ from cmp_core.second_moments import (
     Grams,
     InnerProduct,
     centred,
-    eigenvalues,
     inner_products,
+    log_det,
     precise,
     require,
 )
@@ -70,13 +71,13 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
     def __len__(self) -> int:
         return len(self._statistics)
 
-    @property
+    @cached_property
     def has_grams(self) -> bool:
         """Whether Gram matrices are the cheaper form: fewer samples than units."""
         widest = max(layer.activations.shape[1] for layer in self.layers)
         return self.n <= min(widest, LARGEST_GRAM)
 
-    @property
+    @cached_property
     def widths(self) -> Tensor:
         """Number of units of every layer, (L,)."""
         widths = [layer.activations.shape[1] for layer in self.layers]
@@ -116,9 +117,16 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
         return self.inner().own.shrinkage(self.widths)
 
     @kept
-    def spectra(self) -> Tensor:
-        """Return the eigenvalues of all Gram matrices, (L, n)."""
-        return eigenvalues(self.grams().matrices)
+    def shrunk_log_det(self) -> Tensor:
+        """Return `LayerStatistics.shrunk_log_det` of all layers, (L,)."""
+        delta, mean = self.shrinkage(), self.variance() / self.widths
+        return log_det(self.grams().matrices, (1 - delta) / self.n, delta * mean, self.widths)
+
+    @kept
+    def channel_log_det(self, snr: float) -> Tensor:
+        """Return `LayerStatistics.channel_log_det` of all layers, (L,)."""
+        scale = snr / (self.variance() * self.n)
+        return log_det(self.grams().matrices, scale, torch.ones_like(scale), self.widths)
 
     @kept
     def closeness(self, *widths: float) -> Tensor:
@@ -250,7 +258,7 @@ class SampleStatistics(LayerStatistics):
     @kept
     def unit_variances(self) -> Tensor:
         self._event.refuse_chunk("unit_variances")
-        return self.centred().square().mean(dim=0, dtype=precise(self._device))
+        return self.centred().square().mean(dim=0).to(precise(self._device))
 
     def inner(self, other: LayerStatistics) -> InnerProduct:
         self._event.refuse_chunk("inner")
@@ -274,12 +282,17 @@ class SampleStatistics(LayerStatistics):
         self._event.refuse_chunk("shrinkage")
         return self._event.shrinkage()[self._position]
 
-    @kept
-    def spectrum(self) -> Tensor:
+    def shrunk_log_det(self) -> Tensor:
         if not self._event.has_grams:
-            return super().spectrum()
-        self._event.refuse_chunk("spectrum")
-        return self._event.spectra()[self._position, : min(self.n, self.width)]
+            return super().shrunk_log_det()
+        self._event.refuse_chunk("shrunk_log_det")
+        return self._event.shrunk_log_det()[self._position]
+
+    def channel_log_det(self, snr: float) -> Tensor:
+        if not self._event.has_grams:
+            return super().channel_log_det(snr)
+        self._event.refuse_chunk("channel_log_det")
+        return self._event.channel_log_det(snr)[self._position]
 
     @kept
     def scatter(self) -> Tensor:

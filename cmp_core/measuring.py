@@ -32,6 +32,8 @@ class MetricListener:
         coverage = self.metric.definition.coverage
         if coverage == "running":
             return self._follow(event) if event.part == "batch" else None
+        if event.part == "batch" and self.metric.definition.slow:
+            return self._missing_everywhere(event.layers, event.n, _SLOW)
         if event.part == "batch":
             return self._at_once(event)
         if coverage == "gathered":
@@ -173,6 +175,8 @@ class MetricListener:
     def _missing_everywhere(self, layers: Sequence[Layer], n: int, reason: str) -> list[Reading]:
         return [self._missing((layer.name, None, False), n, reason) for layer in layers]
 
+
+_SLOW = "it is slow, and measured over whole splits only"
 
 _Place = tuple[str, str | None, bool]
 """Where a value belongs: the layer, the other one or none, and whether it is one of all pairs."""

@@ -205,7 +205,8 @@ class MetricDefinition:
         needs: what a view must have, as paths: `scores`, `anchors`, `next.scores`,
             `statistics.eigenvalues`, … A function that needs a statistic of second moments (the
             keys of `split_sums.SUMS`) gets it over the whole split.
-        slow: dropped by `enable_slow_metrics: false`.
+        slow: measured over splits only, not on training batches, and dropped altogether by
+            `enable_slow_metrics: false`.
         per_sample: the function returns one value per sample (n,), and the value is their mean,
             exact over any split; NaN marks a sample that has none. A function without it that
             needs no statistic of the whole split sees its samples at once: the batch, or the

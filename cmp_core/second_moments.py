@@ -332,3 +332,20 @@ def eigenvalues(matrices: Tensor) -> Tensor:
     is_finite = matrices.isfinite().all(dim=-1).all(dim=-1)[..., None]
     values = torch.linalg.eigvalsh(torch.where(is_finite[..., None], matrices, 0.0))
     return torch.where(is_finite, values.flip(-1).clamp(min=0), torch.nan)
+
+
+def log_det(matrices: Tensor, scale: Tensor, floor: Tensor, width: int | Tensor) -> Tensor:
+    """Return log det(scale S + floor I_p), (…,); NaN where that is not positive definite.
+
+    Args:
+        matrices: S itself or the Gram matrix, which has the same eigenvalues but for zeros,
+            (…, m, m).
+        scale, floor: (…,).
+        width: p.
+    """
+    shifted = matrices * scale[..., None, None]
+    shifted.diagonal(dim1=-2, dim2=-1).add_(floor[..., None])
+    factor, failed = torch.linalg.cholesky_ex(shifted)
+    value = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+    others = (width - matrices.shape[-1]) * floor.log()  # directions that only one form has
+    return torch.where(failed == 0, value + others, torch.nan)

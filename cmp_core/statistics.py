@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cmp_core.errors import UsageError
 from cmp_core.ridge import PENALTY
-from cmp_core.second_moments import InnerProduct, eigenvalues, require
+from cmp_core.second_moments import InnerProduct, eigenvalues, log_det, require
 
 Options = ParamSpec("Options")
 Owner = TypeVar("Owner", bound="Keeper")
@@ -133,26 +133,31 @@ class LayerStatistics(Keeper, ABC):
         return self.inner(self).x_total / self.n
 
     @kept
-    def spectrum(self) -> Tensor:
-        """Return the eigenvalues of S, largest first, (min(n, p),); the others are 0."""
-        return eigenvalues(self.scatter())[: min(self.n, self.width)]
-
     def eigenvalues(self) -> Tensor:
         """Return the eigenvalues of the covariance S/(n-1), largest first, (min(n-1, p),)."""
         require(self.n, 2)
-        return self.spectrum()[: min(self.n - 1, self.width)] / (self.n - 1)
+        rank = min(self.n - 1, self.width)
+        return eigenvalues(self.scatter())[:rank] / (self.n - 1)
 
     @kept
     def shrinkage(self) -> Tensor:
         """Return the intensity δ (0-d) of Ledoit & Wolf 2004 for S/n, between 0 and 1."""
         return self.inner(self).shrinkage(self.width)
 
-    def log_det(self, scale: Tensor | float, floor: Tensor | float) -> Tensor:
-        """Return log det(scale S/n + floor I_p) (0-d), from the spectrum; floor is above 0."""
-        require(self.n, 1)
-        values = self.spectrum() * (scale / self.n)
-        rest = self.width - len(values)  # directions without variance
-        return (values + floor).log().sum() + rest * torch.as_tensor(floor).log()
+    @kept
+    def shrunk_log_det(self) -> Tensor:
+        """Return log det((1-δ) S/n + δ μ I) (0-d), the covariance shrunk by `shrinkage`.
+
+        μ is the mean eigenvalue tr S / (n p); minus infinity where nothing varies.
+        """
+        delta, mean = self.shrinkage(), self.variance() / self.width
+        return log_det(self.scatter(), (1 - delta) / self.n, delta * mean, self.width)
+
+    @kept
+    def channel_log_det(self, snr: float) -> Tensor:
+        """Return log det(I + S/(n σ²)) (0-d) for noise of σ² = `variance` / snr in every unit."""
+        scale = snr / (self.variance() * self.n)
+        return log_det(self.scatter(), scale, torch.ones_like(scale), self.width)
 
     @abstractmethod
     def mean(self) -> Tensor:

@@ -52,7 +52,7 @@ def gaussian_entropy(activations: Array) -> float:
     unit="nats",
     question="compressing",
     invariances={"orthogonal", "permute_samples", "permute_units"},
-    needs=("statistics.log_det", "statistics.shrinkage", "statistics.variance"),
+    needs=("statistics.shrunk_log_det",),
     undefined=_UNDEFINED,
 )
 def gaussian_entropy_metric(view: LayerView) -> Tensor:
@@ -66,10 +66,8 @@ def gaussian_entropy_metric(view: LayerView) -> Tensor:
 
 
 def _entropy(statistics: LayerStatistics) -> Tensor:
-    delta, p = statistics.shrinkage(), statistics.width
-    mean_eigenvalue = statistics.variance() / p
-    log_det = statistics.log_det(1 - delta, delta * mean_eigenvalue)
-    return (p * math.log(2 * math.pi * math.e) + log_det) / 2
+    constant = statistics.width * math.log(2 * math.pi * math.e)
+    return (statistics.shrunk_log_det() + constant) / 2
 
 
 @hookimpl

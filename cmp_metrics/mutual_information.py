@@ -120,9 +120,8 @@ def mutual_information_metric(
 
 
 def _bounds(statistics: LayerStatistics, snr: float) -> dict[str, Tensor]:
-    noise = statistics.variance() / snr
     kt, lower = -statistics.closeness(1 / snr, 4 / snr)
-    gaussian = statistics.log_det(1 / noise, 1.0) / 2
+    gaussian = statistics.channel_log_det(snr) / 2
     smaller = torch.minimum(kt, gaussian)
     saturated = (smaller > _SATURATED * math.log(statistics.n)).to(smaller.dtype)
     return {"": smaller, "lower": lower, "kt": kt, "gaussian": gaussian, "saturated": saturated}
