@@ -167,8 +167,7 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
     @kept
     def held_out_errors(self, penalty: float) -> Tensor:
         """Return Σ ‖y - ŷ‖² of predicting each layer but the first from the one before, (L-1,)."""
-        layers = self.ridge(penalty).first(len(self) - 1)
-        return layers.squared_errors(self.grams().matrices[1:])
+        return self.ridge(penalty).squared_errors(self.grams().matrices[1:])
 
     @kept
     def folds(self) -> Tensor:

@@ -30,19 +30,18 @@ class HeldOut:
     """Ridge regression on L layers over the same n samples, in Gram form.
 
     With the hat matrix H = 11ᵀ/n + K(K + λI)⁻¹, the held-out residuals of a fold S are
-    (I - H_SS)⁻¹ ((I - H) Y)_S, exactly those of a fit to the other folds. The folds are padded to
-    one size, so that all of them are solved together.
+    (I - H_SS)⁻¹ ((I - H) Y)_S, exactly those of a fit to the other folds. All folds are solved
+    together: where they differ in size, the smaller ones are filled up with one more sample, n,
+    that has nothing to do with the others and residual 0.
 
     Attributes:
-        complement: I - H, (L, n, n).
-        members: positions of each fold's samples, (folds, m); a padded place repeats a sample.
-        is_member: which places hold a sample, (folds, m).
-        inverses: (I - H_SS)⁻¹, (L, folds, m, m), 0 in the padding.
+        complement: I - H, (L, n+1, n+1).
+        members: positions of each fold's samples, (folds, m).
+        inverses: (I - H_SS)⁻¹, (L, folds, m, m).
     """
 
     complement: Tensor
     members: Tensor
-    is_member: Tensor
     inverses: Tensor
 
     @classmethod
@@ -55,40 +54,44 @@ class HeldOut:
             order: the order in which samples are dealt to the folds, from `deal`.
             penalty: relative to the mean eigenvalue.
         """
-        n, device = len(order), order.device
+        n = order.shape[0]
         lambdas = strength(grams.lengths.sum(dim=1), widths, penalty)
         regularised = grams.matrices.clone()
         regularised.diagonal(dim1=1, dim2=2).add_(lambdas[:, None])
-        complement = torch.linalg.inv_ex(regularised)[0].mul_(lambdas[:, None, None]).sub_(1 / n)
-        places = torch.arange(-(-n // FOLDS) * FOLDS, device=device).view(-1, FOLDS).T
-        is_member = places < n
-        members = order[places.clamp(max=n - 1)]
-        both = is_member[:, :, None] & is_member[:, None, :]
+        inverse = torch.linalg.inv_ex(regularised)[0]
+        complement = _with_one_more(inverse.mul_(lambdas[:, None, None]).sub_(1 / n))
+        complement[:, n, n] = 1
+        filled = torch.cat([order, order.new_full((-n % FOLDS,), n)])
+        members = filled.view(-1, FOLDS).T
         blocks = complement[:, members[:, :, None], members[:, None, :]]
-        eye = torch.eye(members.shape[1], dtype=blocks.dtype, device=device)
-        inverses = torch.linalg.inv_ex(torch.where(both, blocks, eye))[0]
-        return cls(complement, members, is_member, torch.where(both, inverses, 0))
+        return cls(complement, members, torch.linalg.inv_ex(blocks)[0])
 
     def predictions(self, targets: Tensor) -> Tensor:
         """Return ŷ (L, n, q) for targets (n, q)."""
-        residuals = self.inverses @ (self.complement @ targets)[:, self.members]
-        predicted = targets.expand(len(residuals), -1, -1).clone()
-        predicted[:, self.members[self.is_member]] -= residuals[:, self.is_member]
-        return predicted
+        n = targets.shape[0]
+        places = self.members.flatten().argsort()[:n]
+        residuals = (self.complement[:, :, :n] @ targets)[:, self.members]
+        return targets - (self.inverses @ residuals).flatten(1, 2)[:, places]
 
     def squared_errors(self, targets: Tensor) -> Tensor:
-        """Return Σ ‖y - ŷ‖² (L,) of targets known by their Gram matrices (L, n, n).
+        """Return Σ ‖y - ŷ‖² (L-1,) of predicting from each layer but the last.
 
         The residuals' own Gram matrix in a fold is A P A with A = (I - H_SS)⁻¹ and
         P = ((I - H) K_y (I - H))_SS; its trace is wanted.
-        """
-        inner = self.complement @ targets @ self.complement
-        blocks = inner[:, self.members[:, :, None], self.members[:, None, :]]
-        return (self.inverses @ blocks * self.inverses).sum(dim=(1, 2, 3))
 
-    def first(self, count: int) -> HeldOut:
-        """Return the first layers alone."""
-        return HeldOut(self.complement[:count], self.members, self.is_member, self.inverses[:count])
+        Args:
+            targets: the targets' Gram matrices, (L-1, n, n).
+        """
+        n = targets.shape[1]
+        complement, inverses = self.complement[:-1], self.inverses[:-1]
+        inner = complement[:, :, :n] @ targets @ complement[:, :n]
+        blocks = inner[:, self.members[:, :, None], self.members[:, None, :]]
+        return (inverses @ blocks * inverses).sum(dim=(1, 2, 3))
+
+
+def _with_one_more(matrices: Tensor) -> Tensor:
+    """Return matrices (L, n, n) with a row and a column of zeros added."""
+    return torch.nn.functional.pad(matrices, (0, 1, 0, 1))
 
 
 @attrs.frozen(eq=False)
