@@ -93,7 +93,7 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
         """Return the inner products of all pairs of layers."""
         if self.has_grams:
             return self.grams().inner()
-        return inner_products([self[layer.name].centred() for layer in self.layers])
+        return inner_products([wide(layer.activations) for layer in self.layers])
 
     @kept
     def hsic(self, debiased: bool) -> Tensor:
@@ -238,8 +238,8 @@ class SampleStatistics(LayerStatistics):
     def closeness(self, *widths: float) -> Tensor:
         if self._event.has_grams:
             return self._event.closeness(*widths)[self._position]
-        gram = self.centred() @ self.centred().T
-        return closeness(gram[None], self.variance()[None], widths)[0]
+        rows = self.centred()
+        return closeness((rows @ rows.T)[None], self.variance()[None], widths)[0]
 
     # Second moments
 
@@ -347,11 +347,11 @@ def closeness(grams: Tensor, variances: Tensor, widths: Sequence[float]) -> Tens
         variances: the unit of the widths, (L,).
         widths: w.
     """
-    lengths = grams.diagonal(dim1=1, dim2=2)
-    halves = grams - lengths[:, :, None] / 2 - lengths[:, None, :] / 2  # -‖xᵢ-xⱼ‖² / 2
-    relative = halves.clamp(max=0) / variances.to(grams.dtype)[:, None, None]
+    halves = grams.diagonal(dim1=1, dim2=2) / 2
+    exponents = grams - halves[:, :, None]  # with the next line, -‖xᵢ-xⱼ‖² / 2
+    exponents.sub_(halves[:, None, :]).clamp_(max=0).div_(variances.to(grams.dtype)[:, None, None])
     # A sample is at no distance from itself, so no sum over j can underflow.
-    means = [(relative / width).exp().mean(dim=2).log().mean(dim=1) for width in widths]
+    means = [(exponents / width).exp_().mean(dim=2).log().mean(dim=1) for width in widths]
     return torch.stack(means, dim=1).to(precise(grams.device))
 
 

@@ -7,8 +7,6 @@ all measured samples). No label enters λ, so nothing leaks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import attrs
 import torch
 from torch import Tensor
@@ -96,14 +94,21 @@ def _with_one_more(matrices: Tensor) -> Tensor:
 
 @attrs.frozen(eq=False)
 class Training:
-    """What a fit to all folds but one needs of X: its mean (p,) and the factor of X̃ᵀX̃ + λI."""
+    """What fits to some samples need of X: its mean (p,) and the factor of X̃ᵀX̃ + λI."""
 
     x_mean: Tensor
     factor: Tensor
 
+    @classmethod
+    def of(cls, own: Products, lambda_: Tensor) -> Training:
+        """Prepare for fits to the samples of products of X with X, which are used up."""
+        x_mean, matrix = own.x_mean, own.take_centred_cross()
+        matrix.diagonal().add_(lambda_)
+        return cls(x_mean, torch.linalg.cholesky_ex(matrix)[0])
+
     def fit(self, cross: Products) -> Fit:
-        """Return the fit to products of X with targets Y over the training folds."""
-        weights = torch.cholesky_solve(cross.centred_cross(), self.factor)
+        """Return the fit to products of X with targets Y, which are used up."""
+        weights = torch.cholesky_solve(cross.take_centred_cross(), self.factor)
         return Fit(self.x_mean, cross.y_mean, weights)
 
 
@@ -128,49 +133,6 @@ class Fit:
         """
         w, n = self.weights, own.n
         c = (self.y_mean - cross.y_pivot) - (self.x_mean - cross.x_pivot) @ w
-        predicted = cross.x_sum @ w
-        return (
-            cross.y_total
-            - 2 * (w * cross.cross).sum()
-            + (w * (own.cross @ w)).sum()
-            - 2 * c @ (cross.y_sum - predicted)
-            + n * c @ c
-        )
-
-
-def trainings(own: Sequence[Products], penalty: float) -> list[Training]:
-    """Return for every fold what a fit to the others needs.
-
-    Args:
-        own: the folds' products of X with X.
-        penalty: relative to the mean eigenvalue.
-    """
-    total = Products.sum(own)
-    lambda_ = strength(total.y_scatter, len(total.x_pivot), penalty)
-    result = []
-    for fold in own:
-        others = total - fold
-        matrix = others.centred_cross()
-        matrix.diagonal().add_(lambda_)
-        result.append(Training(others.x_mean, torch.linalg.cholesky_ex(matrix)[0]))
-    return result
-
-
-def held_out_r2(
-    x_trainings: Sequence[Training], own: Sequence[Products], cross: Sequence[Products]
-) -> Tensor:
-    """Return 1 - Σ ‖y - ŷ‖² / Σ ‖y - ȳ‖², where ŷ comes from the fit to the other folds.
-
-    ȳ is the mean over all samples, so a constant prediction reads a little below 0.
-
-    Args:
-        x_trainings: from `trainings`.
-        own: the folds' products of X with X.
-        cross: the folds' products of X with Y, about the same pivots.
-    """
-    total = Products.sum(cross)
-    errors = [
-        training.fit(total - fold_cross).squared_error(fold_own, fold_cross)
-        for training, fold_own, fold_cross in zip(x_trainings, own, cross, strict=True)
-    ]
-    return 1 - torch.stack(errors).sum() / total.y_scatter
+        about_pivots = torch.addmm(cross.cross, own.cross, w, beta=-2).mul_(w).sum()
+        residual_sum = cross.y_sum - cross.x_sum @ w
+        return cross.y_total + about_pivots - 2 * c @ residual_sum + n * c @ c

@@ -31,7 +31,7 @@ def centred(activations: Tensor) -> Tensor:
             [ 4.,  0.]])
     """
     shifted = activations - activations[:1]
-    return shifted - shifted.mean(dim=0)
+    return shifted.sub_(shifted.mean(dim=0))
 
 
 @attrs.frozen(eq=False)
@@ -112,6 +112,38 @@ def require(n: int, least: int) -> None:
         raise UndefinedError(f"at least {least} samples are needed, there are {n}")
 
 
+@attrs.frozen(eq=False)
+class Rows:
+    """Samples of a layer counted from a pivot, in float64 (float32 on MPS).
+
+    Attributes:
+        pivot: (p,).
+        values: x, (n, p).
+        lengths: ‖x‖², (n,).
+    """
+
+    pivot: Tensor
+    values: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def about(cls, activations: Tensor, pivot: Tensor) -> Rows:
+        """Return activations (n, p) counted from a pivot (p,)."""
+        values = activations.to(pivot.dtype) - pivot
+        return cls(pivot, values, values.square().sum(dim=1))
+
+    @property
+    def sum(self) -> Tensor:
+        """Σ x, (p,)."""
+        return self.values.sum(dim=0)
+
+    @property
+    def total(self) -> Tensor:
+        """Σ ‖x‖², 0-d."""
+        return self.lengths.sum()
+
+
+@attrs.define(eq=False)
 class Products:
     """Sums over samples of products of two layers, kept about a pivot of each; they add up.
 
@@ -127,56 +159,71 @@ class Products:
         lengths: Σ k l.
     """
 
-    def __init__(self, x_pivot: Tensor, y_pivot: Tensor) -> None:
-        self.n = 0
-        self.x_pivot, self.y_pivot = x_pivot, y_pivot
-        self.x_sum, self.y_sum = torch.zeros_like(x_pivot), torch.zeros_like(y_pivot)
-        self.cross = x_pivot.new_zeros(len(x_pivot), len(y_pivot))
-        self.x_total = self.y_total = self.lengths = x_pivot.new_zeros(())
-        self.k_y, self.l_x = torch.zeros_like(y_pivot), torch.zeros_like(x_pivot)
+    n: int
+    x_pivot: Tensor
+    y_pivot: Tensor
+    x_sum: Tensor
+    y_sum: Tensor
+    cross: Tensor
+    x_total: Tensor
+    y_total: Tensor
+    k_y: Tensor
+    l_x: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of_rows(cls, x: Rows, y: Rows) -> Products:
+        """Return the products of samples that are counted from pivots."""
+        return cls(
+            n=x.values.shape[0],
+            x_pivot=x.pivot,
+            y_pivot=y.pivot,
+            x_sum=x.sum,
+            y_sum=y.sum,
+            cross=x.values.T @ y.values,
+            x_total=x.total,
+            y_total=y.total,
+            k_y=x.lengths @ y.values,
+            l_x=y.lengths @ x.values,
+            lengths=x.lengths @ y.lengths,
+        )
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor) -> Products:
         """Return the products of activations (n, p) and (n, q), about their means."""
-        return cls(mean(x), mean(y)).update(x, y)
+        return cls.of_rows(Rows.about(x, mean(x)), Rows.about(y, mean(y)))
 
-    def update(self, x: Tensor, y: Tensor) -> Products:
-        """Take in more samples, in place, and return self."""
-        is_one = x is y
-        x = x.to(self.cross.dtype) - self.x_pivot
-        y = x if is_one else y.to(self.cross.dtype) - self.y_pivot
-        k = x.square().sum(dim=1)
-        l = k if is_one else y.square().sum(dim=1)  # noqa: E741 (the field's letter)
-        self.n += len(x)
-        self.x_sum = self.x_sum + x.sum(dim=0)
-        self.y_sum = self.y_sum + y.sum(dim=0)
-        self.cross.addmm_(x.T, y)
-        self.x_total, self.y_total = self.x_total + k.sum(), self.y_total + l.sum()
-        self.k_y, self.l_x = self.k_y + k @ y, self.l_x + l @ x
-        self.lengths = self.lengths + k @ l
-        return self
+    def update(self, x: Rows, y: Rows) -> None:
+        """Take in more samples, counted from the same pivots, in place."""
+        self.n += x.values.shape[0]
+        self.cross.addmm_(x.values.T, y.values)
+        self.x_sum, self.y_sum = self.x_sum + x.sum, self.y_sum + y.sum
+        self.x_total, self.y_total = self.x_total + x.total, self.y_total + y.total
+        self.k_y = self.k_y + x.lengths @ y.values
+        self.l_x = self.l_x + y.lengths @ x.values
+        self.lengths = self.lengths + x.lengths @ y.lengths
 
     @classmethod
     def sum(cls, parts: Sequence[Products]) -> Products:
         """Return the sum of products as a new one."""
-        total = cls(parts[0].x_pivot, parts[0].y_pivot)
-        for part in parts:
-            total._add(part, +1)
+        first, *others = parts
+        total = attrs.evolve(first, cross=first.cross.clone())
+        for other in others:
+            moved = other.about(first.x_pivot, first.y_pivot)
+            total.cross.add_(moved.cross)
+            total._add_vectors(moved, +1)
         return total
-
-    def __add__(self, other: Products) -> Products:
-        return Products.sum([self, other])
 
     def __sub__(self, part: Products) -> Products:
         """Return the sums without those of some of the samples."""
-        return Products.sum([self])._add(part, -1)
+        part = part.about(self.x_pivot, self.y_pivot)
+        rest = attrs.evolve(self, cross=self.cross - part.cross)
+        rest._add_vectors(part, -1)
+        return rest
 
-    def _add(self, other: Products, sign: int) -> Products:
-        other = other.about(self.x_pivot, self.y_pivot)
-        self.cross.add_(other.cross, alpha=sign)
+    def _add_vectors(self, other: Products, sign: int) -> None:
         for name in ("n", "x_sum", "y_sum", "x_total", "y_total", "k_y", "l_x", "lengths"):
             setattr(self, name, getattr(self, name) + sign * getattr(other, name))
-        return self
 
     def about(self, x_pivot: Tensor, y_pivot: Tensor) -> Products:
         """Return the same sums with x and y counted from other pivots.
@@ -186,27 +233,31 @@ class Products:
         """
         if x_pivot is self.x_pivot and y_pivot is self.y_pivot:
             return self
-        moved = Products(x_pivot, y_pivot)
         n, cross = self.n, self.cross
         delta, epsilon = x_pivot - self.x_pivot, y_pivot - self.y_pivot
         d, e = delta @ delta, epsilon @ epsilon
         x_delta, y_epsilon = self.x_sum @ delta, self.y_sum @ epsilon
-        moved.n = n
-        moved.x_sum, moved.y_sum = self.x_sum - n * delta, self.y_sum - n * epsilon
-        moved.cross = cross.addr(delta, self.y_sum, alpha=-1).addr_(moved.x_sum, epsilon, alpha=-1)
-        moved.x_total = self.x_total - 2 * x_delta + n * d
-        moved.y_total = self.y_total - 2 * y_epsilon + n * e
-        moved.k_y = self.k_y - 2 * cross.T @ delta + d * self.y_sum - moved.x_total * epsilon
-        moved.l_x = self.l_x - 2 * cross @ epsilon + e * self.x_sum - moved.y_total * delta
-        moved.lengths = (
-            self.lengths
+        x_sum, y_sum = self.x_sum - n * delta, self.y_sum - n * epsilon
+        x_total = self.x_total - 2 * x_delta + n * d
+        y_total = self.y_total - 2 * y_epsilon + n * e
+        return Products(
+            n=n,
+            x_pivot=x_pivot,
+            y_pivot=y_pivot,
+            x_sum=x_sum,
+            y_sum=y_sum,
+            cross=cross.addr(delta, self.y_sum, alpha=-1).addr_(x_sum, epsilon, alpha=-1),
+            x_total=x_total,
+            y_total=y_total,
+            k_y=self.k_y - 2 * cross.T @ delta + d * self.y_sum - x_total * epsilon,
+            l_x=self.l_x - 2 * cross @ epsilon + e * self.x_sum - y_total * delta,
+            lengths=self.lengths
             - 2 * (self.k_y @ epsilon + self.l_x @ delta)
             + 4 * delta @ cross @ epsilon
             + e * (self.x_total - 2 * x_delta)
             + d * (self.y_total - 2 * y_epsilon)
-            + n * d * e
+            + n * d * e,
         )
-        return moved
 
     # About the samples' own means
 
@@ -229,6 +280,10 @@ class Products:
         """Return X̃ᵀỸ (p, q)."""
         return self.cross.addr(self.x_sum, self.y_sum, alpha=-1 / self.n)
 
+    def take_centred_cross(self) -> Tensor:
+        """Return X̃ᵀỸ (p, q) in the memory of `cross`, which is of no use afterwards."""
+        return self.cross.addr_(self.x_sum, self.y_sum, alpha=-1 / self.n)
+
     def inner(self) -> InnerProduct:
         """Return what the similarity of both layers rests on.
 
@@ -237,13 +292,16 @@ class Products:
         """
         require(self.n, 1)
         own = self.about(self.x_mean, self.y_mean)
-        return InnerProduct(own.n, own.cross.square().sum(), own.lengths, own.x_total, own.y_total)
+        squares = torch.linalg.vector_norm(own.cross).square()
+        return InnerProduct(own.n, squares, own.lengths, own.x_total, own.y_total)
 
 
 def mean(x: Tensor) -> Tensor:
-    """Return the column means (p,) in float64 (float32 on MPS), exact for constant columns."""
-    first = x[:1].to(precise(x.device))
-    return (x.to(first.dtype) - first).mean(dim=0) + first[0]
+    """Return the column means (p,) of x (n, p), exact for constant columns.
+
+    Taken in the precision of x: good as a pivot, from which `Products` finds the exact mean.
+    """
+    return (x[0] + (x - x[:1]).mean(dim=0)).to(precise(x.device))
 
 
 @attrs.frozen(eq=False)
@@ -270,7 +328,7 @@ class Grams:
         return _over_pairs(flat @ flat.T, self.lengths)
 
 
-def inner_products(rows: Sequence[Tensor]) -> InnerProduct:
+def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
     """Return the inner products of all pairs of layers, in the form that takes less work.
 
     n² Σp multiplications build Gram matrices and L²n² compare them; n Σ_{i≤j} pᵢpⱼ build
@@ -278,14 +336,17 @@ def inner_products(rows: Sequence[Tensor]) -> InnerProduct:
     grows with n only. Products are taken in the layers' own precision and summed in float64.
 
     Args:
-        rows: centred activations (n, pᵢ), all of one floating type.
+        layers: activations (n, pᵢ), all of one floating type.
     """
-    lengths = torch.stack([x.square().sum(dim=1).to(precise(x.device)) for x in rows])
-    n, widths = len(rows[0]), [x.shape[1] for x in rows]
-    by_samples = n * n * (sum(widths) + len(rows) ** 2) / 2
+    n, widths = layers[0].shape[0], [x.shape[1] for x in layers]
+    by_samples = n * n * (sum(widths) + len(layers) ** 2) / 2
     by_units = n * (sum(widths) ** 2 + sum(p * p for p in widths)) / 2
-    squares = _by_samples(rows) if by_samples < by_units else _by_units(rows)
-    return _over_pairs(squares, lengths)
+    if by_units < by_samples:
+        return _by_units(layers)
+    rows = [centred(x) for x in layers]
+    dtype = precise(rows[0].device)
+    lengths = torch.stack([x.square().sum(dim=1).to(dtype) for x in rows])
+    return _over_pairs(_by_samples(rows), lengths)
 
 
 def _over_pairs(squares: Tensor, lengths: Tensor) -> InnerProduct:
@@ -313,14 +374,27 @@ def _by_samples(rows: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _by_units(rows: Sequence[Tensor]) -> Tensor:
-    """Return ‖X̃ᵢᵀX̃ⱼ‖²_F, (L, L)."""
-    total = rows[0].new_zeros(len(rows), len(rows), dtype=precise(rows[0].device))
+def _by_units(layers: Sequence[Tensor]) -> InnerProduct:
+    """Return the inner products from cross-covariances ‖X̃ᵢᵀX̃ⱼ‖²_F.
+
+    Rows are counted from the first one, which costs no digits, and the means are taken out of the
+    products rather than out of the rows: with m = mean(x), X̃ᵀỸ = XᵀY - n m mᵀ and
+    kᵢ = ‖xᵢ‖² - 2 xᵢ·m + ‖m‖².
+    """
+    n, dtype = layers[0].shape[0], precise(layers[0].device)
+    rows = [x - x[:1] for x in layers]
+    means = [x.mean(dim=0) for x in rows]
+    lengths = [
+        (torch.linalg.vector_norm(x, dim=1).to(dtype).square() - 2 * (x @ m) + m @ m)
+        for x, m in zip(rows, means, strict=True)
+    ]
+    squares = rows[0].new_zeros(len(rows), len(rows), dtype=dtype)
     for i, x in enumerate(rows):
         for j, y in enumerate(rows[: i + 1]):
-            cross = x.T @ y
-            total[i, j] = total[j, i] = cross.square().sum(dtype=total.dtype)
-    return total
+            cross = torch.addr(x.T @ y, means[i], means[j], alpha=-n)
+            norm = torch.linalg.matrix_norm(cross)
+            squares[i, j] = squares[j, i] = norm.to(dtype).square()
+    return _over_pairs(squares, torch.stack(lengths))
 
 
 def eigenvalues(matrices: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from cmp_core.ridge import PENALTY, Fit, Training, held_out_r2, trainings
+from cmp_core.ridge import PENALTY, Fit, Training, strength
 from cmp_core.sampling import FOLDS
 from cmp_core.second_moments import InnerProduct, Products, require
 from cmp_core.split_sums import LABELS, SplitSums
@@ -52,27 +52,27 @@ class SumStatistics(LayerStatistics):
         self._split, self._sums = split, split.sums
 
     def inner(self, other: LayerStatistics) -> InnerProduct:
-        if (other.layer, self.layer) in self._sums and other.layer != self.layer:
-            return self._inner(other.layer, self.layer).transposed
-        return self._inner(self.layer, other.layer)
+        if (self.layer, other.layer) in self._sums:
+            return self._inner(other.layer)
+        return self._split[other.layer]._inner(self.layer).transposed
 
     @kept
     def scatter(self) -> Tensor:
         require(self.n, 1)
-        return Products.sum(self._sums.products(self.layer, self.layer)).centred_cross()
+        return self._total(self.layer).centred_cross()
 
-    @kept
     def mean(self) -> Tensor:
         require(self.n, 1)
-        return Products.sum(self._sums.products(self.layer, self.layer)).x_mean
+        return self._total(self.layer).x_mean
 
     def unit_variances(self) -> Tensor:
         return self.scatter().diagonal() / self.n
 
     def held_out_r2(self, target: LayerStatistics, penalty: float = PENALTY) -> Tensor:
         require(self.n, FOLDS)
-        own, cross = (self._sums.products(self.layer, other.layer) for other in (self, target))
-        return held_out_r2(self._trainings(penalty), own, cross)
+        _, errors = self._held_out(penalty)
+        # ȳ is the mean over all samples, so a constant prediction reads a little below 0.
+        return 1 - errors[target.layer] / self._total(target.layer).y_scatter
 
     def predict(self, activations: Tensor, folds: Tensor, penalty: float) -> Tensor:
         """Return `held_out_scores` (n, C) of samples of the split.
@@ -82,7 +82,8 @@ class SumStatistics(LayerStatistics):
             folds: (n,), the folds in which the samples are held out.
             penalty: relative to the mean eigenvalue.
         """
-        fits = self._classifiers(penalty)
+        require(self.n, FOLDS)
+        fits, _ = self._held_out(penalty)
         weights = torch.stack([fit.weights for fit in fits], dim=1)  # (p, folds, C)
         intercepts = torch.stack([fit.intercept for fit in fits])
         by_fold = torch.tensordot(activations.to(weights.dtype), weights, dims=1)
@@ -92,19 +93,29 @@ class SumStatistics(LayerStatistics):
         return torch.where(has_classes, scores, torch.nan)
 
     @kept
-    def _classifiers(self, penalty: float) -> list[Fit]:
-        require(self.n, FOLDS)
-        labels = self._sums.products(self.layer, LABELS)
-        total = Products.sum(labels)
-        return [
-            training.fit(total - fold)
-            for training, fold in zip(self._trainings(penalty), labels, strict=True)
-        ]
+    def _held_out(self, penalty: float) -> tuple[list[Fit], dict[str, Tensor]]:
+        """Return each fold's fit of the labels to the others, and Σ ‖y - ŷ‖² of the next layer.
+
+        Each factor serves all targets of its fold, and only one is in memory at a time.
+        """
+        total = self._total(self.layer)
+        lambda_ = strength(total.y_scatter, self.width, penalty)
+        fits, errors = [], dict[str, Tensor]()
+        for i, own in enumerate(self._sums.products(self.layer, self.layer)):
+            training = Training.of(total - own, lambda_)
+            for target in self._sums.targets(self.layer):
+                cross = self._sums.products(self.layer, target)[i]
+                fit = training.fit(self._total(target) - cross)
+                if target == LABELS:
+                    fits.append(fit)
+                else:
+                    errors[target] = errors.get(target, 0) + fit.squared_error(own, cross)
+        return fits, errors
 
     @kept
-    def _trainings(self, penalty: float) -> list[Training]:
-        return trainings(self._sums.products(self.layer, self.layer), penalty)
+    def _inner(self, other: str) -> InnerProduct:
+        return self._total(other).inner()
 
     @kept
-    def _inner(self, layer: str, other: str) -> InnerProduct:
-        return Products.sum(self._sums.products(layer, other)).inner()
+    def _total(self, other: str) -> Products:
+        return Products.sum(self._sums.products(self.layer, other))

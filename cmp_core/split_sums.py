@@ -11,7 +11,7 @@ from torch import Tensor
 from cmp_core.errors import UsageError
 from cmp_core.layer import Layer
 from cmp_core.sampling import FOLDS, deal, folds
-from cmp_core.second_moments import Products, mean, precise
+from cmp_core.second_moments import Products, Rows, mean, precise
 
 LABELS = ""
 """Stands for the one-hot labels where a layer's name is expected; no layer has this name."""
@@ -61,7 +61,7 @@ class SplitSums:
         self._split = sample_ids, labels
         self.num_classes = num_classes
         self.widths: dict[str, int] = {}
-        self._products: dict[tuple[str, str], list[Products]] = {}
+        self._products: dict[tuple[str, str], dict[int, Products]] = {}
         self._pivots: dict[str, Tensor] = {}
         if "folds" in wanted:
             self._sorted_ids, order = sample_ids.sort()
@@ -81,22 +81,28 @@ class SplitSums:
         """
         if not len(sample_ids):
             return
-        device = sample_ids.device
-        dtype = precise(device)
-        for layer in layers:
-            # One pivot for all folds: their sums then add up as they are.
-            self._pivots.setdefault(layer.name, mean(layer.activations))
-        self._pivots.setdefault(LABELS, torch.zeros(self.num_classes, dtype=dtype, device=device))
         self.widths |= {layer.name: layer.activations.shape[1] for layer in layers}
+        self._choose_pivots(layers, sample_ids.device)
         for group, where in enumerate(self._groups(sample_ids)):
-            rows = {layer.name: layer.activations[where].to(dtype) for layer in layers}
+            rows = {x.name: Rows.about(x.activations[where], self._pivots[x.name]) for x in layers}
             if labels is not None:
-                rows[LABELS] = one_hot(labels[where], self.num_classes)
+                targets = one_hot(labels[where], self.num_classes)
+                rows[LABELS] = Rows.about(targets, self._pivots[LABELS])
             for x, y in self._pairs(layers):
-                if (x, y) not in self._products:
-                    pivots = self._pivots[x], self._pivots[y]
-                    self._products[x, y] = [Products(*pivots) for _ in range(self._num_groups)]
-                self._products[x, y][group].update(rows[x], rows[y])
+                known = self._products.setdefault((x, y), {})
+                if group in known:
+                    known[group].update(rows[x], rows[y])
+                else:
+                    known[group] = Products.of_rows(rows[x], rows[y])
+
+    def _choose_pivots(self, layers: Sequence[Layer], device: torch.device) -> None:
+        """Take the first chunk's means, one for all folds: their sums then add up as they are."""
+        for layer in layers:
+            if layer.name not in self._pivots:
+                self._pivots[layer.name] = mean(layer.activations)
+        if LABELS not in self._pivots:
+            zeros = torch.zeros(self.num_classes, dtype=precise(device), device=device)
+            self._pivots[LABELS] = zeros
 
     def merge(self, other: SplitSums) -> SplitSums:
         """Return the sums of both sets of samples of one split; change neither side."""
@@ -105,7 +111,11 @@ class SplitSums:
         merged._pivots = other._pivots | self._pivots
         for pair in self._products | other._products:
             sides = [sums._products[pair] for sums in (self, other) if pair in sums._products]
-            merged._products[pair] = [Products.sum(parts) for parts in zip(*sides, strict=True)]
+            merged._products[pair] = {
+                group: Products.sum([side[group] for side in sides if group in side])
+                for group in range(self._num_groups)
+                if any(group in side for side in sides)
+            }
         return merged
 
     def folds_of(self, sample_ids: Tensor) -> Tensor:
@@ -115,8 +125,12 @@ class SplitSums:
     def __contains__(self, pair: tuple[str, str]) -> bool:
         return pair in self._products
 
+    def targets(self, layer: str) -> list[str]:
+        """Return what the products of a layer are kept of, but for itself."""
+        return [y for x, y in self._products if x == layer != y]
+
     def products(self, layer: str, other: str) -> list[Products]:
-        """Return the products of two layers, per fold where folds are wanted.
+        """Return the products of two layers, for every fold with samples where folds are wanted.
 
         Raises:
             UsageError: there are none of these two.
@@ -124,7 +138,8 @@ class SplitSums:
         if (layer, other) not in self._products:
             what = f"{layer} and {other or 'the labels'}"
             raise UsageError(f"sums over a split were not asked for, or are not kept, of {what}")
-        return self._products[layer, other]
+        by_fold = self._products[layer, other]
+        return [by_fold[group] for group in sorted(by_fold)]
 
     @property
     def _num_groups(self) -> int:

@@ -13,7 +13,6 @@ from cmp_core import (
     Register,
     UndefinedError,
     as_tensor,
-    centred,
     hookimpl,
     inner_products,
     metric,
@@ -61,7 +60,7 @@ def linear_cka_matrix(layers: Sequence[Array], *, debiased: bool = True) -> Tens
     tensor([[1., 1.],
             [1., 1.]], dtype=torch.float64)
     """
-    hsic = inner_products([centred(as_tensor(layer)) for layer in layers]).hsic(debiased)
+    hsic = inner_products([as_tensor(layer) for layer in layers]).hsic(debiased)
     return _normalised(hsic, hsic.diagonal()[:, None], hsic.diagonal()[None, :])
 
 
