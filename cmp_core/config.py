@@ -151,7 +151,7 @@ class Config:
             "a different label for each metric (add `label:` to one that is selected twice)",
             _has_unique_labels,
         ),
-        help="all, or a list of names and of {name: …, label: …, <option>: …}",
+        help="all, or a list of all, names, no:NAME, and {name: …, label: …, <option>: …}",
     )
     enable_slow_metrics: bool = _key(True, help="false drops the metrics that declare to be slow")
     metrics_frequency: str = _key(

@@ -126,7 +126,7 @@ class MetricListener:
             view = LayerView(event, layer)
             if layer.name not in states:
                 states[layer.name] = _State(self.metric)
-                states[layer.name].place = _place(view, self.metric)
+            states[layer.name].place = _place(view, self.metric)
             states[layer.name].update(view, reading)
 
     def _computed(self, states: _States) -> list[Reading]:

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ ENTRY_POINTS = "cmp.plugins"
 BUILT_IN_PACKAGES = ("cmp_metrics", "cmp_core.datasets", "cmp_core.models", "cmp_core.learning")
 EXAMPLE = "cmp:"
 BLOCK = "no:"
+_ALL = Selection("all", "all")
+"""An entry of `metrics` that stands for every registered metric."""
 
 
 @attrs.frozen
@@ -53,28 +56,49 @@ class Plugins:
         Raises:
             ConfigError: unknown metrics, options, or option values, all of them together.
         """
-        if config.metrics == "all":
-            selections = [Selection(name, name) for name in self.registry.names("metric")]
-        else:
-            selections = list(config.metrics)
-            chosen = {selection.name for selection in selections}
-            for plugin in self.named:
-                names = self.registry.names("metric", plugin)
-                selections += [Selection(name, name) for name in names if name not in chosen]
+        asked = (_ALL,) if config.metrics == "all" else config.metrics
         metrics, problems = [], []
-        for index, selection in enumerate(selections):
+        for index, selection in enumerate(asked):
+            if selection.name.startswith(BLOCK):
+                try:
+                    self.registry.get("metric", selection.name.removeprefix(BLOCK))
+                except UsageError as error:
+                    problems.append(f"metrics[{index}]: {error}")
+        chosen = self._spelt_out(asked)
+        for where, selection in chosen:
             try:
                 definition = definition_of(self.registry.get("metric", selection.name).factory)
                 if config.enable_slow_metrics or not definition.slow:
                     metrics.append(Metric(definition, selection.label, selection.options))
             except UsageError as error:
-                problems.append(f"metrics[{index}]: {error}")
-        for label, count in Counter(selection.label for selection in selections).items():
+                problems.append(f"{where}: {error}")
+        for label, count in Counter(selection.label for _, selection in chosen).items():
             if count > 1:
                 problems.append(f"metrics: two have the label '{label}'; give one another `label:`")
         if problems:
             raise ConfigError(problems)
         return metrics
+
+    def _spelt_out(self, asked: tuple[Selection, ...]) -> list[tuple[str, Selection]]:
+        """Return what is selected, each with where it was asked for.
+
+        `all` stands for every registered metric but those whose label another entry has, and
+        `no:NAME` takes one out of it; entries of that kind alone take them out of all. Without
+        `all`, the metrics of named plugins are added.
+        """
+        left_out = {s.name.removeprefix(BLOCK) for s in asked if s.name.startswith(BLOCK)}
+        listed = [(f"metrics[{i}]", s) for i, s in enumerate(asked) if not s.name.startswith(BLOCK)]
+        listed = listed or [("metrics", _ALL)]
+        labels = {selection.label for _, selection in listed}
+        if _ALL in (selection for _, selection in listed):
+            names = self.registry.names("metric")
+        else:
+            chosen = {selection.name for _, selection in listed}
+            mine = (self.registry.names("metric", plugin) for plugin in self.named)
+            names = [name for name in chain.from_iterable(mine) if name not in chosen]
+        added = [name for name in names if name not in labels | left_out]
+        kept = [(where, selection) for where, selection in listed if selection != _ALL]
+        return [*(("metrics", Selection(name, name)) for name in added), *kept]
 
 
 def load_plugins(specs: Iterable[str] = (), plugins_dir: Path | None = None) -> Plugins:

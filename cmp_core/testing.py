@@ -208,13 +208,16 @@ def select(event: LayerActivations, where: Tensor, reading: int = 1) -> LayerAct
     )
 
 
-def _measurer(metric: Metric) -> Measurer:
+def _measurer(metric: Metric, *plugins: object, policy: str = "raise") -> Measurer:
+    """Return a measurer of one metric; the plugins are called before it."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     listener = MetricListener(metric)
     manager.register(listener, listener.name)
+    for plugin in plugins:
+        manager.register(plugin)
     run = Run(config=None, class_names=(), layer_names=())  # type: ignore[arg-type]
-    return Measurer(Dispatcher(manager, run, "raise"), [listener])
+    return Measurer(Dispatcher(manager, run, policy), [listener])
 
 
 # The checks. Each takes the metric, and raises AssertionError with what showed the mistake.
@@ -434,6 +437,7 @@ def _goes_on_from_its_state(metric: Metric) -> None:
     again.load_state_dict(copy.deepcopy(listener.state_dict()))
     answers = [side.cmp_layer_activations(events[2]) or [] for side in (listener, again)]
     for one, other in zip(*answers, strict=True):
+        assert one.row == other.row, f"{other.row} is not {one.row}"
         assert torch.as_tensor(one.value).equal(torch.as_tensor(other.value)), one.row
 
 

@@ -8,11 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from cmp_core.config import Config
-from cmp_core.events import LayerActivations
-from cmp_core.layer import Layer
+from cmp_core.config import Config, Selection
 
 MNIST = Path(__file__).parents[2] / "shared" / "data"
 
@@ -35,9 +32,25 @@ def _in_a_folder_of_its_own(
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Config:
-    """A configuration that trains in about a second."""
+    """A configuration that trains in about a second, with a metric of each way to cover a split."""
+    names = (
+        "accuracy",
+        "ace_regularizer",
+        "alignment",
+        "gaussian_entropy_ema",
+        "margin",
+        "mutual_information",
+        "participation_ratio",
+        "probe_accuracy",
+    )
     return Config(
-        N=24, layers=3, epochs=2, batch_size=128, out=str(tmp_path / "runs"), device="cpu"
+        N=24,
+        layers=3,
+        epochs=2,
+        batch_size=128,
+        out=str(tmp_path / "runs"),
+        device="cpu",
+        metrics=tuple(Selection(name, name) for name in names),
     )
 
 
@@ -56,45 +69,3 @@ def cmp() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return call
-
-
-def make_event(
-    n: int = 50,
-    widths: tuple[int, ...] = (6, 5),
-    classes: int = 3,
-    dtype: torch.dtype = torch.float64,
-    seed: int = 0,
-    part: str = "batch",
-) -> LayerActivations:
-    """Random ReLU activations with anchors and scores at every layer, and the input."""
-    g = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=g, dtype=dtype)
-
-    layers = tuple(
-        Layer(
-            name=f"layer_{i}",
-            depth=i,
-            module=f"layers.{i}",
-            activations=normal(n, width).relu(),
-            scores=3 * normal(n, classes),
-            anchors=normal(classes, width),
-            anchor_kind="orthonormal",
-        )
-        for i, width in enumerate(widths)
-    )
-    inputs = normal(n, 4)
-    return LayerActivations(
-        source="live",
-        phase="val",
-        part=part,
-        epoch=1,
-        step=1,
-        layers=layers,
-        sample_ids=torch.arange(n),
-        labels=torch.randint(0, classes, (n,), generator=g),
-        inputs=inputs,
-        num_classes=classes,
-        reference=Layer("input", -1, "input", inputs) if part != "batch" else None,
-    )

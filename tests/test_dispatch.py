@@ -10,7 +10,9 @@ from cmp_core import hookimpl, hookspecs
 from cmp_core.dispatch import Dispatcher
 from cmp_core.errors import PluginError
 from cmp_core.events import LayerActivations, Run, SplitFinished
-from tests.conftest import make_event
+from cmp_core.split_statistics import SplitStatistics
+from cmp_core.split_sums import SplitSums
+from cmp_core.testing import example_event
 
 RUN = Run(config=None, class_names=("a", "b"), layer_names=())
 
@@ -48,7 +50,7 @@ def test_a_plugin_that_raises_is_switched_off_and_the_others_answer(error: BaseE
     bad, good = Listener(fail(error)), Listener(lambda event: "answer")
     subject = dispatcher("disable", bad=bad, good=good)
     for _ in range(2):
-        assert subject.emit("cmp_layer_activations", make_event()) == {"good": "answer"}
+        assert subject.emit("cmp_layer_activations", example_event()) == {"good": "answer"}
     assert (len(bad.seen), len(good.seen)) == (1, 2)
     assert subject.is_disabled(bad)
     (failure,) = subject.failures
@@ -65,7 +67,7 @@ def test_warn_keeps_the_plugin_on() -> None:
     bad = Listener(fail(ValueError("no")))
     subject = dispatcher("warn", bad=bad)
     for _ in range(2):
-        subject.emit("cmp_layer_activations", make_event())
+        subject.emit("cmp_layer_activations", example_event())
     assert len(bad.seen) == 2
     (failure,) = subject.failures  # the same error stands there once
     assert (failure.count, failure.disabled) == (2, False)
@@ -76,14 +78,14 @@ def test_warn_keeps_the_plugin_on() -> None:
 def test_raise_stops_the_run_and_names_the_plugin() -> None:
     subject = dispatcher("raise", bad=Listener(fail(ValueError("no"))))
     with pytest.raises(PluginError, match="'bad' raised in cmp_layer_activations: ValueError: no"):
-        subject.emit("cmp_layer_activations", make_event())
+        subject.emit("cmp_layer_activations", example_event())
     assert "in act" in subject.failures[0].traceback
 
 
 def test_a_keyboard_interrupt_always_passes() -> None:
     subject = dispatcher("disable", bad=Listener(fail(KeyboardInterrupt())))
     with pytest.raises(KeyboardInterrupt):
-        subject.emit("cmp_layer_activations", make_event())
+        subject.emit("cmp_layer_activations", example_event())
 
 
 WRITES = {
@@ -105,7 +107,7 @@ def test_a_plugin_that_writes_into_the_event_is_caught_and_the_others_see_it_who
 
     early, bad, late = Listener(), Listener(act), Listener()
     subject = dispatcher("disable", early=early, bad=bad, late=late)
-    event = make_event()
+    event = example_event()
     expected = event.layers[0].activations.sum().item()
     subject.emit("cmp_layer_activations", event)
     assert early.seen == late.seen == [expected]
@@ -119,7 +121,7 @@ def test_two_that_write_are_both_caught() -> None:
 
     last = Listener()
     subject = dispatcher("disable", a=Listener(act), b=Listener(act), last=last)
-    event = make_event()
+    event = example_event()
     expected = event.layers[0].activations.sum().item()
     subject.emit("cmp_layer_activations", event)
     assert [failure.plugin for failure in subject.failures] == ["a", "b"]
@@ -131,12 +133,12 @@ def test_essential_plugins_come_last_and_are_not_isolated() -> None:
     subject = dispatcher("disable", other=Listener(lambda e: calls.append("other")))
     subject.add_essential(Listener(lambda e: calls.append("first added")))
     subject.add_essential(Listener(lambda e: calls.append("second added")))
-    subject.emit("cmp_layer_activations", make_event())
+    subject.emit("cmp_layer_activations", example_event())
     assert calls == ["other", "first added", "second added"]
     subject.add_essential(Listener(fail(OSError("disk full"))))
     calls.clear()
     with pytest.raises(OSError, match="disk full"):
-        subject.emit("cmp_layer_activations", make_event())
+        subject.emit("cmp_layer_activations", example_event())
     assert len(calls) == 3  # the others were called all the same
 
 
@@ -158,7 +160,7 @@ def test_an_implementation_may_take_any_subset_of_the_arguments() -> None:
             return "called"
 
     subject = dispatcher("raise", both=Both(), neither=Neither())
-    event = make_event(n=3)
+    event = example_event(n=3)
     answers = subject.emit("cmp_layer_activations", event)
     assert answers == {"both": (2, 3), "neither": "called"}
 
@@ -176,9 +178,20 @@ def test_the_subset_of_a_split_is_guarded_as_well() -> None:
             assert event.subset is not None
             event.subset.layers[0].activations.zero_()
 
-    subset = make_event()
+    subset = example_event()
     expected = subset.layers[0].activations.sum().item()
     subject = dispatcher("disable", writer=Writer(), reader=Reader())
-    event = SplitFinished("live", "val", 1, 1, 50, subset)
+    event = SplitFinished(
+        source="live",
+        phase="val",
+        epoch=1,
+        step=1,
+        n=50,
+        layers=subset.layers,
+        reference=None,
+        num_classes=3,
+        statistics=SplitStatistics(SplitSums(frozenset(), subset.sample_ids, None, 3)),
+        subset=subset,
+    )
     assert subject.emit("cmp_split_finished", event)["reader"] == expected
     assert subject.failures[0].plugin == "writer"

@@ -16,8 +16,7 @@ from cmp_core.measurer import SUBSET_SIZE
 from cmp_core.measuring import MetricListener
 from cmp_core.metric_contract import definition_of
 from cmp_core.rows import Row, log_form
-from tests.conftest import make_event
-from tests.contracts import test_metrics as contracts
+from cmp_core.testing import _measurer, example_event, measure_batch, measure_split, select
 
 
 @metric("ids")
@@ -86,29 +85,29 @@ class Residual:
 
 
 def measure(implementation: object, event: LayerActivations) -> list[Row]:
-    return contracts.measure(definition_of(implementation), event)
+    return measure_batch(definition_of(implementation)(), event)
 
 
 def in_chunks(
     implementation: object, event: LayerActivations, size: int = 64, order: Tensor | None = None
 ) -> list[Row]:
-    order = torch.arange(event.n) if order is None else order
-    return contracts.measure_in_chunks(definition_of(implementation), event, size, order)
+    return measure_split(definition_of(implementation)(), event, size, order)
 
 
 def test_two_passes_over_a_split_equal_the_variance() -> None:
-    event = make_event(n=200, part="chunk")
+    event = example_event(n=200, part="chunk")
     for rows in (in_chunks(Residual, event), measure(Residual, event)):
-        for row, layer in zip(rows, event.all_layers, strict=True):
-            expected = layer.activations.var(0, correction=0).sum().item()
+        layers = {layer.name: layer for layer in event.all_layers}
+        for row in rows:
+            expected = layers[row.layer].activations.var(0, correction=0).sum().item()
             assert row.value == pytest.approx(expected, rel=1e-12)
             assert row.n == 200
 
 
 def test_a_function_sees_a_split_whole_up_to_the_subset() -> None:
-    small = in_chunks(mean_id, make_event(n=300, part="chunk"))
+    small = in_chunks(mean_id, example_event(n=300, part="chunk"))
     assert [(row.value, row.n) for row in small] == [(149.5, 300)] * 3
-    large = make_event(n=3 * SUBSET_SIZE, part="chunk")
+    large = example_event(n=3 * SUBSET_SIZE, part="chunk")
     rows = in_chunks(mean_id, large)
     shuffled = in_chunks(mean_id, large, 999, torch.arange(large.n).flip(0))
     assert {row.n for row in rows} == {SUBSET_SIZE}
@@ -116,22 +115,26 @@ def test_a_function_sees_a_split_whole_up_to_the_subset() -> None:
 
 
 def test_a_vector_is_a_tuple_and_a_list_in_the_log() -> None:
-    rows = measure(spectrum, make_event(n=20, widths=(3,)))
+    rows = measure(spectrum, example_event(n=20, widths=(3,)))
     assert len(rows[0].value) == 3
     assert log_form(rows, ("layer_0",), 20)["vectors"]["layer_0"]["spectrum"] == list(rows[0].value)
 
 
-def test_a_pair_metric_gives_a_matrix() -> None:
-    event = make_event(part="chunk")
+def test_a_pair_metric_gives_the_value_with_the_previous_layer_and_a_matrix() -> None:
+    event = example_event(part="chunk")
     first, second = (layer.activations for layer in event.layers)
-    form = log_form(measure(overlap, event), ("layer_0", "layer_1"), event.n)
-    assert form["metrics"] == {}
-    assert form["pairs"]["overlap"][0][1] == pytest.approx(float(first.mean() * second.sum()))
-    assert form["pairs"]["overlap"][1][0] == pytest.approx(float(second.mean() * first.sum()))
+    names = ("layer_0", "layer_1")
+    forth, back = float(first.mean() * second.sum()), float(second.mean() * first.sum())
+    for rows in (measure(overlap, event), in_chunks(overlap, event)):
+        form = log_form(rows, names, event.n)
+        assert form["metrics"] == {"layer_1": {"overlap": pytest.approx(forth)}}
+        assert form["missing"] == {"layer_0": {"overlap": "layer_0 is the first layer"}}
+    assert form["pairs"]["overlap"][0][1] == pytest.approx(forth)
+    assert form["pairs"]["overlap"][1][0] == pytest.approx(back)
 
 
 def test_an_undefined_value_gives_its_reason() -> None:
-    reasons = {row.layer: row.reason for row in measure(nothing, make_event(part="chunk"))}
+    reasons = {row.layer: row.reason for row in in_chunks(nothing, example_event(part="chunk"))}
     assert reasons == {
         "input": "the input is a reference and has no neighbours",
         "layer_0": "layer_0 is the first layer",
@@ -145,14 +148,14 @@ def test_what_a_layer_lacks_is_the_reason() -> None:
         """Never called."""
         raise AssertionError
 
-    event = make_event()
+    event = example_event()
     bare = tuple(attrs.evolve(layer, anchors=None) for layer in event.layers)
     rows = measure(needy, attrs.evolve(event, layers=bare))
     assert [row.reason for row in rows] == ["layer_0 has no anchors", "layer_1 has no anchors"]
 
 
 def test_sub_values_take_the_label() -> None:
-    names = [row.metric for row in measure(extremes, make_event(widths=(4,)))]
+    names = [row.metric for row in measure(extremes, example_event(widths=(4,)))]
     assert names == ["extremes", "extremes_low"]
 
 
@@ -167,7 +170,7 @@ def test_samples_without_a_value_are_left_out_of_the_mean_and_of_n() -> None:
         """Defined for some samples."""
         return torch.where(view.sample_ids < 30, view.sample_ids.double(), torch.nan)
 
-    event = make_event(n=100, widths=(4,), part="chunk")
+    event = example_event(n=100, widths=(4,), part="chunk")
     for rows in (measure(logarithm, event), in_chunks(logarithm, event)):
         assert {(row.value, row.n) for row in rows} == {(14.5, 30)}
 
@@ -179,7 +182,7 @@ def test_a_per_sample_metric_must_return_one_value_per_sample() -> None:
         return view.activations.mean()
 
     with pytest.raises(Exception, match=r"expected one value per sample, shape \(50,\), got \(\)"):
-        measure(wrong, make_event())
+        measure(wrong, example_event())
 
 
 def test_log_form_keeps_reference_and_reasons_apart() -> None:
@@ -206,7 +209,7 @@ def test_a_value_that_cannot_be_logged_is_the_metric_s_own_error(value: Any) -> 
         return value
 
     with pytest.raises(PluginError, match=r"expected a number, a 0-d tensor|empty mapping"):
-        measure(odd, make_event())
+        measure(odd, example_event())
 
 
 @pytest.mark.parametrize("value", [np.float32(2.5), np.int64(2), 2, torch.tensor(2.5)])
@@ -216,7 +219,7 @@ def test_any_kind_of_number_is_a_value(value: Any) -> None:
         """A number."""
         return value
 
-    assert {row.value for row in measure(number, make_event())} == {float(value)}
+    assert {row.value for row in measure(number, example_event())} == {float(value)}
 
 
 WRITES = {
@@ -246,9 +249,9 @@ def test_a_plugin_that_writes_changes_no_number_of_a_metric(what: str, hook: str
                 WRITES[what](event.subset)
 
     def values(*plugins: object) -> list[Row]:
-        subject = contracts.measurer(definition_of(sums), *plugins, policy="disable")
-        event = make_event(part="chunk")
-        parts = [contracts.select(event.copy(), where) for where in torch.arange(50).split(20)]
+        subject = _measurer(definition_of(sums)(), *plugins, policy="disable")
+        event = example_event(part="chunk")
+        parts = [select(event.copy(), where) for where in torch.arange(50).split(20)]
         return [
             row
             for row in subject.split(
@@ -267,12 +270,12 @@ def test_a_value_does_not_stand_in_the_place_of_another() -> None:
         ones = torch.ones(len(view.sample_ids))
         return {"": ones, "low": ones}
 
-    subject = contracts.measurer(definition_of(two))
+    subject = _measurer(definition_of(two)())
     clash = MetricListener(definition_of(mean_id)(label="two_low"))
     subject._dispatcher._manager.register(clash, clash.name)
     subject._listeners = [*subject._listeners, clash]
     with pytest.raises(UsageError, match="two metrics yield 'two_low' at layer_0"):
-        subject.batch(make_event())
+        subject.batch(example_event())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 
 from cmp_core import hookimpl
 from cmp_core.config import Config, Selection
-from cmp_core.errors import UsageError
+from cmp_core.config_io import build_config
+from cmp_core.errors import ConfigError, UsageError
 from cmp_core.plugins import load_plugins
 
 METRIC = """
@@ -237,3 +238,53 @@ def test_an_installed_plugin_that_breaks_a_rule_is_left_out_as_a_whole(
 def test_a_built_in_can_be_left_out_for_a_file_of_its_name(write) -> None:
     plugins = load_plugins(["no:margin", str(write("margin"))])
     assert plugins.registry.get("metric", "margin").origin.endswith("margin.py")
+
+
+def select(*entries: object, **settings: object) -> list[tuple[str, str, dict[str, object]]]:
+    config = build_config({"metrics": list(entries), **settings})
+    metrics = load_plugins().select_metrics(config)
+    return [(m.definition.name, m.label, dict(m.options)) for m in metrics]
+
+
+EVERYTHING = {name for name, _, _ in select("all")}
+
+
+def test_a_metric_is_switched_off_chosen_and_chosen_twice() -> None:
+    assert {name for name, _, _ in select("no:margin")} == EVERYTHING - {"margin"}
+    assert {name for name, _, _ in select("all", "no:margin")} == EVERYTHING - {"margin"}
+    assert select("margin", "accuracy") == [("margin", "margin", {}), ("accuracy", "accuracy", {})]
+    twice = select("all", {"name": "mutual_information", "label": "mi_8", "snr": 8})
+    assert [entry for entry in twice if entry[0] == "mutual_information"] == [
+        ("mutual_information", "mutual_information", {}),
+        ("mutual_information", "mi_8", {"snr": 8}),
+    ]
+    instead = select("all", {"name": "linear_cka", "debiased": False})
+    assert [x for x in instead if x[0] == "linear_cka"] == [
+        ("linear_cka", "linear_cka", {"debiased": False})
+    ]
+
+
+def test_slow_metrics_alone_are_dropped() -> None:
+    quick = {name for name, _, _ in select("all", enable_slow_metrics=False)}
+    assert quick == EVERYTHING - {"eigenspectrum"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("no:margni", r"metrics\[0\]: unknown metric 'margni'; did you mean 'margin'"),
+        ({"name": "mutual_information", "snr": 0}, "option 'snr': expected a number above 0"),
+        ({"name": "mutual_information", "snr": "4"}, "option 'snr': expected a number above 0"),
+        ({"name": "mutual_information", "estimator": "knn"}, "expected one of noisy, pc1_binned"),
+        ({"name": "mutual_information", "bins": 2.5}, "option 'bins': expected a whole number"),
+        ({"name": "linear_cka", "debiased": 1}, "option 'debiased': expected true or false"),
+        ({"name": "f1_score", "penalty": -1}, "option 'penalty': expected a number above 0"),
+        (
+            {"name": "gaussian_entropy_ema", "decay": 1},
+            "decay: expected a number from 0 to below 1",
+        ),
+    ],
+)
+def test_a_wrong_selection_is_told_before_training(entry: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        select(entry)

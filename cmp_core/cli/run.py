@@ -24,6 +24,7 @@ Examples:
   cmp run
   cmp run -c greedy_mnist --set data_dir=~/data --set epochs=3
   cmp run -c mlp_digits --set lr=3e-4 --metrics accuracy,margin
+  cmp run --metrics "all, no:eigenspectrum, {name: mutual_information, label: mi_8, snr: 8}"
   cmp run -p my_metric.py -p cmp:dead_units
   cmp run --resume runs/digits/greedy/0001_2026-11-23_10-15-00
 
@@ -42,7 +43,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
 @click.option(
     "--metrics",
     metavar="A,B",
-    help="Measure only these: names, or {name: …, label: …, <option>: …}.",
+    help="Measure these: names, {name: …, label: …, <option>: …}, all; no:NAME leaves one out.",
 )
 @click.option(
     "-p",

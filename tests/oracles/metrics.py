@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 from scipy.special import log_softmax, logsumexp
+from scipy.stats import hypergeom
 from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score as sklearn_f1
@@ -87,6 +88,33 @@ def mutual_information(x: Array, snr: float = 4.0) -> dict[str, float]:
     }
 
 
+def pc1_binned(x: Array, y: Array, bins: int = 20) -> float:
+    table = joint_histogram(x, y, bins)
+    return plug_in_information(table) - expected_information(table)
+
+
+def joint_histogram(x: Array, y: Array, bins: int) -> Array:
+    """Counts (bins, bins) of the first principal components, by singular vectors."""
+    a, b = (np.linalg.svd(z - z.mean(0), full_matrices=False)[0][:, 0] for z in (x, y))
+    return np.histogram2d(a, b, bins)[0]
+
+
+def plug_in_information(table: Array) -> float:
+    joint = table / table.sum()
+    independent = np.outer(joint.sum(1), joint.sum(0))
+    there = joint > 0
+    return float((joint[there] * np.log(joint[there] / independent[there])).sum())
+
+
+def expected_information(table: Array) -> float:
+    """The mean over all pairings: in each, a cell's count is hypergeometric."""
+    n = int(table.sum())
+    rows, columns = table.sum(1)[:, None, None], table.sum(0)[None, :, None]
+    k = np.arange(1, n + 1)
+    share = k / n * np.log(k * n / np.maximum(rows * columns, 1))
+    return float((hypergeom.pmf(k, n, rows, columns) * share).sum())
+
+
 def folds(n: int, labels: Labels | None) -> Labels:
     known = None if labels is None else torch.as_tensor(labels)
     return _folds(deal(torch.arange(n), known)).numpy()
@@ -103,8 +131,8 @@ def held_out(x: Array, y: Array, fold: Labels, penalty: float) -> Array:
     return predicted
 
 
-def ridge_r2(x: Array, y: Array, penalty: float = 0.01) -> float:
-    predicted = held_out(x, y, folds(len(x), None), penalty)
+def ridge_r2(x: Array, y: Array, penalty: float = 0.01, labels: Labels | None = None) -> float:
+    predicted = held_out(x, y, folds(len(x), labels), penalty)
     return 1 - float(((y - predicted) ** 2).sum() / ((y - y.mean(0)) ** 2).sum())
 
 
@@ -124,13 +152,10 @@ def f1_score(x: Array, labels: Labels, penalty: float = 0.01) -> float:
 def label_information(x: Array, labels: Labels, penalty: float = 0.01) -> float:
     scores, fold = probe_scores(x, labels, penalty), folds(len(x), labels)
     one_hot = np.eye(labels.max() + 1)[labels]
-    total = 0.0
-    for f in range(5):
-        nats = np.zeros((2, len(_SHARPNESS)))
-        for b, beta in enumerate(_SHARPNESS):
-            for i, (s, y) in enumerate(zip(scores, labels, strict=True)):
-                prior = one_hot[fold != fold[i]].mean(0)
-                log_q = log_softmax(np.log(prior) + beta * (s - prior))
-                nats[int(fold[i] == f), b] -= log_q[y]
-        total += nats[1, 0] - nats[1, nats[0].argmin()]
-    return total / len(x)
+    sharpness = np.array(_SHARPNESS)[:, None]
+    nats = np.zeros((5, len(_SHARPNESS)))
+    for s, y, f in zip(scores, labels, fold, strict=True):
+        prior = one_hot[fold != f].mean(0)
+        nats[f] -= log_softmax(np.log(prior) + sharpness * (s - prior), axis=1)[:, y]
+    best = [np.delete(nats, f, axis=0).sum(0).argmin() for f in range(5)]
+    return float(sum(nats[f, 0] - nats[f, best[f]] for f in range(5)) / len(x))
