@@ -98,7 +98,7 @@ class Plugins:
             names = [name for name in chain.from_iterable(mine) if name not in chosen]
         added = [name for name in names if name not in labels | left_out]
         kept = [(where, selection) for where, selection in listed if selection != _ALL]
-        return [*(("metrics", Selection(name, name)) for name in added), *kept]
+        return [*kept, *(("metrics", Selection(name, name)) for name in added)]
 
 
 def load_plugins(specs: Iterable[str] = (), plugins_dir: Path | None = None) -> Plugins:

@@ -46,8 +46,8 @@ def log_form(
 
     `n` and `metrics` {layer: {metric: number}} are always there; `vectors`, `pairs` {metric:
     matrix in the order of `layers`}, `reference` {metric: number}, `missing` {layer: {metric:
-    reason}} and `counts` {layer: {metric: samples, where they are not n}} only where they hold
-    something.
+    reason}} and `counts` {layer, or pairs: {metric: samples, where they are not n}} only where they
+    hold something.
 
     >>> rows = [Row("layer_0", "accuracy", 0.5, n=4), Row("head", "margin", None, 4, "no anchors")]
     >>> log_form(rows, ("layer_0", "head"), n=4)["missing"]
@@ -56,7 +56,8 @@ def log_form(
     form: dict[str, Any] = {"n": n, "metrics": {}}
     for row in rows:
         if row.value is not None and row.n != n:
-            form.setdefault("counts", {}).setdefault(row.layer, {})[row.metric] = row.n
+            place = "pairs" if row.pair else row.layer
+            form.setdefault("counts", {}).setdefault(place, {})[row.metric] = row.n
         if row.value is None:
             name = f"{row.metric}:{row.other}" if row.pair else row.metric
             form.setdefault("missing", {}).setdefault(row.layer, {})[name] = row.reason

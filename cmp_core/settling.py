@@ -104,34 +104,33 @@ def _with_means(values: Sequence[Unsettled]) -> list[Tensor]:
 
 
 def _settled(reading: Reading, numbers: tuple[float, ...], heights: Mapping[str, float]) -> Row:
-    row, value = reading.row, reading.value
+    row, value, n = reading.row, reading.value, reading.row.n
     if row.reason is not None:
         return row
     result: Value = numbers
-    n = row.n
     if isinstance(value, (Mean, Samples)):
         total, count = numbers
         n = int(count)
         result = total / n if n else math.nan
     elif not (isinstance(value, Tensor) and value.ndim):
         (result,) = numbers
-    layers = [row.layer] if row.other is None else [row.layer, row.other]
-    reason = _reason(reading, result, {name: heights[name] for name in layers if name in heights})
-    value_ = None if reason else result
-    return Row(row.layer, row.metric, value_, n, reason, row.other, row.pair)
+    reason = _reason(reading, result, heights)
+    return Row(row.layer, row.metric, None if reason else result, n, reason, row.other, row.pair)
 
 
 def _reason(reading: Reading, value: Value, heights: Mapping[str, float]) -> str | None:
     """Return why a value is missing, or none where it is sound."""
-    if reading.row.n == 0:
+    row = reading.row
+    if row.n == 0:
         return "there are no samples"
-    for layer, height in heights.items():
-        if not math.isfinite(height):
+    layers = [layer for layer in (row.layer, row.other or row.layer) if layer in heights]
+    for layer in layers:
+        if not math.isfinite(heights[layer]):
             return f"activations or scores of {layer} hold NaN or infinity"
-    if all(map(math.isfinite, value if isinstance(value, tuple) else (value,))):
+    if all(map(math.isfinite, value)) if isinstance(value, tuple) else math.isfinite(value):
         return None
-    for layer, height in heights.items():
-        if height == 0:
+    for layer in layers:
+        if heights[layer] == 0:
             return f"{layer} is dead: all its activations are 0"
     return reading.undefined
 

@@ -17,7 +17,9 @@ from cmp_core import (
     statistics_of,
 )
 
-_UNDEFINED = "no unit varies: the entropy is minus infinity"
+_UNDEFINED = (
+    "the entropy is minus infinity: no unit varies, or there are too few samples to shrink with"
+)
 
 
 def gaussian_entropy(activations: Array) -> float:
@@ -31,7 +33,8 @@ def gaussian_entropy(activations: Array) -> float:
         activations: (n, p).
 
     Raises:
-        UndefinedError: fewer than 2 samples, or no unit varies.
+        UndefinedError: fewer than 2 samples, no variance, or an intensity of 0 where units are
+            constant or samples few (n = 2, say).
 
     Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4.
 

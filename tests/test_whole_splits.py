@@ -31,7 +31,7 @@ from cmp_metrics.ridge_r2 import ridge_r2_metric
 from tests.oracles import metrics as oracles
 
 N = 300
-WIDTHS = {"narrow": (12, 9, 7), "wide": (320, 8, 310)}
+WIDTHS = {"narrow": (12, 9, 7), "wide": (310, 8, 305)}
 ALL_WANTED = frozenset({"own", "next", "labels", "folds"})
 Array = NDArray[np.float64]
 
@@ -125,13 +125,17 @@ def assert_reads_as_the_twin(
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(
-    ("widths", "size"),
-    [("narrow", 1), ("narrow", 7), ("narrow", 128), ("narrow", N), ("wide", 7), ("wide", N)],
+    ("widths", "dtype", "size"),
+    [
+        *(("narrow", torch.float64, size) for size in (1, 7, 128, N)),
+        *(("narrow", torch.float32, size) for size in (7, 128, N)),
+        ("wide", torch.float64, 128),
+        ("wide", torch.float32, 128),
+    ],
 )
 def test_a_split_in_chunks_reads_as_its_twin_at_once(
-    name: str, widths: str, size: int, dtype: torch.dtype
+    name: str, widths: str, dtype: torch.dtype, size: int
 ) -> None:
     assert_reads_as_the_twin(name, widths, dtype, size, shuffled(size))
 
@@ -237,8 +241,8 @@ def random_split(n: int, widths: tuple[int, ...], classes: int = 10) -> LayerAct
 
 
 def test_random_labels_over_a_split_read_chance() -> None:
-    """In sample, 600 units and 1000 samples would read far more."""
-    n, widths = 1000, (64, 200, 600)
+    """In sample, 300 units would tell 400 samples apart."""
+    n, widths = 400, (32, 300)
     event = random_split(n, widths)
     low, high = (k / n for k in binom.interval(0.999, n, 0.1))
     order = torch.arange(n)
@@ -247,21 +251,24 @@ def test_random_labels_over_a_split_read_chance() -> None:
     for row in measured("f1_score", event, 128, order):
         assert low - 0.02 <= float(row.value) <= high, row  # type: ignore[arg-type]
     for row in measured("label_information", event, 128, order):
-        assert abs(float(row.value)) < 0.02, row  # type: ignore[arg-type]
+        assert abs(float(row.value)) < 0.03, row  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", BETWEEN)
 def test_independent_layers_over_a_split_lie_in_their_null_band(name: str) -> None:
     """The band is that of the same layers with the samples of one in another order."""
-    event = random_split(N, (20, 15), classes=4)
+    n, p = 150, 10
+    event = random_split(n, (p, 15), classes=4)
     assert event.labels is not None
     layers = {layer.name: layer.activations.numpy() for layer in event.layers}
     null = []
-    for seed in range(60):
-        moved = layers["layer_1"][np.random.default_rng(seed).permutation(N)]
+    for seed in range(40):
+        moved = layers["layer_1"][np.random.default_rng(seed).permutation(n)]
         split = Data(event, {**layers, "layer_1": moved}, event.labels.numpy())
         null.append(CASES[name][1](split, "layer_0", "layer_1"))
-    (row,) = (row for row in measured(name, event, 64, torch.arange(N)) if not row.pair)
+    (row,) = (row for row in measured(name, event, 64, torch.arange(n)) if not row.pair)
     assert min(null) <= float(row.value) <= max(null)  # type: ignore[arg-type]
-    assert abs(np.mean(null) - (0 if name == "linear_cka" else -20 / N)) < 0.02
-    assert np.ptp(null) < 0.1
+    # Held out, p useless units cost about p / (samples fitted - p) of the variance.
+    centre = 0 if name == "linear_cka" else -p / (0.8 * n - p)
+    assert np.mean(null) == pytest.approx(centre, abs=0.03)
+    assert np.ptp(null) < 0.15
