@@ -8,8 +8,10 @@ MNIST's shape.
 
 from __future__ import annotations
 
+import argparse
 import io
 import resource
+import subprocess
 import sys
 import tempfile
 from functools import partial
@@ -37,7 +39,7 @@ from cmp_core.models.greedy import make_greedy
 from cmp_core.plugins import load_plugins
 from cmp_core.training import Trainer
 from cmp_metrics.linear_cka import linear_cka, linear_cka_matrix
-from tests.benchmarks.ratio import compare, report
+from tests.benchmarks.ratio import compare, compare_in_blocks, report
 
 CPU = torch.device("cpu")
 STEPS = 100
@@ -102,15 +104,26 @@ def validation(config: Config, raw: RawData) -> None:
         report("validation pass of 5,000 to an epoch of 55,000", scaled, "at most 0.5")
 
 
-def memory(config: Config, raw: RawData) -> None:
+def memory() -> None:
     """The peak of resident memory must not follow the number of samples of a split."""
     for size in (5_000, 20_000):
-        with tempfile.TemporaryDirectory() as folder:
-            subject = trainer(attrs.evolve(config, val_size=size), raw, Path(folder), measures=True)
-            subject._evaluator.measure("val", 1, 1)
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        print(f"peak of resident memory after a split of {size:,}: {peak / 2**30:.2f} GiB")
+        command = [sys.executable, "-m", "tests.benchmarks.metrics", "--split", str(size)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        print(f"growth of resident memory in a split of {size:,}: {done.stdout.strip()}")
+
+
+def measure_one_split(config: Config, raw: RawData, size: int) -> None:
+    """Print by how much the peak of resident memory grows when a split is measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        subject = trainer(attrs.evolve(config, val_size=size), raw, Path(folder), measures=True)
+        before = _peak()
+        subject._evaluator.measure("val", 1, 1)
+    print(f"{(_peak() - before) / 2**30:.2f} GiB")
+
+
+def _peak() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def pairs(layers: int = 48, n: int = 2048, p: int = 512) -> None:
@@ -126,16 +139,14 @@ def pairs(layers: int = 48, n: int = 2048, p: int = 512) -> None:
     result = compare(lambda: linear_cka_matrix(x), loop, rounds=1)
     report(f"all pairs of {layers} layers to a loop of pairs", result, "at most 0.333")
     first, second = (rng.normal(size=(5000, 512)).astype(np.float32) for _ in range(2))
-    result = compare(
-        lambda: linear_cka(first, second, debiased=False),
-        lambda: _five_lines(first, second),
-        rounds=31,
-    )
-    report("one pair at 5000 x 512 to five lines of NumPy", result, "at most 1.2")
-    result = compare(
-        lambda: linear_cka(first, second), lambda: _five_lines(first, second), rounds=31
-    )
-    report("one debiased pair to the same five biased lines", result, "at most 1.2")
+    for debiased in (False, True):
+        kind = "debiased" if debiased else "biased"
+        result = compare_in_blocks(
+            partial(linear_cka, first, second, debiased=debiased),
+            partial(_five_lines, first, second),
+            rounds=31,
+        )
+        report(f"one {kind} pair at 5000 x 512 to five lines of NumPy", result, "at most 1.2")
 
 
 def _five_lines(x: FLOAT, y: FLOAT) -> float:
@@ -166,13 +177,19 @@ def _random_images(n: int = 70_000) -> RawData:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--split", type=int, help="measure one split of this size and its memory")
+    split_size = parser.parse_args().split
     images = _random_images()
     # So slow a rate that the loss stays away from 0, where denormal numbers cost time.
     base = attrs.evolve(
         load_config("greedy_mnist"), lr=1e-6, scheduler="constant", warmup_ratio=0, val_size=5000
     )
+    if split_size is not None:
+        measure_one_split(base, images, split_size)
+        sys.exit()
     batch_and_training(base, images, ("at most 0.6", "at most 1.12"))
     batch_and_training(attrs.evolve(base, N=256), images, ("", "at most 1.4"))
     validation(base, images)
-    memory(base, images)
+    memory()
     pairs()
