@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from cmp_core.learning_rule import LearningRule as LearningRule
     from cmp_core.metric_contract import LayerView as LayerView
     from cmp_core.metric_contract import Positive as Positive
+    from cmp_core.metric_contract import PositiveInt as PositiveInt
     from cmp_core.metric_contract import metric as metric
     from cmp_core.model import LayeredModel as LayeredModel
     from cmp_core.ridge import PENALTY as PENALTY
     from cmp_core.rows import Row as Row
+    from cmp_core.sampling import FOLDS as FOLDS
     from cmp_core.second_moments import centred as centred
     from cmp_core.second_moments import inner_products as inner_products
     from cmp_core.similarity import defined_cosine as defined_cosine
@@ -71,10 +73,12 @@ _HOMES = {
     "LearningRule": "learning_rule",
     "LayerView": "metric_contract",
     "Positive": "metric_contract",
+    "PositiveInt": "metric_contract",
     "metric": "metric_contract",
     "LayeredModel": "model",
     "PENALTY": "ridge",
     "Row": "rows",
+    "FOLDS": "sampling",
     "centred": "second_moments",
     "inner_products": "second_moments",
     "defined_cosine": "similarity",

@@ -26,7 +26,7 @@ from cmp_core.second_moments import (
 )
 from cmp_core.similarity import defined_cosine
 from cmp_core.split_statistics import SplitStatistics
-from cmp_core.split_sums import SplitSums, one_hot
+from cmp_core.split_sums import SplitSums, one_hot, smoothed
 from cmp_core.statistics import Keeper, LayerStatistics, kept
 
 LARGEST_GRAM = 1024
@@ -86,11 +86,13 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
     @kept
     def grams(self) -> Grams:
         """Return the Gram matrices of all layers."""
+        self.refuse_chunk()
         return Grams.of([self[layer.name].centred() for layer in self.layers])
 
     @kept
     def inner(self) -> InnerProduct:
         """Return the inner products of all pairs of layers."""
+        self.refuse_chunk()
         if self.has_grams:
             return self.grams().inner()
         return inner_products([wide(layer.activations) for layer in self.layers])
@@ -136,6 +138,7 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
     @kept
     def as_split(self, *wanted: str) -> SplitStatistics:
         """Return the statistics of the samples as a split: for more samples than units."""
+        self.refuse_chunk()
         sums = SplitSums(frozenset(wanted), self.sample_ids, self.labels, self.num_classes)
         sums.update(self.layers, self.sample_ids, self.labels)
         return SplitStatistics(sums)
@@ -149,7 +152,7 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
     @kept
     def order(self) -> Tensor:
         """Return the order (n,) in which samples are dealt to the folds."""
-        self.refuse_chunk("folds")
+        self.refuse_chunk()
         return deal(self.sample_ids, self.labels)
 
     @kept
@@ -183,8 +186,7 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
             return self.fitted.prior()[self.folds()]
         counts = self.one_hot().new_zeros(FOLDS, self.num_classes)
         counts.index_add_(0, self.folds(), self.one_hot())
-        others = counts.sum(dim=0) - counts
-        return (others / others.sum(dim=1, keepdim=True))[self.folds()]
+        return smoothed(counts.sum(dim=0) - counts)[self.folds()]
 
     def known_labels(self) -> Tensor:
         """Return the labels; raise `UndefinedError` where there are none."""
@@ -192,12 +194,13 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
             raise UndefinedError("there are no labels")
         return self.labels
 
-    def refuse_chunk(self, what: str) -> None:
+    def refuse_chunk(self) -> None:
         """Raise where the samples are a piece of a split, whose statistics would mean nothing."""
         if self.is_chunk:
             raise UsageError(
-                f"statistics.{what} is about all samples, but a split comes in chunks: declare "
-                f"needs=('statistics.{what}',), and the metric gets it over the whole split"
+                "a statistic of all samples means nothing for one chunk of a split: a function "
+                "that names it in its needs, such as needs=('statistics.variance',), and is not "
+                "per_sample gets it over the whole split"
             )
 
 
@@ -212,27 +215,28 @@ class SampleStatistics(LayerStatistics):
         self._event = event
         self._position = position
         self._activations = layer.activations
-        self._scores, self._anchors = layer.scores, layer.anchors
+        self._layer = layer
 
     @property
     @kept
     def peak(self) -> Tensor:
         peak = _largest(self._activations)
-        return peak if self._scores is None else peak + 0 * _largest(self._scores)
+        scores = self._layer.scores
+        return peak if scores is None else peak + 0 * _largest(scores)
 
     @property
     @kept
     def log_q(self) -> Tensor:
-        if self._scores is None:
+        if self._layer.scores is None:
             raise UndefinedError(f"{self.layer} has no scores")
-        return torch.log_softmax(wide(self._scores), dim=1)
+        return torch.log_softmax(wide(self._layer.scores), dim=1)
 
     @property
     @kept
     def cosines(self) -> Tensor:
-        if self._anchors is None:
+        if self._layer.anchors is None:
             raise UndefinedError(f"{self.layer} has no anchors")
-        return defined_cosine(wide(self._activations), wide(self._anchors))
+        return defined_cosine(wide(self._activations), wide(self._layer.anchors))
 
     @kept
     def closeness(self, *widths: float) -> Tensor:
@@ -246,62 +250,52 @@ class SampleStatistics(LayerStatistics):
     @kept
     def centred(self) -> Tensor:
         """Return the activations minus their means, (n, p)."""
+        self._event.refuse_chunk()
         return centred(wide(self._activations))
 
     @kept
     def mean(self) -> Tensor:
-        self._event.refuse_chunk("mean")
         require(self.n, 1)
         return (wide(self._activations)[0] - self.centred()[0]).to(precise(self._device))
 
     @kept
     def unit_variances(self) -> Tensor:
-        self._event.refuse_chunk("unit_variances")
         return self.centred().square().mean(dim=0).to(precise(self._device))
 
     def inner(self, other: LayerStatistics) -> InnerProduct:
-        self._event.refuse_chunk("inner")
         pairs, (i, j) = self._event.inner(), self._pair(other)
         totals = pairs.y_total[0]
         return InnerProduct(self.n, pairs.squares[i, j], pairs.lengths[i, j], totals[i], totals[j])
 
     def hsic(self, other: LayerStatistics, debiased: bool = True) -> Tensor:
-        self._event.refuse_chunk("hsic")
         return self._event.hsic(debiased)[self._pair(other)]
 
     def squared_trace(self, debiased: bool = True) -> Tensor:
-        self._event.refuse_chunk("squared_trace")
         return self._event.squared_trace(debiased)[self._position]
 
     def variance(self) -> Tensor:
-        self._event.refuse_chunk("variance")
         return self._event.variance()[self._position]
 
     def shrinkage(self) -> Tensor:
-        self._event.refuse_chunk("shrinkage")
         return self._event.shrinkage()[self._position]
 
     def shrunk_log_det(self) -> Tensor:
         if not self._event.has_grams:
             return super().shrunk_log_det()
-        self._event.refuse_chunk("shrunk_log_det")
         return self._event.shrunk_log_det()[self._position]
 
     def channel_log_det(self, snr: float) -> Tensor:
         if not self._event.has_grams:
             return super().channel_log_det(snr)
-        self._event.refuse_chunk("channel_log_det")
         return self._event.channel_log_det(snr)[self._position]
 
     @kept
     def scatter(self) -> Tensor:
-        self._event.refuse_chunk("scatter")
         if self._event.has_grams:
             return self._event.grams().matrices[self._position]
         return self._event.as_split("own")[self.layer].scatter()
 
     def held_out_r2(self, target: LayerStatistics, penalty: float = PENALTY) -> Tensor:
-        self._event.refuse_chunk("held_out_r2")
         if not self._event.has_grams:
             sums = self._event.as_split("own", "next", "folds")
             return sums[self.layer].held_out_r2(sums[target.layer], penalty)
@@ -313,12 +307,14 @@ class SampleStatistics(LayerStatistics):
 
     # Held-out predictions
 
-    @kept
     def held_out_scores(self, penalty: float = PENALTY) -> Tensor:
+        return self._scores(penalty)
+
+    @kept
+    def _scores(self, penalty: float) -> Tensor:
         event = self._event
         if event.fitted is not None:
             return event.fitted[self.layer].predict(self._activations, event.folds(), penalty)
-        event.refuse_chunk("held_out_scores")
         event.known_labels()
         if event.has_grams:
             return event.held_out_scores(penalty)[self._position]

@@ -135,6 +135,7 @@ class _Split:
         if self.last is None:
             device = chunk.sample_ids.device
             labels = None if self._labels is None else self._labels.to(device)
+            self._chosen = None if self._chosen is None else self._chosen.to(device)
             self.sums = SplitSums(self._wanted, self._ids.to(device), labels, chunk.num_classes)
         self.last = chunk
         for name, shared in chunk.statistics.items():
@@ -177,7 +178,7 @@ def _refuse_duplicates(readings: Sequence[Reading]) -> None:
 
 def _select(event: LayerActivations, ids: Tensor) -> LayerActivations:
     """Return the event's samples that have one of the ids."""
-    where = torch.isin(event.sample_ids, ids.to(event.sample_ids.device))
+    where = torch.isin(event.sample_ids, ids).nonzero().squeeze(1)
 
     def rows(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor[where]

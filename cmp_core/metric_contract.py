@@ -41,6 +41,9 @@ MetricValue = float | Tensor | Mapping[str, float | Tensor]
 Positive = Annotated[float, "above 0"]
 """The type of an option that must be a number above 0; checked when the metric is selected."""
 
+PositiveInt = Annotated[int, "above 0"]
+"""The type of an option that must be a whole number above 0."""
+
 _DEFINITION = "metric_definition"
 
 
@@ -239,8 +242,19 @@ class MetricDefinition:
     @property
     def sums(self) -> frozenset[str]:
         """What is to be summed over a split for the metric, see `SUMS`."""
-        names = (need.rpartition(".")[2] for need in self.needs)
-        return frozenset().union(*(SUMS[name] for name in names if name in SUMS))
+        if self.running:
+            return frozenset()
+        return frozenset().union(*(SUMS[name] for name in self._statistics if name in SUMS))
+
+    @property
+    def whole_split_needs(self) -> tuple[str, ...]:
+        """The statistics among the needs that are about all samples of a batch or split."""
+        return tuple(name for name in self._statistics if name in SUMS and name != _PER_SAMPLE)
+
+    @property
+    def _statistics(self) -> tuple[str, ...]:
+        paths = (need.split(".") for need in self.needs)
+        return tuple(path[-1] for path in paths if "statistics" in path[:-1])
 
     @property
     def coverage(self) -> Literal["gathered", "sums", "subset", "running"]:
@@ -249,12 +263,12 @@ class MetricDefinition:
             return "running"
         if self.is_stateful or self.per_sample:
             return "gathered"
-        return "sums" if self.sums else "subset"
+        return "sums" if self.whole_split_needs else "subset"
 
     @property
     def readings(self) -> tuple[int, ...]:
         """The readings of a split in which the metric takes samples in; it scores in a second."""
-        if any(need.rpartition(".")[2] == "held_out_scores" for need in self.needs):
+        if _PER_SAMPLE in self._statistics:
             return (2,)
         return (1, 2) if self.passes == 2 else (1,)
 
@@ -274,6 +288,9 @@ class MetricDefinition:
         for problem in _mistakes(self):
             raise UsageError(f"@metric('{self.name}'): {problem}")
 
+
+_PER_SAMPLE = "held_out_scores"
+"""The statistic of single samples that rests on sums over the split, so it comes second."""
 
 _INVARIANCES = ("orthogonal", "permute_samples", "permute_units", "scale", "symmetric")
 _STATE_METHODS = ("update", "merge", "compute", "state_dict", "load_state_dict")
@@ -308,10 +325,20 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
         yield "passes=2 needs a class with the methods update, fit, score and compute"
     for name in sorted(definition.invariances.difference(_INVARIANCES)):
         yield unknown("invariance", name, _INVARIANCES)
-    if definition.running and not definition.is_stateful:
-        yield "running needs a class that keeps a state"
+    if definition.running:
+        if not definition.is_stateful:
+            yield "running needs a class that keeps a state"
+        if definition.readings != (1,) or definition.slow:
+            yield "running excludes passes=2, slow, and statistics.held_out_scores"
     if definition.passes == 2 and definition.readings == (2,):
         yield "held_out_scores are read in the second reading: they exclude passes=2"
+    if definition.scope == "pair" and (definition.is_stateful or definition.per_sample):
+        yield "scope pair is for functions of two views that return one value"
+    if (definition.is_stateful or definition.per_sample) and not definition.running:
+        for name in definition.whole_split_needs:
+            yield f"statistics.{name} is about all samples: it needs a function without per_sample"
+    elif definition.readings == (2,):
+        yield "held_out_scores are about single samples: declare per_sample, or write a class"
     for need in definition.needs:
         yield from _mistakes_in_need(need)
 
@@ -371,6 +398,8 @@ def _mistake_in_value(hint: Any, value: Any) -> str | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is Positive and not (is_number and 0 < value < float("inf")):
         return f"expected a number above 0, {got}"
+    if hint is PositiveInt and not (is_number and isinstance(value, int) and value > 0):
+        return f"expected a whole number above 0, {got}"
     if hint is float and not is_number:
         return f"expected a number, {got}"
     if hint is int and not (is_number and isinstance(value, int)):

@@ -59,11 +59,14 @@ class Plugins:
         asked = (_ALL,) if config.metrics == "all" else config.metrics
         metrics, problems = [], []
         for index, selection in enumerate(asked):
-            if selection.name.startswith(BLOCK):
-                try:
-                    self.registry.get("metric", selection.name.removeprefix(BLOCK))
-                except UsageError as error:
-                    problems.append(f"metrics[{index}]: {error}")
+            name = selection.name.removeprefix(BLOCK)
+            if name == selection.name:
+                continue
+            if name in (other.name for other in asked):
+                problems.append(f"metrics[{index}]: {name} is both listed and left out")
+            elif name not in self.registry.names("metric"):
+                known = self.registry.names("metric")
+                problems.append(f"metrics[{index}]: {unknown('metric', name, known)}")
         chosen = self._spelt_out(asked)
         for where, selection in chosen:
             try:
@@ -88,7 +91,8 @@ class Plugins:
         """
         left_out = {s.name.removeprefix(BLOCK) for s in asked if s.name.startswith(BLOCK)}
         listed = [(f"metrics[{i}]", s) for i, s in enumerate(asked) if not s.name.startswith(BLOCK)]
-        listed = listed or [("metrics", _ALL)]
+        if asked and not listed:
+            listed = [("metrics", _ALL)]
         labels = {selection.label for _, selection in listed}
         if _ALL in (selection for _, selection in listed):
             names = self.registry.names("metric")

@@ -11,6 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from cmp_core.errors import UsageError
 from cmp_core.sampling import FOLDS
 from cmp_core.second_moments import Grams, Products
 
@@ -19,7 +20,13 @@ PENALTY = 0.01
 
 
 def strength(total: Tensor, width: int | Tensor, penalty: float) -> Tensor:
-    """Return λ for a scatter of trace `total`; NaN where nothing varies, as there is no fit."""
+    """Return λ for a scatter of trace `total`; NaN where nothing varies, as there is no fit.
+
+    Raises:
+        UsageError: the penalty is not above 0.
+    """
+    if not penalty > 0:
+        raise UsageError(f"penalty: expected a number above 0, got {penalty}")
     return torch.where(total > 0, total * penalty / width, torch.nan)
 
 

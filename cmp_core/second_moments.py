@@ -7,11 +7,13 @@ means are removed, kᵢ = ‖x̃ᵢ‖² and lᵢ = ‖ỹᵢ‖².
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import attrs
 import torch
 from torch import Tensor
 
+from cmp_core.arrays import wide
 from cmp_core.errors import UndefinedError
 
 
@@ -85,11 +87,14 @@ class InnerProduct:
         """Return the intensity δ of Ledoit & Wolf 2004 for S/n, of a layer of `width` units.
 
         For the inner product of a layer with itself; between 0 and 1.
+
+        Raises:
+            UndefinedError: fewer than 3 samples: of two, the spread and its noise cannot be told.
         """
-        require(self.n, 2)
+        require(self.n, 3)
         spread = self.squares - self.x_total.square() / width  # n² p times their d²
         noise = (self.lengths - self.squares / self.n) / spread  # their b̄²/d²
-        return torch.where(spread > 0, noise.clamp(max=1), 1.0)
+        return torch.where(spread <= 0, 1.0, noise.clamp(0, 1))
 
     def squared_trace(self, debiased: bool = True) -> Tensor:
         """Return an estimate of (tr Σ)², for the inner product of a layer with itself.
@@ -191,7 +196,7 @@ class Products:
     @classmethod
     def of(cls, x: Tensor, y: Tensor) -> Products:
         """Return the products of activations (n, p) and (n, q), about their means."""
-        return cls.of_rows(Rows.about(x, mean(x)), Rows.about(y, mean(y)))
+        return cls.of_rows(Rows.about(x, pivot(x)), Rows.about(y, pivot(y)))
 
     def update(self, x: Rows, y: Rows) -> None:
         """Take in more samples, counted from the same pivots, in place."""
@@ -296,11 +301,9 @@ class Products:
         return InnerProduct(own.n, squares, own.lengths, own.x_total, own.y_total)
 
 
-def mean(x: Tensor) -> Tensor:
-    """Return the column means (p,) of x (n, p), exact for constant columns.
-
-    Taken in the precision of x: good as a pivot, from which `Products` finds the exact mean.
-    """
+def pivot(x: Tensor) -> Tensor:
+    """Return a point (p,) near the means of x (n, p), the value itself for constant columns."""
+    x = wide(x)
     return (x[0] + (x - x[:1]).mean(dim=0)).to(precise(x.device))
 
 
@@ -336,17 +339,16 @@ def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
     grows with n only. Products are taken in the layers' own precision and summed in float64.
 
     Args:
-        layers: activations (n, pᵢ), all of one floating type.
+        layers: activations (n, pᵢ) of the same samples; of several types, the widest counts.
     """
-    n, widths = layers[0].shape[0], [x.shape[1] for x in layers]
-    by_samples = n * n * (sum(widths) + len(layers) ** 2) / 2
+    common = reduce(torch.promote_types, (wide(x).dtype for x in layers))
+    rows = [centred(x.to(common)) for x in layers]
+    n, widths = rows[0].shape[0], [x.shape[1] for x in rows]
+    by_samples = n * n * (sum(widths) + len(rows) ** 2) / 2
     by_units = n * (sum(widths) ** 2 + sum(p * p for p in widths)) / 2
-    if by_units < by_samples:
-        return _by_units(layers)
-    rows = [centred(x) for x in layers]
-    dtype = precise(rows[0].device)
-    lengths = torch.stack([x.square().sum(dim=1).to(dtype) for x in rows])
-    return _over_pairs(_by_samples(rows), lengths)
+    squares = _by_samples(rows) if by_samples < by_units else _by_units(rows)
+    lengths = [x.square().sum(dim=1).to(precise(x.device)) for x in rows]
+    return _over_pairs(squares, torch.stack(lengths))
 
 
 def _over_pairs(squares: Tensor, lengths: Tensor) -> InnerProduct:
@@ -374,27 +376,15 @@ def _by_samples(rows: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _by_units(layers: Sequence[Tensor]) -> InnerProduct:
-    """Return the inner products from cross-covariances ‖X̃ᵢᵀX̃ⱼ‖²_F.
-
-    Rows are counted from the first one, which costs no digits, and the means are taken out of the
-    products rather than out of the rows: with m = mean(x), X̃ᵀỸ = XᵀY - n m mᵀ and
-    kᵢ = ‖xᵢ‖² - 2 xᵢ·m + ‖m‖².
-    """
-    n, dtype = layers[0].shape[0], precise(layers[0].device)
-    rows = [x - x[:1] for x in layers]
-    means = [x.mean(dim=0) for x in rows]
-    lengths = [
-        (torch.linalg.vector_norm(x, dim=1).to(dtype).square() - 2 * (x @ m) + m @ m)
-        for x, m in zip(rows, means, strict=True)
-    ]
+def _by_units(rows: Sequence[Tensor]) -> Tensor:
+    """Return ‖X̃ᵢᵀX̃ⱼ‖²_F, (L, L)."""
+    dtype = precise(rows[0].device)
     squares = rows[0].new_zeros(len(rows), len(rows), dtype=dtype)
     for i, x in enumerate(rows):
         for j, y in enumerate(rows[: i + 1]):
-            cross = torch.addr(x.T @ y, means[i], means[j], alpha=-n)
-            norm = torch.linalg.matrix_norm(cross)
+            norm = torch.linalg.matrix_norm(x.T @ y)
             squares[i, j] = squares[j, i] = norm.to(dtype).square()
-    return _over_pairs(squares, torch.stack(lengths))
+    return squares
 
 
 def eigenvalues(matrices: Tensor) -> Tensor:

@@ -91,16 +91,17 @@ def _with_means(values: Sequence[Unsettled]) -> list[Tensor]:
     for group in samples.values():
         pairs = Mean.of(torch.stack(group)).pair()
         means |= {id(tensor): pair for tensor, pair in zip(group, pairs, strict=True)}
-    return [
-        means[id(value.values)]
-        if isinstance(value, Samples)
-        else value.pair()
-        if isinstance(value, Mean)
-        else value
-        if isinstance(value, Tensor)
-        else torch.tensor(math.nan if value is None else value, dtype=torch.float64)
-        for value in values
-    ]
+    return [_as_tensor(value, means) for value in values]
+
+
+def _as_tensor(value: Unsettled, means: Mapping[int, Tensor]) -> Tensor:
+    if isinstance(value, Samples):
+        return means[id(value.values)]
+    if isinstance(value, Mean):
+        return value.pair()
+    if isinstance(value, Tensor):
+        return value
+    return torch.tensor(math.nan if value is None else value, dtype=torch.float64)
 
 
 def _settled(reading: Reading, numbers: tuple[float, ...], heights: Mapping[str, float]) -> Row:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from cmp_core.errors import UsageError
 from cmp_core.ridge import PENALTY, Fit, Training, strength
 from cmp_core.sampling import FOLDS
 from cmp_core.second_moments import InnerProduct, Products, require
-from cmp_core.split_sums import LABELS, SplitSums
+from cmp_core.split_sums import LABELS, SplitSums, smoothed
 from cmp_core.statistics import Keeper, LayerStatistics, kept
 
 
@@ -38,20 +39,21 @@ class SplitStatistics(Keeper, Mapping[str, "SumStatistics"]):
     @kept
     def prior(self) -> Tensor:
         """Return the class frequencies in all folds but one, for each, (5, C)."""
-        labels = self.sums.products(next(iter(self)), LABELS)
-        total = Products.sum(labels)
-        return torch.stack([(total - fold).y_mean for fold in labels])
+        counts = torch.stack([fold.y_sum for fold in self.sums.products(next(iter(self)), LABELS)])
+        return smoothed(counts.sum(dim=0) - counts)
 
 
 class SumStatistics(LayerStatistics):
     """Statistics of one layer over a split; there are no samples any more."""
 
     def __init__(self, split: SplitStatistics, layer: str, width: int) -> None:
-        n = sum(part.n for part in split.sums.products(layer, layer))
+        parts = split.sums.products(layer, layer) if (layer, layer) in split.sums else []
+        n = sum(part.n for part in parts)
         super().__init__(layer, n, width, split.guards)
         self._split, self._sums = split, split.sums
 
     def inner(self, other: LayerStatistics) -> InnerProduct:
+        require(self.n, 1)
         if (self.layer, other.layer) in self._sums:
             return self._inner(other.layer)
         return self._split[other.layer]._inner(self.layer).transposed
@@ -71,6 +73,8 @@ class SumStatistics(LayerStatistics):
     def held_out_r2(self, target: LayerStatistics, penalty: float = PENALTY) -> Tensor:
         require(self.n, FOLDS)
         _, errors = self._held_out(penalty)
+        if target.layer not in errors:
+            raise UsageError(f"held_out_r2 predicts the next layer, not {target.layer}")
         # ȳ is the mean over all samples, so a constant prediction reads a little below 0.
         return 1 - errors[target.layer] / self._total(target.layer).y_scatter
 
@@ -89,7 +93,7 @@ class SumStatistics(LayerStatistics):
         by_fold = torch.tensordot(activations.to(weights.dtype), weights, dims=1)
         samples = torch.arange(len(folds), device=folds.device)
         scores = by_fold[samples, folds] + intercepts[folds]
-        has_classes = (self._split.prior() > 0).any(dim=0).sum() > 1
+        has_classes = (self._total(LABELS).y_sum > 0).sum() > 1
         return torch.where(has_classes, scores, torch.nan)
 
     @kept

@@ -11,7 +11,7 @@ from torch import Tensor
 from cmp_core.errors import UsageError
 from cmp_core.layer import Layer
 from cmp_core.sampling import FOLDS, deal, folds
-from cmp_core.second_moments import Products, Rows, mean, precise
+from cmp_core.second_moments import Products, Rows, pivot, precise
 
 LABELS = ""
 """Stands for the one-hot labels where a layer's name is expected; no layer has this name."""
@@ -79,13 +79,13 @@ class SplitSums:
             layers: in order of depth, the reference first where there is one.
             sample_ids, labels: of the chunk.
         """
-        if not len(sample_ids):
-            return
         self.widths |= {layer.name: layer.activations.shape[1] for layer in layers}
+        if not sample_ids.shape[0]:
+            return
         self._choose_pivots(layers, sample_ids.device)
         for group, where in enumerate(self._groups(sample_ids)):
             rows = {x.name: Rows.about(x.activations[where], self._pivots[x.name]) for x in layers}
-            if labels is not None:
+            if labels is not None and "labels" in self._wanted:
                 targets = one_hot(labels[where], self.num_classes)
                 rows[LABELS] = Rows.about(targets, self._pivots[LABELS])
             for x, y in self._pairs(layers):
@@ -99,7 +99,7 @@ class SplitSums:
         """Take the first chunk's means, one for all folds: their sums then add up as they are."""
         for layer in layers:
             if layer.name not in self._pivots:
-                self._pivots[layer.name] = mean(layer.activations)
+                self._pivots[layer.name] = pivot(layer.activations)
         if LABELS not in self._pivots:
             zeros = torch.zeros(self.num_classes, dtype=precise(device), device=device)
             self._pivots[LABELS] = zeros
@@ -112,9 +112,7 @@ class SplitSums:
         for pair in self._products | other._products:
             sides = [sums._products[pair] for sums in (self, other) if pair in sums._products]
             merged._products[pair] = {
-                group: Products.sum([side[group] for side in sides if group in side])
-                for group in range(self._num_groups)
-                if any(group in side for side in sides)
+                group: Products.sum([side[group] for side in sides]) for group in sides[0]
             }
         return merged
 
@@ -130,7 +128,7 @@ class SplitSums:
         return [y for x, y in self._products if x == layer != y]
 
     def products(self, layer: str, other: str) -> list[Products]:
-        """Return the products of two layers, for every fold with samples where folds are wanted.
+        """Return the products of two layers, for every fold where folds are wanted.
 
         Raises:
             UsageError: there are none of these two.
@@ -165,3 +163,11 @@ class SplitSums:
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     """Return labels (n,) as 0 and 1, (n, C)."""
     return torch.nn.functional.one_hot(labels, num_classes).to(precise(labels.device))
+
+
+def smoothed(counts: Tensor) -> Tensor:
+    """Return class frequencies from counts (…, C), one sample of each class added to them.
+
+    A class that the counts lack is then unlikely, not impossible.
+    """
+    return (counts + 1) / (counts + 1).sum(dim=-1, keepdim=True)

@@ -1,8 +1,8 @@
 """Statistics that metrics share: computed when first asked for, then kept.
 
 Sharing is by name: two metrics that read `statistics.log_q` of one event get one tensor. What a
-metric may ask of a layer is in `LayerStatistics`; here are the answers for samples at hand, in
-`split_sums` those for a whole split, from sums.
+metric may ask of a layer is in `LayerStatistics`; the answers for samples at hand are in
+`event_statistics`, those for a whole split in `split_statistics`.
 """
 
 from __future__ import annotations
@@ -87,8 +87,9 @@ def _tensors(value: object) -> list[Tensor]:
 class LayerStatistics(Keeper, ABC):
     """What metrics may ask of one layer, of a batch or of a whole split.
 
-    Second moments are in float64 (float32 on MPS) whatever the activations are. S = X̃ᵀX̃ is the
-    scatter of the centred activations (n, p).
+    Second moments are float64 (float32 on MPS). Over a split they are summed in that; of samples
+    at hand, products are taken in the activations' own precision. S = X̃ᵀX̃ is the scatter of the
+    centred activations (n, p).
 
     Attributes:
         layer: name of the layer.

@@ -30,7 +30,6 @@ from torch import Tensor
 
 from cmp_core import hookspecs
 from cmp_core.dispatch import Dispatcher
-from cmp_core.errors import CmpError
 from cmp_core.events import LayerActivations, Part, Run
 from cmp_core.hookspecs import PROJECT
 from cmp_core.layer import INPUT, Layer
@@ -62,11 +61,12 @@ class Check:
             warnings.simplefilter("error")
             try:
                 self._run()
-            except (CmpError, Warning) as error:
-                raise AssertionError(f"{self}: {error}") from error
             except AssertionError as error:
                 error.add_note(str(self))
                 raise
+            except Exception as error:
+                message = f"{self}: {type(error).__name__}: {error}"
+                raise AssertionError(message) from error
 
     def __str__(self) -> str:
         return f"{self.metric}: {self.name}"
@@ -182,8 +182,9 @@ def measure_split(
     def read(reading: int) -> Iterator[LayerActivations]:
         return (select(event, where, reading) for where in torch.split(order, size))
 
-    ids, labels = event.sample_ids.numpy(), event.labels
-    return list(_measurer(metric).split(ids, None if labels is None else labels.numpy(), read))
+    ids, labels = event.sample_ids.cpu().numpy(), event.labels
+    known = None if labels is None else labels.cpu().numpy()
+    return list(_measurer(metric).split(ids, known, read))
 
 
 def select(event: LayerActivations, where: Tensor, reading: int = 1) -> LayerActivations:
@@ -283,10 +284,10 @@ def _reads_dtype(metric: Metric, dtype: torch.dtype, tolerance: float) -> None:
 
 
 def _reads_device(metric: Metric, device: str) -> None:
-    event = example_event(n=200, dtype=torch.float32)
+    event = example_event(n=200, dtype=torch.float32, part="chunk")
     moved = event.map_tensors(lambda x: x.to(device))
-    expected = _values(measure_batch(metric, event))
-    _assert_equal(_values(measure_batch(metric, moved)), expected, ROUNDED[torch.float32], "cpu")
+    for found, expected in zip(_both_ways(metric, moved), _both_ways(metric, event), strict=True):
+        _assert_equal(_values(found), _values(expected), ROUNDED[torch.float32], "cpu")
 
 
 def _keeps_to_bounds(metric: Metric) -> None:
@@ -395,7 +396,7 @@ _DAMAGES: Mapping[str, Callable[[], LayerActivations]] = {
     "3 samples": lambda: example_event(n=3, part="chunk"),
     "2 samples": lambda: example_event(n=2, part="chunk"),
     "1 sample": lambda: example_event(n=1, part="chunk"),
-    "no samples": lambda: example_event(n=0),
+    "no samples": lambda: example_event(n=0, part="chunk"),
     "bare layers": lambda: _bare(example_event(part="chunk")),
 }
 
@@ -522,7 +523,7 @@ _Key = tuple[str, str, str | None, bool]
 def _both_ways(metric: Metric, event: LayerActivations) -> list[list[Row]]:
     """Return the rows of an event as a batch, and as a split in chunks of 7."""
     ways = [measure_batch(metric, event)]
-    if event.n and event.part == "chunk":
+    if event.part == "chunk":
         ways.append(measure_split(metric, event, size=7))
     return ways
 

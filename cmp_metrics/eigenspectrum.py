@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cmp_core import Array, LayerView, Register, hookimpl, metric, statistics_of
+from cmp_core import Array, LayerView, PositiveInt, Register, hookimpl, metric, statistics_of
 
 
 def eigenspectrum(activations: Array) -> Tensor:
@@ -35,7 +35,7 @@ def eigenspectrum(activations: Array) -> Tensor:
     needs=("statistics.eigenvalues",),
     slow=True,
 )
-def eigenspectrum_metric(view: LayerView, *, top: int = 64) -> Tensor:
+def eigenspectrum_metric(view: LayerView, *, top: PositiveInt = 64) -> Tensor:
     """The `top` largest eigenvalues of the covariance S/(n-1), in descending order.
 
     The eigenvalues of a sample are more spread than those of its distribution: with p units and n

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cmp_core import (
+    FOLDS,
     PENALTY,
     Array,
     LayerStatistics,
@@ -22,18 +23,18 @@ from cmp_core import (
 )
 
 _UNDEFINED = "there is nothing to fit: no unit varies, or all labels are of one class"
-_FOLDS = 5
 _SHARPNESS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 """What β is chosen from: 0 is the prior alone, 128 a near-certain choice."""
 
 
 def label_information(activations: Array, labels: Array, *, penalty: float = PENALTY) -> float:
-    """Return the usable information about the label, H(Y) - H(Y | probe), in nats.
+    """Return the usable information about the label, H(Y | prior) - H(Y | probe), in nats.
 
     The probe's probabilities are q_c ∝ π_c exp(β (s_c - π_c)), with the held-out scores s of the
     ridge classifier of `probe_accuracy` and the class frequencies π of its training folds. The
-    sharpness β of a fold is the one of a fixed list that is best on the other folds. At β = 0 the
-    probe says the prior and the value is 0.
+    sharpness β of a fold is the one of a fixed list that is best on the other folds. H is the mean
+    of -log q_y; at β = 0 the probe says the prior and the value is 0. π counts one sample more of
+    each class, so no class is impossible.
 
     Args:
         activations: (n, p).
@@ -67,9 +68,10 @@ def label_information(activations: Array, labels: Array, *, penalty: float = PEN
     undefined=_UNDEFINED,
 )
 class LabelInformation:
-    """Usable information about the label, H(Y) - held-out cross-entropy of a linear probe, in nats.
+    """Usable information about the label in nats: by how much a linear probe beats the prior.
 
-    At most H(Y), about 0 for labels that the layer does not tell linearly. Unlike mutual
+    Both are held-out cross-entropies. It is at most that of the prior, which at few samples lies a
+    little above H(Y), and about 0 for labels that the layer does not tell linearly. Unlike mutual
     information it can grow from layer to layer. It is not a bound of I(Y; T).
 
     Args:
@@ -115,7 +117,7 @@ def _surprise(statistics: LayerStatistics, labels: Tensor, penalty: float) -> Te
     own = logits.gather(2, labels.expand(len(beta), -1)[:, :, None]).squeeze(2)
     surprise = logits.logsumexp(dim=2) - own
     columns = torch.cat([surprise, torch.ones_like(own[:1])]).T
-    return columns.new_zeros(_FOLDS, columns.shape[1]).index_add(0, statistics.folds(), columns)
+    return columns.new_zeros(FOLDS, columns.shape[1]).index_add(0, statistics.folds(), columns)
 
 
 def _information(surprise: Tensor) -> Tensor:

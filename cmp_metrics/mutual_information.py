@@ -16,8 +16,10 @@ from cmp_core import (
     LayerStatistics,
     LayerView,
     Positive,
+    PositiveInt,
     Register,
     UndefinedError,
+    UsageError,
     as_tensor,
     centred,
     hookimpl,
@@ -106,7 +108,7 @@ def mutual_information_metric(
     *,
     snr: Positive = 4.0,
     estimator: Literal["noisy", "pc1_binned"] = "noisy",
-    bins: int = 20,
+    bins: PositiveInt = 20,
 ) -> Mapping[str, Tensor | float]:
     """Upper bound in nats of the information about the input that survives noise of a fixed share.
 
@@ -120,6 +122,8 @@ def mutual_information_metric(
 
 
 def _bounds(statistics: LayerStatistics, snr: float) -> dict[str, Tensor]:
+    if not snr > 0:
+        raise UsageError(f"snr: expected a number above 0, got {snr}")
     kt, lower = -statistics.closeness(1 / snr, 4 / snr)
     gaussian = statistics.channel_log_det(snr) / 2
     smaller = torch.minimum(kt, gaussian)
@@ -130,8 +134,10 @@ def _bounds(statistics: LayerStatistics, snr: float) -> dict[str, Tensor]:
 def _first_component(activations: Tensor) -> NDArray[np.float64]:
     from scipy.linalg import eigh
 
-    rows = centred(activations.double()).cpu().numpy()
+    rows = centred(activations.cpu().double()).numpy()
     n, p = rows.shape
+    if n < 2 or not np.isfinite(rows).all():
+        raise UndefinedError("components need two samples or more, and finite activations")
     matrix = rows.T @ rows if p <= n else rows @ rows.T
     last = len(matrix) - 1
     values, vectors = eigh(matrix, subset_by_index=(last, last))

@@ -291,6 +291,11 @@ def test_a_value_does_not_stand_in_the_place_of_another() -> None:
         ({"needs": ("nxt.scores",)}, "unknown need 'nxt.scores'"),
         ({"invariances": {"rotation"}}, "unknown invariance 'rotation'"),
         ({"passes": 2}, "passes=2 needs a class"),
+        ({"needs": ("statistics.eigenvalue",)}, "unknown need 'eigenvalue'; did you mean"),
+        ({"needs": ("statistics.variance",), "per_sample": True}, "statistics.variance is about"),
+        ({"needs": ("statistics.held_out_scores",)}, "declare per_sample, or write a class"),
+        ({"scope": "pair", "per_sample": True}, "scope pair is for functions of two views"),
+        ({"running": True}, "running needs a class"),
     ],
 )
 def test_a_contradictory_declaration_is_refused(traits: Any, message: str) -> None:

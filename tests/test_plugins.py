@@ -255,9 +255,10 @@ def test_a_metric_is_switched_off_chosen_and_chosen_twice() -> None:
     assert select("margin", "accuracy") == [("margin", "margin", {}), ("accuracy", "accuracy", {})]
     twice = select("all", {"name": "mutual_information", "label": "mi_8", "snr": 8})
     assert [entry for entry in twice if entry[0] == "mutual_information"] == [
-        ("mutual_information", "mutual_information", {}),
         ("mutual_information", "mi_8", {"snr": 8}),
+        ("mutual_information", "mutual_information", {}),
     ]
+    assert select() == []
     instead = select("all", {"name": "linear_cka", "debiased": False})
     assert [x for x in instead if x[0] == "linear_cka"] == [
         ("linear_cka", "linear_cka", {"debiased": False})
