@@ -236,7 +236,8 @@ class SampleStatistics(LayerStatistics):
     def cosines(self) -> Tensor:
         if self._layer.anchors is None:
             raise UndefinedError(f"{self.layer} has no anchors")
-        return defined_cosine(wide(self._activations), wide(self._layer.anchors))
+        activations = wide(self._activations)
+        return defined_cosine(activations, self._layer.anchors.to(activations.dtype))
 
     @kept
     def closeness(self, *widths: float) -> Tensor:

@@ -143,8 +143,8 @@ class LayerView:
     def _samples(self) -> LayerActivations:
         if isinstance(self._event, SplitFinished):
             raise UsageError(
-                "a function whose needs name a statistic of the whole split sees no single "
-                "samples there; declare per_sample=True, or write a class that keeps a state"
+                "a function whose needs name a statistic of all samples sees a split through its "
+                "statistics alone; without that need, it would see the split's fixed subset"
             )
         return self._event
 
@@ -298,6 +298,10 @@ _STATE_METHODS = ("update", "merge", "compute", "state_dict", "load_state_dict")
 
 def _mistakes(definition: MetricDefinition) -> Iterator[str]:
     """Yield what is wrong with a declaration, before it is measured for the first time."""
+    if _is(str, definition.needs):
+        yield f"needs: expected a tuple of paths, such as ('{definition.needs}',)"
+    if not _is(tuple, definition.bounds):
+        yield f"bounds: expected (smallest, largest), got {definition.bounds!r}"
     for what, value, known in (
         ("scope", definition.scope, get_args(Scope)),
         ("question", definition.question or "none", (*get_args(Question), "none")),
@@ -341,6 +345,11 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
         yield "held_out_scores are about single samples: declare per_sample, or write a class"
     for need in definition.needs:
         yield from _mistakes_in_need(need)
+
+
+def _is(kind: type, value: object) -> bool:
+    """Return whether a value is of a kind; plugins may be written without a type checker."""
+    return isinstance(value, kind)
 
 
 def _mistakes_in_need(need: str) -> Iterator[str]:
@@ -474,6 +483,9 @@ def metric(
     >>> definition_of(mean_activation).summary
     'Mean activation of a layer.'
     """
+
+    if _is(str, invariances):
+        raise UsageError(f"@metric('{name}'): invariances: expected a set, got '{invariances}'")
 
     def declare(implementation: Implementation) -> Implementation:
         definition = MetricDefinition(

@@ -71,7 +71,12 @@ class Plugins:
         for where, selection in chosen:
             try:
                 definition = definition_of(self.registry.get("metric", selection.name).factory)
-                if config.enable_slow_metrics or not definition.slow:
+                if not config.enable_slow_metrics and definition.slow:
+                    if selection in asked:
+                        problems.append(
+                            f"{where}: {selection.name} is slow, and enable_slow_metrics is false"
+                        )
+                else:
                     metrics.append(Metric(definition, selection.label, selection.options))
             except UsageError as error:
                 problems.append(f"{where}: {error}")

@@ -321,8 +321,12 @@ class Grams:
 
     @classmethod
     def of(cls, rows: Sequence[Tensor]) -> Grams:
-        """Return the Gram matrices of centred activations (n, p), in their own precision."""
-        matrices = torch.stack([(x @ x.T).to(precise(x.device)) for x in rows])
+        """Return the Gram matrices of centred activations (n, p).
+
+        In float64: a small ridge penalty would magnify what float32 rounds off.
+        """
+        exact = (x.to(precise(x.device)) for x in rows)
+        matrices = torch.stack([x @ x.T for x in exact])
         return cls(matrices, matrices.diagonal(dim1=1, dim2=2))
 
     def inner(self) -> InnerProduct:

@@ -102,6 +102,8 @@ class SumStatistics(LayerStatistics):
 
         Each factor serves all targets of its fold, and only one is in memory at a time.
         """
+        if not self._sums.has_folds:
+            raise UsageError("held-out statistics were not asked for: name them in the needs")
         total = self._total(self.layer)
         lambda_ = strength(total.y_scatter, self.width, penalty)
         fits, errors = [], dict[str, Tensor]()

@@ -68,6 +68,11 @@ class SplitSums:
             self._fold = folds(deal(sample_ids, labels))[order]
 
     @property
+    def has_folds(self) -> bool:
+        """Whether the sums are kept for every fold by itself."""
+        return "folds" in self._wanted
+
+    @property
     def has_labels(self) -> bool:
         """Whether the split's samples have labels."""
         return self._split[1] is not None
@@ -141,7 +146,7 @@ class SplitSums:
 
     @property
     def _num_groups(self) -> int:
-        return FOLDS if "folds" in self._wanted else 1
+        return FOLDS if self.has_folds else 1
 
     def _groups(self, sample_ids: Tensor) -> list[Tensor]:
         """Return the positions of each fold's samples in a chunk."""

@@ -87,9 +87,9 @@ def _tensors(value: object) -> list[Tensor]:
 class LayerStatistics(Keeper, ABC):
     """What metrics may ask of one layer, of a batch or of a whole split.
 
-    Second moments are float64 (float32 on MPS). Over a split they are summed in that; of samples
-    at hand, products are taken in the activations' own precision. S = X̃ᵀX̃ is the scatter of the
-    centred activations (n, p).
+    Second moments are in float64 (float32 on MPS) whatever the activations are, but for `hsic`,
+    `squared_trace` and `closeness` of more samples than units, whose products are taken in the
+    activations' own precision. S = X̃ᵀX̃ is the scatter of the centred activations (n, p).
 
     Attributes:
         layer: name of the layer.

@@ -445,19 +445,26 @@ def _goes_on_from_its_state(metric: Metric) -> None:
 # States of classes
 
 
-def _states(metric: Metric, shards: Sequence[Tensor]) -> list[Any]:
-    """Return the state of a class at layer_0 for each of some shards of one split."""
+def _shard_views(metric: Metric, shards: Sequence[Tensor]) -> list[tuple[LayerView, ...]]:
+    """Return what a class sees of some shards of one split at its last layer."""
     event = example_event(n=90, part="chunk")
     sums = SplitSums(metric.definition.sums, event.sample_ids, event.labels, event.num_classes)
     if metric.definition.sums:
         sums.update(event.all_layers, event.sample_ids, event.labels)
     fitted = SplitStatistics(sums)
+    chunks = [
+        attrs.evolve(select(event, where, metric.definition.readings[0]), fitted=fitted)
+        for where in shards
+    ]
+    return [metric.views_of(LayerView(chunk, chunk.layers[-1])) for chunk in chunks]
+
+
+def _states(metric: Metric, shards: Sequence[Tensor]) -> list[Any]:
+    """Return the state of a class for each of some shards of one split."""
     states = []
-    for where in shards:
-        chunk = attrs.evolve(select(event, where, metric.definition.readings[0]), fitted=fitted)
-        state = metric.new_state()
-        state.update(*metric.views_of(LayerView(chunk, chunk.layers[-1])))
-        states.append(state)
+    for views in _shard_views(metric, shards):
+        states.append(metric.new_state())
+        states[-1].update(*views)
     return states
 
 
@@ -501,11 +508,15 @@ def _merge_equals_one_pass(metric: Metric) -> None:
 
 
 def _merge_changes_neither_side(metric: Metric) -> None:
-    a, b, c = _states(metric, _shards())
+    a, b, _ = _states(metric, _shards())
+    *_, more = _shard_views(metric, _shards())
     before = [copy.deepcopy(state) for state in (a, b)]
-    a.merge(b).merge(c)
+    for merged in (a.merge(b), a.merge(metric.new_state()), metric.new_state().merge(a)):
+        merged.update(*more)
     for state, old, side in zip((a, b), before, ("left", "right"), strict=True):
-        _assert_same(metric, state, old, f"the {side} side after merge")
+        _assert_same(
+            metric, state, old, f"the {side} side, after merge and an update of the result"
+        )
 
 
 def _state_is_restored(metric: Metric) -> None:

@@ -42,6 +42,7 @@ def alignment(activations: Array, anchors: Array, labels: Array) -> float:
     invariances={"permute_samples", "permute_units", "scale"},
     needs=("anchors", "labels"),
     per_sample=True,
+    undefined="all activations, or an anchor, are zero and have no direction",
 )
 def alignment_metric(view: LayerView) -> Tensor:
     """Mean cosine between an activation vector and the anchor of its class.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from cmp_core import Array, LayerView, PositiveInt, Register, hookimpl, metric, statistics_of
@@ -34,6 +35,7 @@ def eigenspectrum(activations: Array) -> Tensor:
     invariances={"orthogonal", "permute_samples", "permute_units"},
     needs=("statistics.eigenvalues",),
     slow=True,
+    undefined="no unit varies",
 )
 def eigenspectrum_metric(view: LayerView, *, top: PositiveInt = 64) -> Tensor:
     """The `top` largest eigenvalues of the covariance S/(n-1), in descending order.
@@ -41,7 +43,8 @@ def eigenspectrum_metric(view: LayerView, *, top: PositiveInt = 64) -> Tensor:
     The eigenvalues of a sample are more spread than those of its distribution: with p units and n
     samples the largest are too large and the smallest too small, by up to (1 ± √(p/n))².
     """
-    return view.statistics.eigenvalues()[:top]
+    values = view.statistics.eigenvalues()
+    return torch.where(values[:1] > 0, values, torch.nan)[:top]
 
 
 @hookimpl

@@ -43,6 +43,7 @@ def margin(activations: Array, anchors: Array, labels: Array) -> float:
     invariances={"permute_samples", "permute_units", "scale"},
     needs=("anchors", "labels"),
     per_sample=True,
+    undefined="all activations, or an anchor, are zero and have no direction",
 )
 def margin_metric(view: LayerView) -> Tensor:
     """Mean lead in cosine of the right class's anchor over the best wrong one.

@@ -127,7 +127,8 @@ def _bounds(statistics: LayerStatistics, snr: float) -> dict[str, Tensor]:
     kt, lower = -statistics.closeness(1 / snr, 4 / snr)
     gaussian = statistics.channel_log_det(snr) / 2
     smaller = torch.minimum(kt, gaussian)
-    saturated = (smaller > _SATURATED * math.log(statistics.n)).to(smaller.dtype)
+    is_near = (smaller > _SATURATED * math.log(statistics.n)).to(smaller.dtype)
+    saturated = torch.where(smaller.isnan(), torch.nan, is_near)
     return {"": smaller, "lower": lower, "kt": kt, "gaussian": gaussian, "saturated": saturated}
 
 

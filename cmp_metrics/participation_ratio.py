@@ -36,7 +36,7 @@ def participation_ratio(activations: Array, *, debiased: bool = True) -> float:
 
     >>> import numpy as np
     >>> square = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    >>> participation_ratio(square, debiased=False)
+    >>> round(participation_ratio(square, debiased=False), 12)
     2.0
     """
     (statistics,) = statistics_of(activations)

@@ -60,9 +60,10 @@ def ridge_r2(x: Array, y: Array, *, penalty: float = PENALTY) -> float:
 def ridge_r2_metric(view: LayerView, *, penalty: Positive = PENALTY) -> Tensor:
     """Share of the next layer's variance that a ridge regression on this layer predicts, held out.
 
-    Directed: the other way round reads another value. 0 or a little less for unrelated layers,
-    and at few samples for related ones too: with n = 128 samples of 1,024 isotropic units even an
-    exact linear map reads about 0.1, so compare values of equal n and width only.
+    Directed: the other way round reads another value. Unrelated layers read 0 or less, and far less
+    where the samples to learn from are about as many as the units. At few samples related layers
+    read low too: with n = 128 samples of 1,024 isotropic units even an exact linear map about 0.1.
+    So compare values of equal n and width only.
     """
     return view.statistics.held_out_r2(view.next.statistics, penalty)
 

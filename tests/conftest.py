@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from cmp_core.config import Config, Selection
 
@@ -28,6 +29,13 @@ def _in_a_folder_of_its_own(
 ) -> None:
     """No test finds or leaves anything in the checkout."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Keep linear algebra to one thread: small matrices wait for the others on a busy machine."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture

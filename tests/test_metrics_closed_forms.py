@@ -29,6 +29,7 @@ from cmp_metrics.participation_ratio import participation_ratio
 from cmp_metrics.probe_accuracy import probe_accuracy
 from cmp_metrics.ridge_r2 import ridge_r2
 from tests.oracles import metrics as oracles
+from tests.oracles.threads import one_thread  # noqa: F401
 
 Array = NDArray[np.float64]
 SEEDS = range(20)

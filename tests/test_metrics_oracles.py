@@ -24,6 +24,7 @@ from cmp_metrics.probe_accuracy import probe_accuracy
 from cmp_metrics.ridge_r2 import ridge_r2
 from tests.oracles import metrics as oracles
 from tests.oracles.data import KINDS, make
+from tests.oracles.threads import one_thread  # noqa: F401
 
 Function = Callable[..., Any]
 

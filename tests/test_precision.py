@@ -25,6 +25,7 @@ from cmp_core.split_statistics import SplitStatistics
 from cmp_core.split_sums import SplitSums
 from cmp_core.statistics import LayerStatistics
 from tests.oracles import metrics as oracles
+from tests.oracles.threads import one_thread  # noqa: F401
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]

@@ -29,6 +29,7 @@ from cmp_metrics.participation_ratio import participation_ratio_metric
 from cmp_metrics.probe_accuracy import probe_accuracy_metric
 from cmp_metrics.ridge_r2 import ridge_r2_metric
 from tests.oracles import metrics as oracles
+from tests.oracles.threads import one_thread  # noqa: F401
 
 N = 300
 WIDTHS = {"narrow": (12, 9, 7), "wide": (310, 8, 305)}

@@ -155,7 +155,8 @@ def label_information(x: Array, labels: Labels, penalty: float = 0.01) -> float:
     sharpness = np.array(_SHARPNESS)[:, None]
     nats = np.zeros((5, len(_SHARPNESS)))
     for s, y, f in zip(scores, labels, fold, strict=True):
-        prior = one_hot[fold != f].mean(0)
+        counts = one_hot[fold != f].sum(0) + 1
+        prior = counts / counts.sum()
         nats[f] -= log_softmax(np.log(prior) + sharpness * (s - prior), axis=1)[:, y]
     best = [np.delete(nats, f, axis=0).sum(0).argmin() for f in range(5)]
     return float(sum(nats[f, 0] - nats[f, best[f]] for f in range(5)) / len(x))
