@@ -98,14 +98,14 @@ class Plugins:
         listed = [(f"metrics[{i}]", s) for i, s in enumerate(asked) if not s.name.startswith(BLOCK)]
         if asked and not listed:
             listed = [("metrics", _ALL)]
-        labels = {selection.label for _, selection in listed}
         if _ALL in (selection for _, selection in listed):
+            taken = {selection.label for _, selection in listed}
             names = self.registry.names("metric")
         else:
-            chosen = {selection.name for _, selection in listed}
+            taken = {selection.name for _, selection in listed}
             mine = (self.registry.names("metric", plugin) for plugin in self.named)
-            names = [name for name in chain.from_iterable(mine) if name not in chosen]
-        added = [name for name in names if name not in labels | left_out]
+            names = list(chain.from_iterable(mine))
+        added = [name for name in names if name not in taken | left_out]
         kept = [(where, selection) for where, selection in listed if selection != _ALL]
         return [*kept, *(("metrics", Selection(name, name)) for name in added)]
 

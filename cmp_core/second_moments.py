@@ -323,10 +323,14 @@ class Grams:
     def of(cls, rows: Sequence[Tensor]) -> Grams:
         """Return the Gram matrices of centred activations (n, p).
 
-        In float64: a small ridge penalty would magnify what float32 rounds off.
+        In float64, and centred once more: a small ridge penalty would magnify what float32 rounds
+        off, and most of all what it leaves along (1, …, 1).
         """
         exact = (x.to(precise(x.device)) for x in rows)
         matrices = torch.stack([x @ x.T for x in exact])
+        means = matrices.mean(dim=1, keepdim=True)
+        rest = means.mean(dim=2, keepdim=True)
+        matrices.sub_(means).sub_(means.transpose(1, 2)).add_(rest)
         return cls(matrices, matrices.diagonal(dim1=1, dim2=2))
 
     def inner(self) -> InnerProduct:

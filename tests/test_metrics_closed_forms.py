@@ -29,7 +29,6 @@ from cmp_metrics.participation_ratio import participation_ratio
 from cmp_metrics.probe_accuracy import probe_accuracy
 from cmp_metrics.ridge_r2 import ridge_r2
 from tests.oracles import metrics as oracles
-from tests.oracles.threads import one_thread  # noqa: F401
 
 Array = NDArray[np.float64]
 SEEDS = range(20)
@@ -151,6 +150,7 @@ def test_cka_is_symmetric_and_does_not_see_scale(
 ) -> None:
     y = np.maximum(x / x.std() @ normal(x.shape[1], width, seed=seed), 0) + normal(len(x), width)
     value = linear_cka(x, y, debiased=debiased)
+    assert abs(value) <= 1
     assert linear_cka(y, x, debiased=debiased) == pytest.approx(value, rel=1e-12, abs=1e-12)
     scaled = linear_cka(1e3 * x, -1e-3 * y, debiased=debiased)
     assert scaled == pytest.approx(value, rel=1e-9, abs=1e-12)
@@ -340,6 +340,12 @@ def test_classes_in_clusters_are_told_apart() -> None:
     assert f1_score(x, labels) == 1
     assert label_information(x, labels, penalty=1e-6) == pytest.approx(math.log(5), abs=1e-3)
     assert label_information(x, labels) <= math.log(5) + 1e-9
+
+
+def test_classes_that_are_neither_there_nor_named_do_not_count() -> None:
+    x, labels = separable()
+    assert f1_score(x, 2 * labels + 1) == 1
+    assert probe_accuracy(x, 2 * labels + 1) == 1
 
 
 def test_a_class_that_is_never_named_lowers_f1_below_accuracy() -> None:

@@ -29,7 +29,6 @@ from cmp_metrics.participation_ratio import participation_ratio_metric
 from cmp_metrics.probe_accuracy import probe_accuracy_metric
 from cmp_metrics.ridge_r2 import ridge_r2_metric
 from tests.oracles import metrics as oracles
-from tests.oracles.threads import one_thread  # noqa: F401
 
 N = 300
 WIDTHS = {"narrow": (12, 9, 7), "wide": (310, 8, 305)}
@@ -48,7 +47,10 @@ class Data:
 
 @cache
 def data(widths: str, dtype: torch.dtype) -> Data:
-    """Return layers at an offset of ten, and labels that they tell something about."""
+    """Return layers at an offset of ten, and labels that they tell something about.
+
+    The event has its samples in another order than the twins, which have them by sample id.
+    """
     event = example_event(n=N, widths=WIDTHS[widths], classes=4, part="chunk")
     g = torch.Generator().manual_seed(1)
     first = event.layers[0].activations
@@ -59,7 +61,11 @@ def data(widths: str, dtype: torch.dtype) -> Data:
     event = event.map_tensors(lambda x: x.to(dtype) if x.is_floating_point() else x)
     arrays = {x.name: x.activations.double().numpy() for x in event.all_layers}
     assert event.labels is not None
-    return Data(event, arrays, event.labels.numpy())
+    return Data(select(event, shuffled(2)), arrays, event.labels.numpy())
+
+
+def shuffled(seed: int) -> Tensor:
+    return torch.randperm(N, generator=torch.Generator().manual_seed(seed))
 
 
 Twin = Callable[[Data, str, str | None], Any]
@@ -103,10 +109,6 @@ def expected(name: str, widths: str, dtype: torch.dtype, layer: str, other: str 
 def measured(name: str, event: LayerActivations, size: int, order: Tensor) -> list[Row]:
     metric = definition_of(CASES[name][0])()
     return [row for row in measure_split(metric, event, size, order) if row.value is not None]
-
-
-def shuffled(seed: int) -> Tensor:
-    return torch.randperm(N, generator=torch.Generator().manual_seed(seed))
 
 
 def assert_reads_as_the_twin(
@@ -178,6 +180,7 @@ def readings(sums: SplitSums, event: LayerActivations) -> list[float]:
         first.squared_trace(),
         first.hsic(second),
         second.hsic(first),
+        second.inner(first).x_total,
         first.held_out_r2(second),
         second.shrunk_log_det(),
         *scores[::50].flatten(),
@@ -198,6 +201,14 @@ def test_shards_merge_in_any_order_and_go_on(seed: int) -> None:
         empty.merge(c).merge(a.merge(empty)).merge(d.merge(b)),
     ):
         assert readings(add(merged, event, rest), event) == pytest.approx(whole, rel=1e-9)
+
+
+def test_the_inner_product_with_the_layer_before_has_its_sides_exchanged() -> None:
+    split = data("narrow", torch.float64)
+    statistics = SplitStatistics(add(new_sums(split.event), split.event, torch.arange(N)))
+    back = statistics["layer_1"].inner(statistics["layer_0"])
+    totals = [N * split.layers[name].var(0).sum() for name in ("layer_1", "layer_0")]
+    assert [float(back.x_total), float(back.y_total)] == pytest.approx(totals, rel=1e-9)
 
 
 def sizes(value: object, n: int) -> list[int]:
