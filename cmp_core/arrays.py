@@ -14,8 +14,10 @@ Array = Tensor | NDArray[np.generic]
 
 
 def as_tensor(array: Array) -> Tensor:
-    """Return a tensor that shares the array's memory where it can; float16 is widened."""
-    tensor = torch.as_tensor(array)
+    """Return a tensor without a graph that shares the memory where it can; float16 is widened."""
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
+        array = array.copy()  # torch warns of memory that it may not write to
+    tensor = torch.as_tensor(array).detach()
     return wide(tensor) if tensor.is_floating_point() else tensor
 
 

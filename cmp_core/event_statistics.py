@@ -214,13 +214,13 @@ class SampleStatistics(LayerStatistics):
         super().__init__(layer.name, event.n, layer.activations.shape[1], event.guards)
         self._event = event
         self._position = position
-        self._activations = layer.activations
+        self.activations = layer.activations
         self._layer = layer
 
     @property
     @kept
     def peak(self) -> Tensor:
-        peak = _largest(self._activations)
+        peak = _largest(self.activations)
         scores = self._layer.scores
         return peak if scores is None else peak + 0 * _largest(scores)
 
@@ -236,7 +236,7 @@ class SampleStatistics(LayerStatistics):
     def cosines(self) -> Tensor:
         if self._layer.anchors is None:
             raise UndefinedError(f"{self.layer} has no anchors")
-        activations = wide(self._activations)
+        activations = wide(self.activations)
         return defined_cosine(activations, self._layer.anchors.to(activations.dtype))
 
     @kept
@@ -252,12 +252,12 @@ class SampleStatistics(LayerStatistics):
     def centred(self) -> Tensor:
         """Return the activations minus their means, (n, p)."""
         self._event.refuse_chunk()
-        return centred(wide(self._activations))
+        return centred(wide(self.activations))
 
     @kept
     def mean(self) -> Tensor:
         require(self.n, 1)
-        return (wide(self._activations)[0] - self.centred()[0]).to(precise(self._device))
+        return (wide(self.activations)[0] - self.centred()[0]).to(precise(self._device))
 
     @kept
     def unit_variances(self) -> Tensor:
@@ -315,12 +315,12 @@ class SampleStatistics(LayerStatistics):
     def _scores(self, penalty: float) -> Tensor:
         event = self._event
         if event.fitted is not None:
-            return event.fitted[self.layer].predict(self._activations, event.folds(), penalty)
+            return event.fitted[self.layer].predict(self.activations, event.folds(), penalty)
         event.known_labels()
         if event.has_grams:
             return event.held_out_scores(penalty)[self._position]
         sums = event.as_split("own", "labels", "folds")
-        return sums[self.layer].predict(self._activations, event.folds(), penalty)
+        return sums[self.layer].predict(self.activations, event.folds(), penalty)
 
     def held_out_prior(self) -> Tensor:
         return self._event.held_out_prior()
@@ -330,7 +330,7 @@ class SampleStatistics(LayerStatistics):
 
     @property
     def _device(self) -> torch.device:
-        return self._activations.device
+        return self.activations.device
 
     def _pair(self, other: LayerStatistics) -> tuple[int, int]:
         return self._position, self._event[other.layer]._position
@@ -362,6 +362,10 @@ def statistics_of(*activations: Array, labels: Array | None = None) -> list[Samp
 
     For plain functions and notebooks: NumPy or torch, sample ids 0 to n-1.
 
+    Raises:
+        UsageError: an array is not (n, p), or the numbers of samples differ.
+        UndefinedError: activations are NaN or infinite.
+
     >>> (statistics,) = statistics_of(torch.eye(3))
     >>> statistics.eigenvalues()
     tensor([0.5000, 0.5000], dtype=torch.float64)
@@ -370,8 +374,24 @@ def statistics_of(*activations: Array, labels: Array | None = None) -> list[Samp
         Layer(f"layer_{i}", i, "", as_tensor(activation))
         for i, activation in enumerate(activations)
     ]
-    ids = torch.arange(len(layers[0].activations), device=layers[0].activations.device)
     known = None if labels is None else as_tensor(labels).long()
+    _check_arrays([layer.activations for layer in layers], known)
+    ids = torch.arange(len(layers[0].activations), device=layers[0].activations.device)
     num_classes = 0 if known is None or not len(known) else int(known.max()) + 1
     event = EventStatistics(layers, ids, known, num_classes, is_chunk=False, fitted=None)
     return list(event.values())
+
+
+def _check_arrays(activations: Sequence[Tensor], labels: Tensor | None) -> None:
+    for tensor in activations:
+        if tensor.ndim != 2:
+            raise UsageError(f"expected activations (n, p), got shape {tuple(tensor.shape)}")
+        if not tensor.isfinite().all():
+            raise UndefinedError("the activations hold NaN or infinity")
+    shapes = [tuple(tensor.shape) for tensor in activations]
+    if labels is not None:
+        shapes.append(tuple(labels.shape))
+        if labels.ndim != 1 or (len(labels) and int(labels.min()) < 0):
+            raise UsageError(f"expected labels (n,) from 0 on, got shape {tuple(labels.shape)}")
+    if len({shape[0] for shape in shapes}) > 1:
+        raise UsageError(f"expected as many samples everywhere, got shapes {shapes}")

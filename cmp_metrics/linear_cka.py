@@ -12,10 +12,10 @@ from cmp_core import (
     LayerView,
     Register,
     UndefinedError,
-    as_tensor,
     hookimpl,
     inner_products,
     metric,
+    statistics_of,
 )
 
 _UNDEFINED = "a layer does not vary, or there are too few samples to tell noise from variance"
@@ -60,7 +60,7 @@ def linear_cka_matrix(layers: Sequence[Array], *, debiased: bool = True) -> Tens
     tensor([[1., 1.],
             [1., 1.]], dtype=torch.float64)
     """
-    hsic = inner_products([as_tensor(layer) for layer in layers]).hsic(debiased)
+    hsic = inner_products([s.activations for s in statistics_of(*layers)]).hsic(debiased)
     return _normalised(hsic, hsic.diagonal()[:, None], hsic.diagonal()[None, :])
 
 

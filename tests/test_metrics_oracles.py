@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from cmp_core import UndefinedError
+from cmp_core import UndefinedError, UsageError
 from cmp_core.event_statistics import statistics_of
+from cmp_core.testing import check_metric
 from cmp_metrics.eigenspectrum import eigenspectrum
 from cmp_metrics.f1_score import f1_score
 from cmp_metrics.gaussian_entropy import gaussian_entropy
 from cmp_metrics.label_information import label_information
 from cmp_metrics.linear_cka import linear_cka, linear_cka_matrix
-from cmp_metrics.mutual_information import mutual_information, pc1_binned
+from cmp_metrics.mutual_information import (
+    mutual_information,
+    mutual_information_metric,
+    pc1_binned,
+)
 from cmp_metrics.participation_ratio import participation_ratio
 from cmp_metrics.probe_accuracy import probe_accuracy
 from cmp_metrics.ridge_r2 import ridge_r2
@@ -212,3 +217,36 @@ def test_too_few_samples_are_undefined_and_enough_are_not(
 def test_binned_information_of_what_is_not_finite_is_undefined(value: float) -> None:
     with pytest.raises(UndefinedError):
         pc1_binned(np.full((10, 2), value), np.eye(10))
+
+
+WRONG = [
+    (
+        lambda: linear_cka(np.eye(5), np.eye(4)),
+        r"as many samples everywhere, got shapes \[\(5, 5\)",
+    ),
+    (lambda: ridge_r2(np.eye(5), np.eye(5)[:4]), "as many samples everywhere"),
+    (lambda: probe_accuracy(np.eye(9), LABELS[:8]), "as many samples everywhere"),
+    (lambda: f1_score(np.eye(9), np.arange(9) - 1), "labels \\(n,\\) from 0 on"),
+    (lambda: eigenspectrum(np.ones(5)), r"activations \(n, p\), got shape \(5,\)"),
+    (lambda: mutual_information(np.eye(5), snr=-1), "snr: expected a number above 0"),
+    (lambda: ridge_r2(np.eye(9), np.eye(9), penalty=0), "penalty: expected a number above 0"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG)
+def test_wrong_arguments_of_plain_functions_are_told(call: Function, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        call()
+
+
+def test_plain_functions_take_what_notebooks_have() -> None:
+    x = torch.randn(20, 3, dtype=torch.float64, requires_grad=True)
+    fixed = x.detach().numpy().copy()
+    fixed.flags.writeable = False
+    assert participation_ratio(x) == participation_ratio(fixed)
+    with pytest.raises(UndefinedError, match="NaN or infinity"):
+        participation_ratio(fixed * np.nan)
+
+
+def test_the_binned_estimator_conforms() -> None:
+    assert check_metric(mutual_information_metric, estimator="pc1_binned") > 20
