@@ -386,7 +386,7 @@ def _check_arrays(activations: Sequence[Tensor], labels: Tensor | None) -> None:
     for tensor in activations:
         if tensor.ndim != 2:
             raise UsageError(f"expected activations (n, p), got shape {tuple(tensor.shape)}")
-        if not tensor.isfinite().all():
+        if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
             raise UndefinedError("the activations hold NaN or infinity")
     shapes = [tuple(tensor.shape) for tensor in activations]
     if labels is not None:

@@ -355,7 +355,7 @@ def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
     by_samples = n * n * (sum(widths) + len(rows) ** 2) / 2
     by_units = n * (sum(widths) ** 2 + sum(p * p for p in widths)) / 2
     squares = _by_samples(rows) if by_samples < by_units else _by_units(rows)
-    lengths = [x.square().sum(dim=1).to(precise(x.device)) for x in rows]
+    lengths = [torch.linalg.vector_norm(x, dim=1).to(squares.dtype).square() for x in rows]
     return _over_pairs(squares, torch.stack(lengths))
 
 

@@ -122,8 +122,12 @@ def measure_one_split(config: Config, raw: RawData, size: int) -> None:
 
 
 def _peak() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    """Return the peak of resident memory in bytes; Linux gives a child its parent's ru_maxrss."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def pairs(layers: int = 48, n: int = 2048, p: int = 512) -> None:
