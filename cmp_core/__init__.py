@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from cmp_core.second_moments import inner_products as inner_products
     from cmp_core.similarity import defined_cosine as defined_cosine
     from cmp_core.statistics import LayerStatistics as LayerStatistics
+    from cmp_core.tensor_sum import TensorSum as TensorSum
     from cmp_core.workflow import evaluate as evaluate
     from cmp_core.workflow import resume as resume
     from cmp_core.workflow import run as run
@@ -83,6 +84,7 @@ _HOMES = {
     "inner_products": "second_moments",
     "defined_cosine": "similarity",
     "LayerStatistics": "statistics",
+    "TensorSum": "tensor_sum",
     "evaluate": "workflow",
     "resume": "workflow",
     "run": "workflow",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
 from cmp_core import (
@@ -13,6 +10,7 @@ from cmp_core import (
     LayerView,
     Positive,
     Register,
+    TensorSum,
     UndefinedError,
     as_tensor,
     hookimpl,
@@ -58,7 +56,7 @@ def f1_score(activations: Array, labels: Array, *, penalty: float = PENALTY) -> 
     needs=("labels", "statistics.held_out_scores"),
     undefined=_UNDEFINED,
 )
-class F1Score:
+class F1Score(TensorSum):
     """Macro F1 of the linear probe of `probe_accuracy`: every class counts the same.
 
     Below the accuracy where rare classes are missed. On a batch many classes have a few samples
@@ -70,33 +68,14 @@ class F1Score:
 
     def __init__(self, *, penalty: Positive = PENALTY) -> None:
         self._penalty = penalty
-        self._counts: Tensor | None = None  # (C, C), a row per label
 
     def update(self, view: LayerView) -> None:
         """Count labels against predictions in a chunk."""
-        counts = _confusion(view.statistics.held_out_scores(self._penalty), view.labels)
-        self._counts = counts if self._counts is None else self._counts + counts
-
-    def merge(self, other: F1Score) -> F1Score:
-        """Return the state of both sets of samples."""
-        merged = F1Score(penalty=self._penalty)
-        known = [counts for counts in (self._counts, other._counts) if counts is not None]
-        merged._counts = torch.stack(known).sum(dim=0) if known else None
-        return merged
+        self.add(_confusion(view.statistics.held_out_scores(self._penalty), view.labels))
 
     def compute(self) -> Tensor:
         """Return the macro F1."""
-        if self._counts is None:
-            raise UndefinedError("there are no samples")
-        return _macro_f1(self._counts)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the counts."""
-        return {"counts": self._counts}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self._counts = state["counts"]
+        return _macro_f1(self.total)
 
 
 def _confusion(scores: Tensor, labels: Tensor) -> Tensor:

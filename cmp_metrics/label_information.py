@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -15,6 +13,7 @@ from cmp_core import (
     LayerView,
     Positive,
     Register,
+    TensorSum,
     UndefinedError,
     as_tensor,
     hookimpl,
@@ -67,7 +66,7 @@ def label_information(activations: Array, labels: Array, *, penalty: float = PEN
     needs=("labels", "statistics.held_out_scores"),
     undefined=_UNDEFINED,
 )
-class LabelInformation:
+class LabelInformation(TensorSum):
     """Usable information about the label in nats: by how much a linear probe beats the prior.
 
     Both are held-out cross-entropies. It is at most that of the prior, which at few samples lies a
@@ -80,33 +79,14 @@ class LabelInformation:
 
     def __init__(self, *, penalty: Positive = PENALTY) -> None:
         self._penalty = penalty
-        self._surprise: Tensor | None = None  # (folds, sharpnesses)
 
     def update(self, view: LayerView) -> None:
         """Add a chunk's surprise to that of its folds."""
-        surprise = _surprise(view.statistics, view.labels, self._penalty)
-        self._surprise = surprise if self._surprise is None else self._surprise + surprise
-
-    def merge(self, other: LabelInformation) -> LabelInformation:
-        """Return the state of both sets of samples."""
-        merged = LabelInformation(penalty=self._penalty)
-        known = [own for own in (self._surprise, other._surprise) if own is not None]
-        merged._surprise = torch.stack(known).sum(dim=0) if known else None
-        return merged
+        self.add(_surprise(view.statistics, view.labels, self._penalty))
 
     def compute(self) -> Tensor:
         """Return the information in nats."""
-        if self._surprise is None:
-            raise UndefinedError("there are no samples")
-        return _information(self._surprise)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the sums of surprise."""
-        return {"surprise": self._surprise}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self._surprise = state["surprise"]
+        return _information(self.total)
 
 
 def _surprise(statistics: LayerStatistics, labels: Tensor, penalty: float) -> Tensor:
