@@ -300,7 +300,7 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
     """Yield what is wrong with a declaration, before it is measured for the first time."""
     if _is(str, definition.needs):
         yield f"needs: expected a tuple of paths, such as ('{definition.needs}',)"
-    if not _is(tuple, definition.bounds):
+    if not (_is(tuple, definition.bounds) or _is(list, definition.bounds)):
         yield f"bounds: expected (smallest, largest), got {definition.bounds!r}"
     for what, value, known in (
         ("scope", definition.scope, get_args(Scope)),
