@@ -87,16 +87,15 @@ class Dispatcher:
                 continue
             arguments = {"event": event, "run": self.run}
             try:
-                answers[implementation.plugin_name] = implementation.function(
+                answer = implementation.function(
                     *(arguments[name] for name in implementation.argnames)
                 )
+                _refuse_changes(event)
+                answers[implementation.plugin_name] = answer
             except (Exception, SystemExit) as error:
                 fatal = fatal or self._handle(implementation, hook, error)
-            if what := event.modified():
-                answers.pop(implementation.plugin_name, None)
-                change = PluginError(f"it changed {what} in place; work on a copy (tensor.clone())")
-                fatal = fatal or self._handle(implementation, hook, change)
-                event, spare = spare, spare.copy()
+                if event.modified():
+                    event, spare = spare, spare.copy()
         if fatal is not None:
             raise fatal
         return answers
@@ -136,6 +135,11 @@ class Dispatcher:
         fatal = PluginError(f"plugin '{name}' raised in {hook}: {described}")
         fatal.__cause__ = error
         return fatal
+
+
+def _refuse_changes(event: Event) -> None:
+    if what := event.modified():
+        raise PluginError(f"it changed {what} in place; work on a copy (tensor.clone())")
 
 
 def _describe(error: BaseException) -> str:

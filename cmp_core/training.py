@@ -112,9 +112,8 @@ class Trainer:
             self.progress.best_epoch, self.progress.best_step = best["epoch"], best["step"]
         self._model.load_state_dict(state["model"])
         self._rule.load_state_dict(state["rule"])
-        means = {name: mean.to(self._device) for name, mean in state["class_means"].items()}
-        self._evaluator.means.load_state_dict(means)
-        self._measurer.load_state_dict(state.get("metrics", {}))
+        self._evaluator.means.load_state_dict(_on(self._device, state["class_means"]))
+        self._measurer.load_state_dict(_on(self._device, state.get("metrics", {})))
         self._augment.set_state(state["generators"]["augment"])
         torch.set_rng_state(state["generators"]["torch"])
         if self._device.type == "cuda" and "cuda" in state["generators"]:
@@ -252,6 +251,13 @@ class Trainer:
     def _check_stop(self) -> None:
         if self._stop_requested:
             raise _StopRequestedError
+
+
+def _on(device: torch.device, state: Any) -> Any:
+    """Return a state of nested mappings with its tensors on a device."""
+    if isinstance(state, dict):
+        return {name: _on(device, item) for name, item in state.items()}
+    return state.to(device) if isinstance(state, Tensor) else state
 
 
 def steps_per_epoch(data: Data, config: Config) -> int:

@@ -115,6 +115,20 @@ def test_a_plugin_that_writes_into_the_event_is_caught_and_the_others_see_it_who
     assert f"it changed {what} in place" in subject.failures[0].error
 
 
+def test_a_plugin_that_writes_and_then_raises_fails_once_for_what_it_raised() -> None:
+    def act(event: LayerActivations) -> None:
+        event.layers[0].activations.zero_()
+        raise ValueError("afterwards")
+
+    bad, late = Listener(act), Listener()
+    subject = dispatcher("disable", bad=bad, late=late)
+    event = example_event()
+    expected = event.layers[0].activations.sum().item()
+    subject.emit("cmp_layer_activations", event)
+    assert [failure.error for failure in subject.failures] == ["ValueError: afterwards"]
+    assert late.seen == [expected]
+
+
 def test_two_that_write_are_both_caught() -> None:
     def act(event: LayerActivations) -> None:
         event.layers[0].activations.zero_()

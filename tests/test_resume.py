@@ -19,7 +19,7 @@ from cmp_core.config import Config
 from cmp_core.errors import TrainingError, UsageError
 from cmp_core.listeners.checkpoints import CheckpointWriter
 from cmp_core.run_directory import save_whole, write_whole
-from cmp_core.training import Trainer
+from cmp_core.training import Trainer, _on
 from tests.runs import lines, newest
 
 
@@ -225,3 +225,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         save_whole(path, cut)
     assert path.read_text() == "old"
     assert list(tmp_path.glob(".status*")) == []
+
+
+def test_states_of_running_metrics_go_to_the_device_of_the_run() -> None:
+    state = {"ema": {"layer_0": {"mean": torch.zeros(2), "count": 3, "none": None}}}
+    moved = _on(torch.device("meta"), state)["ema"]["layer_0"]
+    assert moved["mean"].device.type == "meta"
+    assert (moved["count"], moved["none"]) == (3, None)
