@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cmp_core.arrays import Array as Array
     from cmp_core.arrays import as_tensor as as_tensor
     from cmp_core.arrays import average as average
+    from cmp_core.arrays import of_class as of_class
     from cmp_core.config import Config as Config
     from cmp_core.config_io import load_config as load_config
     from cmp_core.data.raw import Images as Images
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from cmp_core.hookspecs import Register as Register
     from cmp_core.hookspecs import hookimpl as hookimpl
     from cmp_core.layer import Layer as Layer
+    from cmp_core.layer_view import LayerView as LayerView
     from cmp_core.learning_rule import GradientRule as GradientRule
     from cmp_core.learning_rule import LearningRule as LearningRule
-    from cmp_core.metric_contract import LayerView as LayerView
     from cmp_core.metric_contract import Positive as Positive
     from cmp_core.metric_contract import PositiveInt as PositiveInt
     from cmp_core.metric_contract import metric as metric
@@ -55,6 +56,7 @@ _HOMES = {
     "Array": "arrays",
     "as_tensor": "arrays",
     "average": "arrays",
+    "of_class": "arrays",
     "Config": "config",
     "load_config": "config_io",
     "Images": "data.raw",
@@ -72,7 +74,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "GradientRule": "learning_rule",
     "LearningRule": "learning_rule",
-    "LayerView": "metric_contract",
+    "LayerView": "layer_view",
     "Positive": "metric_contract",
     "PositiveInt": "metric_contract",
     "metric": "metric_contract",

@@ -25,7 +25,7 @@ def cross_entropy(log_p: Tensor, log_q: Tensor) -> Tensor:
     >>> cross_entropy(half, half)
     tensor([0.6931])
     """
-    return -(log_p.exp() * log_q).sum(1)
+    return -(log_p.exp() * log_q).sum(-1)
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     >>> kl(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.75]]).log())
     tensor([0.1438])
     """
-    return (log_p.exp() * (log_p - log_q)).sum(1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def js(log_p: Tensor, log_q: Tensor) -> Tensor:

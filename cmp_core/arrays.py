@@ -30,6 +30,15 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
+def of_class(values: Tensor, labels: Tensor) -> Tensor:
+    """Return each sample's entry of its own class, (…, n), of values (…, n, C).
+
+    >>> of_class(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 1]))
+    tensor([0.9000, 0.8000])
+    """
+    return values.gather(-1, labels.expand(values.shape[:-1])[..., None]).squeeze(-1)
+
+
 def average(values: Tensor) -> float:
     """Return the mean over samples (n,), leaving out those that are NaN.
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, product
 from typing import Any
 
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError
 from cmp_core.events import LayerActivations, SplitFinished
+from cmp_core.grouping import Cell, Group, Place, grouped
 from cmp_core.hookspecs import hookimpl
-from cmp_core.layer import Layer
-from cmp_core.metric_contract import LayerView, Metric
+from cmp_core.layer_view import LayerView
+from cmp_core.metric_contract import Metric
 from cmp_core.rows import Row
-from cmp_core.settling import Mean, Reading, Samples, owned
+from cmp_core.settling import Mean, Reading, Samples, owned, owned_each
 
 
 class MetricListener:
@@ -33,7 +34,7 @@ class MetricListener:
         if coverage == "running":
             return self._follow(event) if event.part == "batch" else None
         if event.part == "batch" and self.metric.definition.slow:
-            return self._missing_everywhere(event.layers, event.n, _SLOW)
+            return self._missing_everywhere(event, _SLOW)
         if event.part == "batch":
             return self._at_once(event)
         if coverage == "gathered":
@@ -46,7 +47,7 @@ class MetricListener:
         definition, subset = self.metric.definition, event.subset
         if definition.coverage == "running":
             reason = "it follows the training batches of a live run; a split has no value"
-            return self._missing_everywhere(event.layers, event.n, reason)
+            return self._missing_everywhere(event, reason)
         readings: list[Reading] = []
         if definition.coverage == "gathered":
             finished, self._gathered = self._gathered, {}
@@ -69,7 +70,7 @@ class MetricListener:
             self._running[layer] = _State(self.metric)
             self._running[layer].inner.load_state_dict(own)
 
-    # Functions are called once for each layer or pair of layers
+    # Functions are called once for each layer or pair of layers, or for several together
 
     def _at_once(self, event: LayerActivations | SplitFinished) -> list[Reading]:
         """Measure every layer of a batch, of a subset, or of a finished split by its sums."""
@@ -78,42 +79,35 @@ class MetricListener:
             for reading in self.metric.definition.readings:
                 self._gather(states, event, reading)
             return self._computed(states)
-        return [
-            reading
-            for layer in self._layers(event)
-            for view in [LayerView(event, layer)]
-            for reading in self._called(view, None, _place(view, self.metric))
-        ]
+        return self._called(self._cells(event))
 
     def _all_pairs(self, subset: LayerActivations) -> list[Reading]:
         """Measure the matrix of all pairs of layers; of a symmetric metric, each pair once."""
         is_symmetric = "symmetric" in self.metric.definition.invariances
         views = [LayerView(subset, layer) for layer in subset.layers]
-        readings = []
+        cells = []
         for first, second in product(views, views):
             if is_symmetric and first.depth > second.depth:
                 continue
             places = [(first.name, second.name, True)]
             if is_symmetric and first.depth < second.depth:
                 places.append((second.name, first.name, True))
-            readings += self._called(second, first, *places)
-        return readings
+            cells.append(Cell(second, tuple(places), first))
+        return self._called(cells)
 
-    def _called(
-        self, view: LayerView, first: LayerView | None, *places: tuple[str, str | None, bool]
-    ) -> list[Reading]:
-        """Call the function; `first` makes it a pair of two given layers."""
-        metric = self.metric
-        try:
-            views = metric.views_of(view) if first is None else (first, view)
-            for each in views:
-                metric.check_needs(each)
-            values = _by_name(metric.call(*views))
-        except UndefinedError as error:
-            return [self._missing(place, view.n, str(error)) for place in places]
-        if metric.definition.per_sample:
-            values = {name: _per_sample(metric, own, view.n) for name, own in values.items()}
-        return [each for place in places for each in self._readings(place, view.n, values)]
+    def _called(self, cells: Iterable[Cell]) -> list[Reading]:
+        """Call the function on every cell, or on several together."""
+        readings: list[Reading] = []
+        for group in grouped(self.metric, cells):
+            try:
+                values = _by_name(self.metric.call(*group.views))
+            except UndefinedError as error:
+                readings += self._missing(group.places, group.n, str(error))
+                continue
+            if self.metric.definition.per_sample:
+                values = {name: _samples(self.metric, own, group) for name, own in values.items()}
+            readings += self._readings(group.places, group.n, values)
+        return readings
 
     # Classes take in chunk after chunk, and so do functions of single samples
 
@@ -122,27 +116,25 @@ class MetricListener:
     ) -> None:
         if reading not in self.metric.definition.readings:
             return
-        for layer in self._layers(event):
-            view = LayerView(event, layer)
-            if layer.name not in states:
-                states[layer.name] = _State(self.metric)
-            states[layer.name].place = _place(view, self.metric)
-            states[layer.name].update(view, reading)
+        for group in grouped(self.metric, self._cells(event)):
+            if group.name not in states:
+                states[group.name] = _State(self.metric)
+            states[group.name].update(group, reading)
 
     def _computed(self, states: _States) -> list[Reading]:
-        readings = []
+        readings: list[Reading] = []
         for state in states.values():
             try:
-                readings += self._readings(state.place, state.n, state.compute())
+                readings += self._readings(state.places, state.n, state.compute())
             except UndefinedError as error:
-                readings.append(self._missing(state.place, state.n, str(error)))
+                readings += self._missing(state.places, state.n, str(error))
         return readings
 
     def _follow(self, event: LayerActivations) -> list[Reading]:
         """Update a running metric by a training batch, and read it."""
         if event.source != "live":
             reason = "it follows the training batches of a live run; this is a replay"
-            return self._missing_everywhere(event.layers, event.n, reason)
+            return self._missing_everywhere(event, reason)
         for state in self._running.values():
             state.forget_samples()
         self._gather(self._running, event, 1)
@@ -150,71 +142,79 @@ class MetricListener:
 
     # Rows
 
-    def _layers(self, event: LayerActivations | SplitFinished) -> tuple[Layer, ...]:
-        is_pair = self.metric.definition.scope == "pair"
-        return event.layers if is_pair else event.all_layers
+    def _cells(self, event: LayerActivations | SplitFinished) -> Iterator[Cell]:
+        definition = self.metric.definition
+        for layer in event.layers if definition.scope == "pair" else event.all_layers:
+            view = LayerView(event, layer)
+            yield Cell(view, ((view.name, view.name_of(definition.neighbour), False),))
 
-    def _readings(self, place: _Place, n: int, values: Mapping[str, Any]) -> list[Reading]:
-        label, undefined = self.metric.label, self.metric.definition.undefined
-        layer, other, pair = place
+    def _readings(
+        self, places: Sequence[tuple[Place, ...]], n: int, values: Mapping[str, Any]
+    ) -> Iterator[Reading]:
+        label, definition = self.metric.label, self.metric.definition
         if not values:
             raise ValueError(f"metric '{label}': it returned an empty mapping")
-        try:
-            mine = {f"{label}_{name}" if name else label: owned(v) for name, v in values.items()}
-        except TypeError as error:
-            raise TypeError(f"metric '{label}': {error}") from error
-        return [
-            Reading(Row(layer, name, None, n, None, other, pair), value, undefined)
-            for name, value in mine.items()
-        ]
+        for name, value in values.items():
+            mine = f"{label}_{name}" if name else label
+            try:
+                each = owned_each(value, len(places)) if definition.vectorized else [owned(value)]
+            except TypeError as error:
+                raise TypeError(f"metric '{label}': {error}") from error
+            for own, shared in zip(each, places, strict=True):
+                for layer, other, pair in shared:
+                    row = Row(layer, mine, None, n, None, other, pair)
+                    yield Reading(row, own, definition.undefined)
 
-    def _missing(self, place: _Place, n: int, reason: str) -> Reading:
-        layer, other, pair = place
-        return Reading(Row(layer, self.metric.label, None, n, reason, other, pair))
+    def _missing(
+        self, places: Iterable[tuple[Place, ...]], n: int, reason: str
+    ) -> Iterator[Reading]:
+        for layer, other, pair in chain.from_iterable(places):
+            yield Reading(Row(layer, self.metric.label, None, n, reason, other, pair))
 
-    def _missing_everywhere(self, layers: Sequence[Layer], n: int, reason: str) -> list[Reading]:
-        return [self._missing((layer.name, None, False), n, reason) for layer in layers]
+    def _missing_everywhere(
+        self, event: LayerActivations | SplitFinished, reason: str
+    ) -> list[Reading]:
+        places = [((layer.name, None, False),) for layer in event.layers]
+        return list(self._missing(places, event.n, reason))
 
 
 _SLOW = "it is slow, and measured over whole splits only"
 
-_Place = tuple[str, str | None, bool]
-"""Where a value belongs: the layer, the other one or none, and whether it is one of all pairs."""
-
-
-def _place(view: LayerView, metric: Metric) -> _Place:
-    return view.name, view.name_of(metric.definition.neighbour), False
-
 
 class _State:
-    """A metric's state at one layer, or the reason why there is none."""
+    """A metric's state at a group of layers, or the reason why there is none."""
 
     def __init__(self, metric: Metric) -> None:
-        self.place: _Place = ("", None, False)
+        self.places: Sequence[tuple[Place, ...]] = ()
         self.n = 0
         self.inner: Any = metric.new_state() if metric.definition.is_stateful else _Means(metric)
         self._metric = metric
         self._fitted = False
         self._reason: str | None = None
 
-    def update(self, view: LayerView, reading: int) -> None:
+    def update(self, group: Group, reading: int) -> None:
         """Take in a chunk."""
+        self.places = group.places
         if self._reason is not None:
             return
+        is_first = reading == self._metric.definition.readings[0]
+        if is_first:
+            self.n += group.n
         try:
-            views = self._metric.views_of(view)
-            if reading == self._metric.definition.readings[0]:
-                self.n += view.n
-                for each in views:
-                    self._metric.check_needs(each)
-                self.inner.update(*views)
-                return
-            if not self._fitted:
-                self.inner.fit()
-                self._fitted = True
-            self.inner.score(*views)
+            if isinstance(self.inner, _Means):
+                self.inner.update(group)
+            elif is_first:
+                self.inner.update(*group.views)
+            else:
+                self._fit_once()
+                self.inner.score(*group.views)
         except UndefinedError as error:
             self._reason = str(error)
+
+    def _fit_once(self) -> None:
+        if not self._fitted:
+            self.inner.fit()
+            self._fitted = True
 
     def compute(self) -> Mapping[str, Any]:
         """Return the values by name.
@@ -233,7 +233,7 @@ class _State:
 
 
 _States = dict[str, _State]
-"""By layer."""
+"""By the names of the layers."""
 
 
 class _Means:
@@ -243,21 +243,22 @@ class _Means:
         self._metric = metric
         self._means: dict[str, Mean] = {}
 
-    def update(self, *views: LayerView) -> None:
-        for name, values in _by_name(self._metric.call(*views)).items():
-            mean = Mean.of(_per_sample(self._metric, values, views[0].n).values)
+    def update(self, group: Group) -> None:
+        for name, values in _by_name(self._metric.call(*group.views)).items():
+            mean = Mean.of(_samples(self._metric, values, group).values)
             self._means[name] = self._means[name] + mean if name in self._means else mean
 
     def compute(self) -> dict[str, Mean]:
         return self._means
 
 
-def _per_sample(metric: Metric, values: Any, n: int) -> Samples:
-    if not isinstance(values, Tensor) or values.shape != (n,):
+def _samples(metric: Metric, values: Any, group: Group) -> Samples:
+    expected = (len(group.places), group.n) if metric.definition.vectorized else (group.n,)
+    if not isinstance(values, Tensor) or values.shape != expected:
         got = tuple(values.shape) if isinstance(values, Tensor) else values
         raise ValueError(
             f"metric '{metric.label}' declares per_sample: "
-            f"expected one value per sample, shape ({n},), got {got}"
+            f"expected one value per sample, shape {expected}, got {got}"
         )
     return Samples(values)
 

@@ -1,4 +1,4 @@
-"""What a metric is: its declaration, what it sees of a layer, and how it says "undefined".
+"""What a metric is: its declaration, its options, and what it must offer.
 
 A metric is written in one of two spellings under `@metric(...)`:
 
@@ -26,9 +26,8 @@ from typing import (
 import attrs
 from torch import Tensor
 
-from cmp_core.errors import UndefinedError, UsageError, unknown
-from cmp_core.events import LayerActivations, SplitFinished
-from cmp_core.layer import INPUT, Layer
+from cmp_core.errors import UsageError, unknown
+from cmp_core.layer_view import LayerView
 from cmp_core.split_sums import SUMS
 from cmp_core.statistics import LayerStatistics
 
@@ -45,116 +44,6 @@ PositiveInt = Annotated[int, "above 0"]
 """The type of an option that must be a whole number above 0."""
 
 _DEFINITION = "metric_definition"
-
-
-class LayerView:
-    """What a metric sees of one layer; what the layer does not have raises `UndefinedError`.
-
-    A function whose needs name a statistic of the whole split sees a split through its statistics
-    alone: there, what belongs to single samples raises `UsageError`.
-    """
-
-    def __init__(self, event: LayerActivations | SplitFinished, layer: Layer) -> None:
-        self._event = event
-        self._layer = layer
-
-    @property
-    def name(self) -> str:
-        """Name of the layer, such as `layer_0`."""
-        return self._layer.name
-
-    @property
-    def depth(self) -> int:
-        """Position of the layer, from 0; -1 for the input."""
-        return self._layer.depth
-
-    @property
-    def n(self) -> int:
-        """Number of samples."""
-        return self._event.n
-
-    @property
-    def activations(self) -> Tensor:
-        """Activations (n, N)."""
-        return self._tensor("activations")
-
-    @property
-    def scores(self) -> Tensor:
-        """Scores (n, C), with softmax(scores) = q."""
-        return self._tensor("scores")
-
-    @property
-    def anchors(self) -> Tensor:
-        """Class anchors (C, N)."""
-        return self._tensor("anchors")
-
-    @property
-    def inputs(self) -> Tensor:
-        """The network's inputs (n, d)."""
-        return self._tensor("inputs")
-
-    @property
-    def labels(self) -> Tensor:
-        """Class labels (n,), int64."""
-        return self._tensor("labels")
-
-    @property
-    def sample_ids(self) -> Tensor:
-        """Sample ids (n,), int64."""
-        return self._samples.sample_ids
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes C."""
-        return self._event.num_classes
-
-    @property
-    def statistics(self) -> LayerStatistics:
-        """Statistics that all metrics share."""
-        return self._event.statistics[self.name]
-
-    @property
-    def previous(self) -> LayerView:
-        """The layer before."""
-        return self._neighbour(-1, "first")
-
-    @property
-    def next(self) -> LayerView:
-        """The layer after."""
-        return self._neighbour(+1, "last")
-
-    def name_of(self, neighbour: Literal["previous", "next"] | None) -> str | None:
-        """Return the name of a neighbour, or none where there is no such layer."""
-        if neighbour is None or self.name == INPUT:
-            return None
-        position = self.depth + (1 if neighbour == "next" else -1)
-        layers = self._event.layers
-        return layers[position].name if 0 <= position < len(layers) else None
-
-    def _neighbour(self, offset: int, end: str) -> LayerView:
-        if self.name == INPUT:
-            raise UndefinedError("the input is a reference and has no neighbours")
-        position = self.depth + offset  # depths are positions: `probe` has checked the model
-        if not 0 <= position < len(self._event.layers):
-            raise UndefinedError(f"{self.name} is the {end} layer")
-        return LayerView(self._event, self._event.layers[position])
-
-    @property
-    def _samples(self) -> LayerActivations:
-        if isinstance(self._event, SplitFinished):
-            raise UsageError(
-                "a function whose needs name a statistic of all samples sees a split through its "
-                "statistics alone; without that need, it would see the split's fixed subset"
-            )
-        return self._event
-
-    def _tensor(self, what: str) -> Tensor:
-        event = self._samples
-        owner = event if what in ("inputs", "labels") else self._layer
-        tensor: Tensor | None = getattr(owner, what)
-        if tensor is None:
-            raise UndefinedError(f"{self.name} has no {what}")
-        return tensor
 
 
 class MetricState(Protocol):
@@ -214,6 +103,8 @@ class MetricDefinition:
             exact over any split; NaN marks a sample that has none. A function without it that
             needs no statistic of the whole split sees its samples at once: the batch, or the
             fixed subset of a split.
+        vectorized: it may be given several layers at once: whatever belongs to a layer then has a
+            first dimension of layers, as must the value; see `StackedView`.
         running: the class keeps one state for the whole run, updated by the measured training
             batches in their order: it is live only, and a split has no value.
         undefined: what it means when the value is not a finite number.
@@ -231,6 +122,7 @@ class MetricDefinition:
     needs: tuple[str, ...] = ()
     slow: bool = False
     per_sample: bool = False
+    vectorized: bool = False
     running: bool = False
     undefined: str = "the value is not a finite number"
 
@@ -332,8 +224,8 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
     if definition.running:
         if not definition.is_stateful:
             yield "running needs a class that keeps a state"
-        if definition.readings != (1,) or definition.slow:
-            yield "running excludes passes=2, slow, and statistics.held_out_scores"
+        if definition.readings != (1,) or definition.slow or definition.vectorized:
+            yield "running excludes passes=2, slow, vectorized, and statistics.held_out_scores"
     if definition.passes == 2 and definition.readings == (2,):
         yield "held_out_scores are read in the second reading: they exclude passes=2"
     if definition.scope == "pair" and (definition.is_stateful or definition.per_sample):
@@ -469,6 +361,7 @@ def metric(
     needs: tuple[str, ...] = (),
     slow: bool = False,
     per_sample: bool = False,
+    vectorized: bool = False,
     running: bool = False,
     undefined: str = "the value is not a finite number",
 ) -> Callable[[Implementation], Implementation]:
@@ -501,6 +394,7 @@ def metric(
             needs=needs,
             slow=slow,
             per_sample=per_sample,
+            vectorized=vectorized,
             running=running,
             undefined=undefined,
         )

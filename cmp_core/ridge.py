@@ -101,21 +101,23 @@ def _with_one_more(matrices: Tensor) -> Tensor:
 
 @attrs.frozen(eq=False)
 class Training:
-    """What fits to some samples need of X: its mean (p,) and the factor of X̃ᵀX̃ + λI."""
+    """What fits to some samples need of X: its mean (p,) and the LU factors of X̃ᵀX̃ + λI."""
 
     x_mean: Tensor
-    factor: Tensor
+    factors: Tensor
+    pivots: Tensor
 
     @classmethod
     def of(cls, own: Products, lambda_: Tensor) -> Training:
         """Prepare for fits to the samples of products of X with X, which are used up."""
         x_mean, matrix = own.x_mean, own.take_centred_cross()
         matrix.diagonal().add_(lambda_)
-        return cls(x_mean, torch.linalg.cholesky_ex(matrix)[0])
+        factors, pivots, _ = torch.linalg.lu_factor_ex(matrix)
+        return cls(x_mean, factors, pivots)
 
     def fit(self, cross: Products) -> Fit:
         """Return the fit to products of X with targets Y, which are used up."""
-        weights = torch.cholesky_solve(cross.take_centred_cross(), self.factor)
+        weights = torch.linalg.lu_solve(self.factors, self.pivots, cross.take_centred_cross())
         return Fit(self.x_mean, cross.y_mean, weights)
 
 

@@ -171,3 +171,22 @@ def owned(value: Any) -> Unsettled:
         f"expected a number, a 0-d tensor, a vector (p,) or a mapping of "
         f"names to such, got {got if is_tensor else f'{type(value).__name__} {got}'}"
     )
+
+
+def owned_each(value: Any, layers: int) -> list[Unsettled]:
+    """Return what a vectorized metric answered, for each layer, as `owned` returns it.
+
+    Raises:
+        TypeError: its first dimension is not that of the layers.
+    """
+    if isinstance(value, Samples):
+        return [Samples(values) for values in value.values.clone().unbind()]
+    if isinstance(value, Mean):
+        return list(map(Mean, value.total.unbind(), value.count.unbind()))
+    if isinstance(value, Tensor) and value.ndim in (1, 2) and len(value) == layers:
+        return list(value.clone().unbind())
+    got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise TypeError(
+        f"it is vectorized: expected a tensor whose first dimension is that of "
+        f"{layers} layers, got {got}"
+    )

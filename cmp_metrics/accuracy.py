@@ -28,6 +28,7 @@ def accuracy(scores: Array, labels: Array) -> float:
     bounds=(0, 1),
     needs=("scores", "labels"),
     per_sample=True,
+    vectorized=True,
 )
 def accuracy_metric(view: LayerView) -> Tensor:
     """Share of samples whose highest-scored class is the label.
@@ -41,7 +42,7 @@ def accuracy_metric(view: LayerView) -> Tensor:
 
 
 def _hits(scores: Tensor, labels: Tensor) -> Tensor:
-    return (scores.argmax(dim=1) == labels).float()
+    return (scores.argmax(dim=-1) == labels).float()
 
 
 @hookimpl

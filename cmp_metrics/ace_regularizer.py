@@ -47,6 +47,7 @@ def ace_regularizer(scores: Array, next_scores: Array, variant: str = "ce_i_next
     bounds=(0, float("inf")),
     needs=("scores", "next.scores"),
     per_sample=True,
+    vectorized=True,
 )
 def ace_regularizer_metric(view: LayerView) -> Mapping[str, Tensor]:
     """Divergence of the next layer's predictions, in nats: H(qᵢ, qᵢ₊₁) and its alternatives.

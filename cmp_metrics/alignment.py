@@ -13,6 +13,7 @@ from cmp_core import (
     defined_cosine,
     hookimpl,
     metric,
+    of_class,
 )
 
 
@@ -32,7 +33,7 @@ def alignment(activations: Array, anchors: Array, labels: Array) -> float:
     0.7071...
     """
     cosines = defined_cosine(as_tensor(activations), as_tensor(anchors))
-    return average(_own(cosines, as_tensor(labels)))
+    return average(of_class(cosines, as_tensor(labels)))
 
 
 @metric(
@@ -42,6 +43,7 @@ def alignment(activations: Array, anchors: Array, labels: Array) -> float:
     invariances={"permute_samples", "permute_units", "scale"},
     needs=("anchors", "labels"),
     per_sample=True,
+    vectorized=True,
     undefined="all activations, or an anchor, are zero and have no direction",
 )
 def alignment_metric(view: LayerView) -> Tensor:
@@ -51,11 +53,7 @@ def alignment_metric(view: LayerView) -> Tensor:
     remain. Non-negative (ReLU) features reach about 0.71 at most against signed anchors, so
     compare layers of one kind of anchor only.
     """
-    return _own(view.statistics.cosines, view.labels)
-
-
-def _own(cosines: Tensor, labels: Tensor) -> Tensor:
-    return cosines.gather(1, labels[:, None]).squeeze(1)
+    return of_class(view.statistics.cosines, view.labels)
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, log_softmax
 
-from cmp_core import Array, LayerView, Register, as_tensor, average, hookimpl, metric
+from cmp_core import Array, LayerView, Register, as_tensor, average, hookimpl, metric, of_class
 
 
 def cross_entropy(scores: Array, labels: Array) -> float:
@@ -18,7 +18,7 @@ def cross_entropy(scores: Array, labels: Array) -> float:
     >>> round(cross_entropy(np.zeros((4, 10)), np.zeros(4, dtype=int)), 4)
     2.3026
     """
-    return average(_surprise(log_softmax(as_tensor(scores), dim=1), as_tensor(labels)))
+    return average(-of_class(log_softmax(as_tensor(scores), dim=1), as_tensor(labels)))
 
 
 @metric(
@@ -28,6 +28,7 @@ def cross_entropy(scores: Array, labels: Array) -> float:
     bounds=(0, float("inf")),
     needs=("scores", "labels"),
     per_sample=True,
+    vectorized=True,
 )
 def cross_entropy_metric(view: LayerView) -> Tensor:
     """Mean of -log q_y in nats, where q = softmax(scores) with the temperature τ divided in.
@@ -36,11 +37,7 @@ def cross_entropy_metric(view: LayerView) -> Tensor:
     log(1 + (C-1) exp(-√(C/(C-1))/τ)), so values at different τ are not comparable. It is not the
     layer's loss, which has the ACE term as well.
     """
-    return _surprise(view.statistics.log_q, view.labels)
-
-
-def _surprise(log_q: Tensor, labels: Tensor) -> Tensor:
-    return -log_q.gather(1, labels[:, None]).squeeze(1)
+    return -of_class(view.statistics.log_q, view.labels)
 
 
 @hookimpl

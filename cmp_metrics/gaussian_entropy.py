@@ -56,6 +56,7 @@ def gaussian_entropy(activations: Array) -> float:
     question="compressing",
     invariances={"orthogonal", "permute_samples", "permute_units"},
     needs=("statistics.shrunk_log_det",),
+    vectorized=True,
     undefined=_UNDEFINED,
 )
 def gaussian_entropy_metric(view: LayerView) -> Tensor:

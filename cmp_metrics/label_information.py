@@ -18,6 +18,7 @@ from cmp_core import (
     as_tensor,
     hookimpl,
     metric,
+    of_class,
     statistics_of,
 )
 
@@ -64,6 +65,7 @@ def label_information(activations: Array, labels: Array, *, penalty: float = PEN
     question="predictive",
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("labels", "statistics.held_out_scores"),
+    vectorized=True,
     undefined=_UNDEFINED,
 )
 class LabelInformation(TensorSum):
@@ -90,21 +92,20 @@ class LabelInformation(TensorSum):
 
 
 def _surprise(statistics: LayerStatistics, labels: Tensor, penalty: float) -> Tensor:
-    """Return Σ -log q_y for every fold and sharpness, and a last column of counts, (5, 10)."""
+    """Return Σ -log q_y for every sharpness and fold, and a last row of counts, (…, 10, 5)."""
     scores, prior = statistics.held_out_scores(penalty), statistics.held_out_prior()
     beta = scores.new_tensor(_SHARPNESS)[:, None, None]
-    logits = prior.log() + beta * (scores - prior)  # (9, n, C)
-    own = logits.gather(2, labels.expand(len(beta), -1)[:, :, None]).squeeze(2)
-    surprise = logits.logsumexp(dim=2) - own
-    columns = torch.cat([surprise, torch.ones_like(own[:1])]).T
-    return columns.new_zeros(FOLDS, columns.shape[1]).index_add(0, statistics.folds(), columns)
+    logits = prior.log() + beta * (scores - prior)[..., None, :, :]  # (…, 9, n, C)
+    surprise = logits.logsumexp(dim=-1) - of_class(logits, labels)
+    rows = torch.cat([surprise, torch.ones_like(surprise[..., :1, :])], dim=-2)
+    return rows.new_zeros(*rows.shape[:-1], FOLDS).index_add(-1, statistics.folds(), rows)
 
 
 def _information(surprise: Tensor) -> Tensor:
-    sums, n = surprise[:, :-1], surprise[:, -1].sum()
-    others = sums.sum(dim=0) - sums
-    best = others.argmin(dim=1, keepdim=True)
-    return (sums[:, 0] - sums.gather(1, best).squeeze(1)).sum() / n
+    sums, n = surprise[..., :-1, :], surprise[..., -1, :].sum(dim=-1)
+    others = sums.sum(dim=-1, keepdim=True) - sums
+    best = others.argmin(dim=-2, keepdim=True)
+    return (sums[..., 0, :] - sums.gather(-2, best).squeeze(-2)).sum(dim=-1) / n
 
 
 @hookimpl

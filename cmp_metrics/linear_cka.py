@@ -71,6 +71,7 @@ def linear_cka_matrix(layers: Sequence[Array], *, debiased: bool = True) -> Tens
     bounds=(-1, 1),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale", "symmetric"},
     needs=("statistics.hsic",),
+    vectorized=True,
     undefined=_UNDEFINED,
 )
 def linear_cka_metric(first: LayerView, second: LayerView, *, debiased: bool = True) -> Tensor:

@@ -43,6 +43,7 @@ def margin(activations: Array, anchors: Array, labels: Array) -> float:
     invariances={"permute_samples", "permute_units", "scale"},
     needs=("anchors", "labels"),
     per_sample=True,
+    vectorized=True,
     undefined="all activations, or an anchor, are zero and have no direction",
 )
 def margin_metric(view: LayerView) -> Tensor:
@@ -55,11 +56,11 @@ def margin_metric(view: LayerView) -> Tensor:
 
 
 def _lead(cosines: Tensor, labels: Tensor) -> Tensor:
-    if cosines.shape[1] < 2:
+    if cosines.shape[-1] < 2:
         raise UndefinedError("a margin needs two classes")
-    own = cosines.gather(1, labels[:, None])
-    others = cosines.scatter(1, labels[:, None], float("-inf"))
-    return own.squeeze(1) - others.amax(dim=1)
+    own = labels.expand(cosines.shape[:-1])[..., None]
+    others = cosines.scatter(-1, own, float("-inf"))
+    return cosines.gather(-1, own).squeeze(-1) - others.amax(dim=-1)
 
 
 @hookimpl

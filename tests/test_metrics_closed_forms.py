@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from cmp_core.event_statistics import statistics_of
-from cmp_core.metric_contract import LayerView
+from cmp_core.layer_view import LayerView
 from cmp_core.testing import example_event
 from cmp_metrics.eigenspectrum import eigenspectrum
 from cmp_metrics.f1_score import f1_score
