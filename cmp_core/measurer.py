@@ -105,8 +105,8 @@ class Measurer:
         for listener in self._listeners:
             if listener.name in failed_now or self._dispatcher.is_disabled(listener):
                 reason = f"error: {errors[listener.name]}"
-                lost = (Row(x.name, listener.metric.label, None, 0, reason) for x in event.layers)
-                readings += map(Reading, lost)
+                label = listener.metric.label
+                readings += [Reading(x.name, label, 0, reason=reason) for x in event.layers]
             else:
                 readings += answers[listener.name]
         _refuse_duplicates(readings)
@@ -169,8 +169,7 @@ def _without_samples(layer: Layer) -> Layer:
 
 def _refuse_duplicates(readings: Sequence[Reading]) -> None:
     """Raise where one value would stand in another's place, as labels and sub-values can meet."""
-    rows = [reading.row for reading in readings]
-    counts = Counter((row.layer, row.metric, row.pair and row.other) for row in rows)
+    counts = Counter((r.layer, r.metric, r.pair and r.other) for r in readings)
     layer, metric, _ = max(counts, key=counts.__getitem__, default=("", "", None))
     if len(counts) < len(readings):
         raise UsageError(f"two metrics yield '{metric}' at {layer}: give one of them another label")

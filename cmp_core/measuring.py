@@ -14,8 +14,7 @@ from cmp_core.grouping import Cell, Group, Place, grouped
 from cmp_core.hookspecs import hookimpl
 from cmp_core.layer_view import LayerView
 from cmp_core.metric_contract import Metric
-from cmp_core.rows import Row
-from cmp_core.settling import Mean, Reading, Samples, owned, owned_each
+from cmp_core.settling import Mean, Reading, Samples, owned
 
 
 class MetricListener:
@@ -155,21 +154,20 @@ class MetricListener:
         if not values:
             raise ValueError(f"metric '{label}': it returned an empty mapping")
         for name, value in values.items():
-            mine = f"{label}_{name}" if name else label
+            named = f"{label}_{name}" if name else label
             try:
-                each = owned_each(value, len(places)) if definition.vectorized else [owned(value)]
+                mine = owned(value, len(places) if definition.vectorized else None)
             except TypeError as error:
                 raise TypeError(f"metric '{label}': {error}") from error
-            for own, shared in zip(each, places, strict=True):
+            for i, shared in enumerate(places):
                 for layer, other, pair in shared:
-                    row = Row(layer, mine, None, n, None, other, pair)
-                    yield Reading(row, own, definition.undefined)
+                    yield Reading(layer, named, n, other, pair, None, mine, i, definition.undefined)
 
     def _missing(
         self, places: Iterable[tuple[Place, ...]], n: int, reason: str
     ) -> Iterator[Reading]:
         for layer, other, pair in chain.from_iterable(places):
-            yield Reading(Row(layer, self.metric.label, None, n, reason, other, pair))
+            yield Reading(layer, self.metric.label, n, other, pair, reason=reason)
 
     def _missing_everywhere(
         self, event: LayerActivations | SplitFinished, reason: str

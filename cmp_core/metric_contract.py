@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from operator import attrgetter
 from typing import (
     Annotated,
@@ -126,29 +127,29 @@ class MetricDefinition:
     running: bool = False
     undefined: str = "the value is not a finite number"
 
-    @property
+    @cached_property
     def is_stateful(self) -> bool:
         """Whether the metric is a class that keeps a state."""
         return inspect.isclass(self.implementation)
 
-    @property
+    @cached_property
     def sums(self) -> frozenset[str]:
         """What is to be summed over a split for the metric, see `SUMS`."""
         if self.running:
             return frozenset()
         return frozenset().union(*(SUMS[name] for name in self._statistics if name in SUMS))
 
-    @property
+    @cached_property
     def whole_split_needs(self) -> tuple[str, ...]:
         """The statistics among the needs that are about all samples of a batch or split."""
         return tuple(name for name in self._statistics if name in SUMS and name != _PER_SAMPLE)
 
-    @property
+    @cached_property
     def _statistics(self) -> tuple[str, ...]:
         paths = (need.split(".") for need in self.needs)
         return tuple(path[-1] for path in paths if "statistics" in path[:-1])
 
-    @property
+    @cached_property
     def coverage(self) -> Literal["gathered", "sums", "subset", "running"]:
         """How a split is covered: chunk by chunk, by its sums, by its subset, or not at all."""
         if self.running:
@@ -157,14 +158,14 @@ class MetricDefinition:
             return "gathered"
         return "sums" if self.whole_split_needs else "subset"
 
-    @property
+    @cached_property
     def readings(self) -> tuple[int, ...]:
         """The readings of a split in which the metric takes samples in; it scores in a second."""
         if _PER_SAMPLE in self._statistics:
             return (2,)
         return (1, 2) if self.passes == 2 else (1,)
 
-    @property
+    @cached_property
     def neighbour(self) -> Literal["previous", "next"] | None:
         """Which neighbour the metric reads, by its scope or its needs."""
         if self.scope == "pair":

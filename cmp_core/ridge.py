@@ -88,9 +88,9 @@ class HeldOut:
             targets: the targets' Gram matrices, (L-1, n, n).
         """
         n = targets.shape[1]
-        complement, inverses = self.complement[:-1], self.inverses[:-1]
-        inner = complement[:, :, :n] @ targets @ complement[:, :n]
-        blocks = inner[:, self.members[:, :, None], self.members[:, None, :]]
+        complement, inverses = self.complement[:-1, :, :n], self.inverses[:-1]
+        left = (complement @ targets)[:, self.members]  # the rows of each fold, (L-1, folds, m, n)
+        blocks = left @ complement[:, self.members].mT
         return (inverses @ blocks * inverses).sum(dim=(1, 2, 3))
 
 

@@ -5,8 +5,8 @@ value that is missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, chain, islice
 from numbers import Real
 from typing import Any
 
@@ -42,26 +42,35 @@ class Mean:
 
 @attrs.frozen(eq=False)
 class Samples:
-    """One value per sample (n,), of which the mean is wanted; NaN where there is none."""
+    """One value per sample (…, n), of which the mean is wanted; NaN where there is none."""
 
     values: Tensor
 
 
-Unsettled = float | Tensor | Mean | Samples | None
+Unsettled = Tensor | Mean | Samples
+"""Values of L layers that may still be on the device; the first dimension is that of the layers."""
 
 
 @attrs.frozen(eq=False)
 class Reading:
-    """A row whose value may still be on the device; `settle` brings it home.
+    """A value that may still be on the device, or why there is none; `settle` brings it home.
 
     Attributes:
-        row: without a value.
-        value: what will be its value.
-        undefined: why it is missing, should it turn out not to be finite.
+        layer, metric, n, other, pair: as in the row that it will be.
+        reason: why there is no value.
+        values: that of this layer and of those measured together with it; none without a value.
+        position: of this layer among them.
+        undefined: the reason should the value turn out not to be finite.
     """
 
-    row: Row
-    value: Unsettled = None
+    layer: str
+    metric: str
+    n: int
+    other: str | None = None
+    pair: bool = False
+    reason: str | None = None
+    values: Unsettled | None = None
+    position: int = 0
     undefined: str = "the value is not a finite number"
 
 
@@ -72,59 +81,59 @@ def settle(readings: Sequence[Reading], peaks: Mapping[str, Tensor]) -> tuple[Ro
         readings: what the metrics answered.
         peaks: `statistics.peak` (0-d) of every layer.
     """
-    values = _with_means([reading.value for reading in readings])
-    home = iter(_transfer([*peaks.values(), *values]))
-    heights = {layer: next(home)[0] for layer in peaks}
-    return tuple(
-        _settled(reading, numbers, heights) for reading, numbers in zip(readings, home, strict=True)
-    )
+    unsettled = {id(r.values): r.values for r in readings if r.values is not None}
+    home = _transfer([*peaks.values(), *_as_tensors(list(unsettled.values()))])
+    heights = dict(zip(peaks, home, strict=False))
+    values = dict(zip(unsettled, home[len(peaks) :], strict=True))
+    return tuple(_settled(reading, values, heights) for reading in readings)
 
 
-def _with_means(values: Sequence[Unsettled]) -> list[Tensor]:
+def _as_tensors(values: Sequence[Unsettled]) -> list[Tensor]:
     """Return the values as tensors, a mean as (total, count), those of samples taken together."""
-    samples: dict[tuple[Any, ...], list[Tensor]] = {}
+    blocks: dict[Any, list[Tensor]] = {}
     for value in values:
         if isinstance(value, Samples):
-            key = value.values.shape, value.values.dtype, value.values.device
-            samples.setdefault(key, []).append(value.values)
+            key = value.values.shape[1], value.values.dtype, value.values.device
+            blocks.setdefault(key, []).append(value.values)
     means: dict[int, Tensor] = {}
-    for group in samples.values():
-        pairs = Mean.of(torch.stack(group)).pair()
-        means |= {id(tensor): pair for tensor, pair in zip(group, pairs, strict=True)}
+    for alike in blocks.values():
+        pairs = Mean.of(torch.cat(alike)).pair()
+        for block, stop in zip(alike, accumulate(map(len, alike)), strict=True):
+            means[id(block)] = pairs[stop - len(block) : stop]
     return [_as_tensor(value, means) for value in values]
 
 
 def _as_tensor(value: Unsettled, means: Mapping[int, Tensor]) -> Tensor:
     if isinstance(value, Samples):
         return means[id(value.values)]
-    if isinstance(value, Mean):
-        return value.pair()
-    if isinstance(value, Tensor):
-        return value
-    return torch.tensor(math.nan if value is None else value, dtype=torch.float64)
+    return value.pair() if isinstance(value, Mean) else value
 
 
-def _settled(reading: Reading, numbers: tuple[float, ...], heights: Mapping[str, float]) -> Row:
-    row, value, n = reading.row, reading.value, reading.row.n
-    if row.reason is not None:
-        return row
-    result: Value = numbers
-    if isinstance(value, (Mean, Samples)):
-        total, count = numbers
-        n = int(count)
-        result = total / n if n else math.nan
-    elif not (isinstance(value, Tensor) and value.ndim):
-        (result,) = numbers
-    reason = _reason(reading, result, heights)
-    return Row(row.layer, row.metric, None if reason else result, n, reason, row.other, row.pair)
+def _settled(reading: Reading, values: Mapping[int, Any], heights: Mapping[str, float]) -> Row:
+    n, reason, value = reading.n, reading.reason, None
+    if reading.values is not None:
+        value = values[id(reading.values)][reading.position]
+        if not isinstance(reading.values, Tensor):
+            total, count = value
+            n = int(count)
+            value = total / n if n else math.nan
+        reason = _reason(reading, n, value, heights)
+    return Row(
+        reading.layer,
+        reading.metric,
+        None if reason else value,
+        n,
+        reason,
+        reading.other,
+        reading.pair,
+    )
 
 
-def _reason(reading: Reading, value: Value, heights: Mapping[str, float]) -> str | None:
+def _reason(reading: Reading, n: int, value: Value, heights: Mapping[str, float]) -> str | None:
     """Return why a value is missing, or none where it is sound."""
-    row = reading.row
-    if row.n == 0:
+    if reading.n == 0:
         return "there are no samples"
-    layers = [layer for layer in (row.layer, row.other or row.layer) if layer in heights]
+    layers = [x for x in (reading.layer, reading.other or reading.layer) if x in heights]
     for layer in layers:
         if not math.isfinite(heights[layer]):
             return f"activations or scores of {layer} hold NaN or infinity"
@@ -136,57 +145,59 @@ def _reason(reading: Reading, value: Value, heights: Mapping[str, float]) -> str
     return reading.undefined
 
 
-def _transfer(tensors: Sequence[Tensor]) -> list[tuple[float, ...]]:
-    """Return the numbers of 0-d and 1-d tensors, in one transfer per device."""
-    home: list[tuple[float, ...]] = [()] * len(tensors)
+def _transfer(tensors: Sequence[Tensor]) -> list[Any]:
+    """Return tensors as numbers, vectors and matrices of numbers, in one transfer per device."""
+    home: list[Any] = [None] * len(tensors)
     for device in {tensor.device for tensor in tensors}:
         alike: dict[torch.dtype, list[int]] = {}
         for i, tensor in enumerate(tensors):
             if tensor.device == device:
                 alike.setdefault(tensor.dtype, []).append(i)
-        rows = [torch.hstack([tensors[i] for i in group]) for group in alike.values()]
-        flat = iter(torch.cat([row.to(precise(device)) for row in rows]).tolist())
+        parts = [torch.cat([tensors[i].reshape(-1) for i in group]) for group in alike.values()]
+        flat = iter(torch.cat([part.to(precise(device)) for part in parts]).tolist())
         for i in chain.from_iterable(alike.values()):
-            home[i] = tuple(islice(flat, tensors[i].numel()))
+            home[i] = _shaped(flat, tensors[i].shape)
     return home
 
 
-def owned(value: Any) -> Unsettled:
-    """Return a value that no plugin can change any more.
+def _shaped(numbers: Iterator[float], shape: torch.Size) -> Any:
+    """Take as many numbers as a tensor of some shape has, nested in tuples."""
+    if not shape:
+        return next(numbers)
+    if len(shape) == 1:
+        return tuple(islice(numbers, shape[0]))
+    return tuple(_shaped(numbers, shape[1:]) for _ in range(shape[0]))
+
+
+def owned(value: Any, layers: int | None) -> Unsettled:
+    """Return values that no plugin can change any more, with a first dimension of layers.
+
+    Args:
+        value: what a metric answered.
+        layers: for how many layers at once; none for one layer without such a dimension.
 
     Raises:
         TypeError: it is nothing that could be logged.
     """
-    if isinstance(value, Tensor) and value.ndim <= 1:
-        return value.clone()  # it may be a view of the event
-    if isinstance(value, Samples):
-        return Samples(value.values.clone())
-    if isinstance(value, Mean):
-        return value
-    if isinstance(value, Real):
-        return float(value)
     is_tensor = isinstance(value, Tensor)
-    got = f"a tensor of shape {tuple(value.shape)}" if is_tensor else f"{value!r:.40}"
-    raise TypeError(
-        f"expected a number, a 0-d tensor, a vector (p,) or a mapping of "
-        f"names to such, got {got if is_tensor else f'{type(value).__name__} {got}'}"
-    )
-
-
-def owned_each(value: Any, layers: int) -> list[Unsettled]:
-    """Return what a vectorized metric answered, for each layer, as `owned` returns it.
-
-    Raises:
-        TypeError: its first dimension is not that of the layers.
-    """
-    if isinstance(value, Samples):
-        return [Samples(values) for values in value.values.clone().unbind()]
-    if isinstance(value, Mean):
-        return list(map(Mean, value.total.unbind(), value.count.unbind()))
-    if isinstance(value, Tensor) and value.ndim in (1, 2) and len(value) == layers:
-        return list(value.clone().unbind())
-    got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    raise TypeError(
-        f"it is vectorized: expected a tensor whose first dimension is that of "
-        f"{layers} layers, got {got}"
-    )
+    if layers is None:
+        if isinstance(value, Mean):
+            return Mean(value.total[None], value.count[None])
+        if isinstance(value, Samples):
+            return Samples(value.values[None].clone())
+        if is_tensor and value.ndim <= 1:
+            return value[None].clone()  # it may be a view of the event
+        if isinstance(value, Real):
+            return torch.tensor([float(value)], dtype=torch.float64)
+        wanted = "a number, a 0-d tensor, a vector (p,)"
+    else:
+        if isinstance(value, Mean):
+            return value
+        if isinstance(value, Samples):
+            return Samples(value.values.clone())
+        if is_tensor and value.ndim in (1, 2) and len(value) == layers:
+            return value.clone()
+        wanted = f"for {layers} layers at once a tensor ({layers},) or ({layers}, p)"
+    kind = type(value).__name__
+    got = f"a tensor of shape {tuple(value.shape)}" if is_tensor else f"{kind} {value!r:.40}"
+    raise TypeError(f"expected {wanted} or a mapping of names to such, got {got}")

@@ -85,7 +85,7 @@ def _confusion(scores: Tensor, labels: Tensor) -> Tensor:
     cells = labels * num_classes + scores.argmax(dim=-1)
     counted = scores[..., 0].isnan().logical_not().to(scores.dtype)
     counts = scores.new_zeros(*layers, num_classes * num_classes).scatter_add(-1, cells, counted)
-    return counts.unflatten(-1, (num_classes, num_classes))
+    return counts.view(*layers, num_classes, num_classes)
 
 
 def _macro_f1(counts: Tensor) -> Tensor:
