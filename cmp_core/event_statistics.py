@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
@@ -58,8 +59,10 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
         self.is_chunk, self.fitted = is_chunk, fitted
         self.n = sample_ids.shape[0]
         self._statistics = {
-            layer.name: SampleStatistics(self, layer, position)
-            for position, layer in enumerate(layers)
+            layer.name: SampleStatistics(self, layer, position, run, row)
+            for run in _runs(layers)
+            for row, position in enumerate(run)
+            for layer in [layers[position]]
         }
 
     def __getitem__(self, layer: str) -> SampleStatistics:
@@ -84,10 +87,28 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
         return torch.tensor(widths, device=self.sample_ids.device)
 
     @kept
+    def centred(self, run: range) -> Tensor:
+        """Return the activations minus their means, (l, n, p), of l layers of one width."""
+        self.refuse_chunk()
+        return centred(torch.stack([wide(self.layers[i].activations) for i in run]))
+
+    @kept
+    def mean(self, run: range) -> Tensor:
+        """Return `LayerStatistics.mean`, (l, p), of layers of one width."""
+        require(self.n, 1)
+        first = torch.stack([wide(self.layers[i].activations[0]) for i in run])
+        return (first - self.centred(run)[:, 0]).to(precise(first.device))
+
+    @kept
+    def unit_variances(self, run: range) -> Tensor:
+        """Return `LayerStatistics.unit_variances`, (l, p), of layers of one width."""
+        variances = self.centred(run).square().mean(dim=1)
+        return variances.to(precise(variances.device))
+
+    @kept
     def grams(self) -> Grams:
         """Return the Gram matrices of all layers."""
-        self.refuse_chunk()
-        return Grams.of([self[layer.name].centred() for layer in self.layers])
+        return Grams.of([self.centred(run) for run in _runs(self.layers)])
 
     @kept
     def inner(self) -> InnerProduct:
@@ -168,9 +189,10 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
         return torch.where(has_classes, self.ridge(penalty).predictions(targets), torch.nan)
 
     @kept
-    def held_out_errors(self, penalty: float) -> Tensor:
-        """Return Σ ‖y - ŷ‖² of predicting each layer but the first from the one before, (L-1,)."""
-        return self.ridge(penalty).squared_errors(self.grams().matrices[1:])
+    def held_out_r2(self, penalty: float) -> Tensor:
+        """Return `LayerStatistics.held_out_r2` of each layer but the last and its next, (L-1,)."""
+        totals = self.grams().lengths[1:].sum(dim=1)
+        return 1 - self.ridge(penalty).squared_errors() / totals
 
     @kept
     def folds(self) -> Tensor:
@@ -210,10 +232,12 @@ class SampleStatistics(LayerStatistics):
     Half-precision tensors are widened to float32 first; float32 and float64 are kept.
     """
 
-    def __init__(self, event: EventStatistics, layer: Layer, position: int) -> None:
+    def __init__(
+        self, event: EventStatistics, layer: Layer, position: int, run: range, row: int
+    ) -> None:
         super().__init__(layer.name, event.n, layer.activations.shape[1], event.guards)
         self._event = event
-        self._position = position
+        self._position, self._run, self._row = position, run, row
         self.activations = layer.activations
         self._layer = layer
 
@@ -243,25 +267,16 @@ class SampleStatistics(LayerStatistics):
     def closeness(self, *widths: float) -> Tensor:
         if self._event.has_grams:
             return self._event.closeness(*widths)[self._position]
-        rows = self.centred()
+        rows = centred(wide(self.activations))
         return closeness((rows @ rows.T)[None], self.variance()[None], widths)[0]
 
     # Second moments
 
-    @kept
-    def centred(self) -> Tensor:
-        """Return the activations minus their means, (n, p)."""
-        self._event.refuse_chunk()
-        return centred(wide(self.activations))
-
-    @kept
     def mean(self) -> Tensor:
-        require(self.n, 1)
-        return (wide(self.activations)[0] - self.centred()[0]).to(precise(self._device))
+        return self._event.mean(self._run)[self._row]
 
-    @kept
     def unit_variances(self) -> Tensor:
-        return self.centred().square().mean(dim=0).to(precise(self._device))
+        return self._event.unit_variances(self._run)[self._row]
 
     def inner(self, other: LayerStatistics) -> InnerProduct:
         pairs, (i, j) = self._event.inner(), self._pair(other)
@@ -303,8 +318,7 @@ class SampleStatistics(LayerStatistics):
         i, j = self._pair(target)
         if j != i + 1:
             raise UsageError(f"held_out_r2 predicts the next layer, not {target.layer}")
-        total = self._event.grams().lengths[j].sum()
-        return 1 - self._event.held_out_errors(penalty)[i] / total
+        return self._event.held_out_r2(penalty)[i]
 
     # Held-out predictions
 
@@ -328,12 +342,15 @@ class SampleStatistics(LayerStatistics):
     def folds(self) -> Tensor:
         return self._event.folds()
 
-    @property
-    def _device(self) -> torch.device:
-        return self.activations.device
-
     def _pair(self, other: LayerStatistics) -> tuple[int, int]:
         return self._position, self._event[other.layer]._position
+
+
+def _runs(layers: Sequence[Layer]) -> list[range]:
+    """Return the positions of neighbouring layers of one width and type, which can be stacked."""
+    kinds = [(layer.activations.shape[1], layer.activations.dtype) for layer in layers]
+    lengths = [len(list(run)) for _, run in groupby(kinds)]
+    return [range(stop - n, stop) for n, stop in zip(lengths, accumulate(lengths), strict=True)]
 
 
 def closeness(grams: Tensor, variances: Tensor, widths: Sequence[float]) -> Tensor:

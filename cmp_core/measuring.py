@@ -60,14 +60,14 @@ class MetricListener:
         return readings
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what outlives a batch: the state of a running metric at every layer."""
-        return {layer: state.inner.state_dict() for layer, state in self._running.items()}
+        """Return what outlives a batch: the states of a running metric, by their layers."""
+        return {layers: state.inner.state_dict() for layers, state in self._running.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
-        for layer, own in state.items():
-            self._running[layer] = _State(self.metric)
-            self._running[layer].inner.load_state_dict(own)
+        for layers, own in state.items():
+            self._running[layers] = _State(self.metric)
+            self._running[layers].inner.load_state_dict(own)
 
     # Functions are called once for each layer or pair of layers, or for several together
 
@@ -137,7 +137,7 @@ class MetricListener:
         for state in self._running.values():
             state.forget_samples()
         self._gather(self._running, event, 1)
-        return self._computed(self._running)
+        return self._computed({name: s for name, s in self._running.items() if s.places})
 
     # Rows
 
@@ -226,7 +226,7 @@ class _State:
 
     def forget_samples(self) -> None:
         """Count from 0, and give an undefined layer another chance."""
-        self.n = 0
+        self.places, self.n = (), 0
         self._reason = None
 
 

@@ -225,8 +225,8 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
     if definition.running:
         if not definition.is_stateful:
             yield "running needs a class that keeps a state"
-        if definition.readings != (1,) or definition.slow or definition.vectorized:
-            yield "running excludes passes=2, slow, vectorized, and statistics.held_out_scores"
+        if definition.readings != (1,) or definition.slow:
+            yield "running excludes passes=2, slow, and statistics.held_out_scores"
     if definition.passes == 2 and definition.readings == (2,):
         yield "held_out_scores are read in the second reading: they exclude passes=2"
     if definition.scope == "pair" and (definition.is_stateful or definition.per_sample):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import attrs
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from cmp_core.errors import UsageError
 from cmp_core.sampling import FOLDS
@@ -35,19 +36,21 @@ class HeldOut:
     """Ridge regression on L layers over the same n samples, in Gram form.
 
     With the hat matrix H = 11ᵀ/n + K(K + λI)⁻¹, the held-out residuals of a fold S are
-    (I - H_SS)⁻¹ ((I - H) Y)_S, exactly those of a fit to the other folds. All folds are solved
-    together: where they differ in size, the smaller ones are filled up with one more sample, n,
-    that has nothing to do with the others and residual 0.
+    (I - H_SS)⁻¹ ((I - H) Y)_S, exactly those of a fit to the other folds. Samples stand fold by
+    fold here, so that all folds are blocks of one size m: where they differ, the smaller ones are
+    filled up with samples that have nothing to do with the others and residual 0.
 
     Attributes:
-        complement: I - H, (L, n+1, n+1).
-        members: positions of each fold's samples, (folds, m).
+        grams: the layers' Gram matrices, (L, folds m, folds m).
+        complement: I - H, of the same shape.
         inverses: (I - H_SS)⁻¹, (L, folds, m, m).
+        members: the sample in each place, n for one that fills up, (folds m,).
     """
 
+    grams: Tensor
     complement: Tensor
-    members: Tensor
     inverses: Tensor
+    members: Tensor
 
     @classmethod
     def of(cls, grams: Grams, widths: Tensor, order: Tensor, penalty: float) -> HeldOut:
@@ -61,42 +64,39 @@ class HeldOut:
         """
         n = order.shape[0]
         lambdas = strength(grams.lengths.sum(dim=1), widths, penalty)
-        regularised = grams.matrices.clone()
+        members = torch.cat([order, order.new_full((-n % FOLDS,), n)]).view(-1, FOLDS).T.flatten()
+        by_fold = pad(grams.matrices, (0, 1, 0, 1))[:, members].mT[:, members]  # symmetric
+        regularised = by_fold.clone()
         regularised.diagonal(dim1=1, dim2=2).add_(lambdas[:, None])
-        inverse = torch.linalg.inv_ex(regularised)[0]
-        complement = _with_one_more(inverse.mul_(lambdas[:, None, None]).sub_(1 / n))
-        complement[:, n, n] = 1
-        filled = torch.cat([order, order.new_full((-n % FOLDS,), n)])
-        members = filled.view(-1, FOLDS).T
-        blocks = complement[:, members[:, :, None], members[:, None, :]]
-        return cls(complement, members, torch.linalg.inv_ex(blocks)[0])
+        real = (members < n).to(by_fold.dtype)
+        complement = torch.linalg.inv_ex(regularised)[0].mT  # symmetric, and now row by row
+        complement.mul_(lambdas[:, None, None]).sub_(torch.outer(real, real / n))
+        m = len(members) // FOLDS
+        blocks = complement.view(-1, FOLDS, m, FOLDS, m).diagonal(dim1=1, dim2=3)
+        inverses = torch.linalg.inv_ex(blocks.permute(0, 3, 1, 2))[0]
+        return cls(by_fold, complement, inverses, members)
 
     def predictions(self, targets: Tensor) -> Tensor:
         """Return ŷ (L, n, q) for targets (n, q)."""
         n = targets.shape[0]
-        places = self.members.flatten().argsort()[:n]
-        residuals = (self.complement[:, :, :n] @ targets)[:, self.members]
-        return targets - (self.inverses @ residuals).flatten(1, 2)[:, places]
+        residuals = self.complement @ pad(targets, (0, 0, 0, 1))[self.members]
+        held_out = self.inverses @ self._by_fold(residuals)
+        return targets - held_out.flatten(1, 2)[:, self.members.argsort()[:n]]
 
-    def squared_errors(self, targets: Tensor) -> Tensor:
-        """Return Σ ‖y - ŷ‖² (L-1,) of predicting from each layer but the last.
+    def squared_errors(self) -> Tensor:
+        """Return Σ ‖y - ŷ‖² (L-1,) of predicting each layer but the first from the one before.
 
         The residuals' own Gram matrix in a fold is A P A with A = (I - H_SS)⁻¹ and
         P = ((I - H) K_y (I - H))_SS; its trace is wanted.
-
-        Args:
-            targets: the targets' Gram matrices, (L-1, n, n).
         """
-        n = targets.shape[1]
-        complement, inverses = self.complement[:-1, :, :n], self.inverses[:-1]
-        left = (complement @ targets)[:, self.members]  # the rows of each fold, (L-1, folds, m, n)
-        blocks = left @ complement[:, self.members].mT
-        return (inverses @ blocks * inverses).sum(dim=(1, 2, 3))
+        complement, inverses = self.complement[:-1], self.inverses[:-1]
+        left = self._by_fold(complement @ self.grams[1:])
+        products = left @ self._by_fold(complement).mT
+        return (inverses @ products * inverses).sum(dim=(1, 2, 3))
 
-
-def _with_one_more(matrices: Tensor) -> Tensor:
-    """Return matrices (L, n, n) with a row and a column of zeros added."""
-    return torch.nn.functional.pad(matrices, (0, 1, 0, 1))
+    def _by_fold(self, rows: Tensor) -> Tensor:
+        """Return a tensor (L, folds m, q) as (L, folds, m, q)."""
+        return rows.view(len(rows), FOLDS, -1, rows.shape[-1])
 
 
 @attrs.frozen(eq=False)

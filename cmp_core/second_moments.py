@@ -23,7 +23,7 @@ def precise(device: torch.device) -> torch.dtype:
 
 
 def centred(activations: Tensor) -> Tensor:
-    """Return activations (n, p) minus their column means.
+    """Return activations (…, n, p) minus their column means.
 
     The first row is subtracted before the mean: a large common offset then costs no digits, and a
     constant column is exactly 0.
@@ -32,8 +32,8 @@ def centred(activations: Tensor) -> Tensor:
     tensor([[-4.,  0.],
             [ 4.,  0.]])
     """
-    shifted = activations - activations[:1]
-    return shifted.sub_(shifted.mean(dim=0))
+    shifted = activations - activations[..., :1, :]
+    return shifted.sub_(shifted.mean(dim=-2, keepdim=True))
 
 
 @attrs.frozen(eq=False)
@@ -321,13 +321,13 @@ class Grams:
 
     @classmethod
     def of(cls, rows: Sequence[Tensor]) -> Grams:
-        """Return the Gram matrices of centred activations (n, p).
+        """Return the Gram matrices of centred activations (l, n, p) of l layers each.
 
         In float64, and centred once more: a small ridge penalty would magnify what float32 rounds
         off, and most of all what it leaves along (1, …, 1).
         """
         exact = (x.to(precise(x.device)) for x in rows)
-        matrices = torch.stack([x @ x.T for x in exact])
+        matrices = torch.cat([x @ x.mT for x in exact])
         means = matrices.mean(dim=1, keepdim=True)
         rest = means.mean(dim=2, keepdim=True)
         matrices.sub_(means).sub_(means.transpose(1, 2)).add_(rest)

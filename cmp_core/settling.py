@@ -179,13 +179,12 @@ def owned(value: Any, layers: int | None) -> Unsettled:
     Raises:
         TypeError: it is nothing that could be logged.
     """
-    is_tensor = isinstance(value, Tensor)
     if layers is None:
         if isinstance(value, Mean):
             return Mean(value.total[None], value.count[None])
         if isinstance(value, Samples):
             return Samples(value.values[None].clone())
-        if is_tensor and value.ndim <= 1:
+        if isinstance(value, Tensor) and value.ndim <= 1:
             return value[None].clone()  # it may be a view of the event
         if isinstance(value, Real):
             return torch.tensor([float(value)], dtype=torch.float64)
@@ -195,9 +194,10 @@ def owned(value: Any, layers: int | None) -> Unsettled:
             return value
         if isinstance(value, Samples):
             return Samples(value.values.clone())
-        if is_tensor and value.ndim in (1, 2) and len(value) == layers:
+        if isinstance(value, Tensor) and value.ndim in (1, 2) and len(value) == layers:
             return value.clone()
         wanted = f"for {layers} layers at once a tensor ({layers},) or ({layers}, p)"
-    kind = type(value).__name__
-    got = f"a tensor of shape {tuple(value.shape)}" if is_tensor else f"{kind} {value!r:.40}"
+    got = f"{type(value).__name__} {value!r:.40}"
+    if isinstance(value, Tensor):
+        got = f"a tensor of shape {tuple(value.shape)}"
     raise TypeError(f"expected {wanted} or a mapping of names to such, got {got}")
