@@ -241,6 +241,8 @@ def _checks(metric: Metric) -> Iterator[tuple[str, _Run]]:
         yield f"is invariant: {invariance}", partial(_is_invariant, invariance=invariance)
     if "symmetric" in definition.invariances:
         yield "is symmetric", _is_symmetric
+    if definition.vectorized:
+        yield "keeps layers that it is given at once apart", _keeps_layers_apart
     for name, damage in _DAMAGES.items():
         yield f"meets {name} with a value or a reason", partial(_meets, damage=damage)
     for value in (math.nan, math.inf):
@@ -369,6 +371,17 @@ def _is_symmetric(metric: Metric) -> None:
     forth = _values(measure_batch(metric, event))
     back = _values(measure_batch(metric, attrs.evolve(event, layers=swapped)))
     _assert_equal(back, forth, EXACT, "the layers the other way round")
+
+
+def _keeps_layers_apart(metric: Metric) -> None:
+    event = example_event(n=60, widths=(6, 6, 6), part="chunk")
+    fewer = attrs.evolve(event, layers=event.layers[:2])
+    ways = zip(_both_ways(metric, fewer), _both_ways(metric, event), strict=True)
+    values = [(_values(alone), _values(among)) for alone, among in ways]
+    assert any(among for _, among in values), "no layer has a value for 60 random samples"
+    for alone, among in values:
+        both = {key: value for key, value in among.items() if key in alone}
+        _assert_equal(alone, both, EXACT, "the same layers among others")
 
 
 def _with(event: LayerActivations, change: Callable[[Tensor], Tensor]) -> LayerActivations:
