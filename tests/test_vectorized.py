@@ -24,23 +24,20 @@ def _values(function: Any, widths: tuple[int, ...]) -> dict[str, Any]:
 def test_layers_of_one_width_come_together_and_keep_their_own_values() -> None:
     calls = []
 
-    @metric("largest", vectorized=True)
-    def largest(view: LayerView) -> Mapping[str, Tensor]:
-        """Largest activation."""
-        calls.append((view.name, tuple(view.activations.shape), view.labels.shape))
-        return {"": view.activations.amax(dim=(-2, -1)), "units": view.activations.amax(dim=-2)}
+    @metric("level", vectorized=True)
+    def level(view: LayerView) -> Mapping[str, Tensor]:
+        """Mean activation."""
+        calls.append((view.name, tuple(view.activations.shape), tuple(view.sample_ids.shape)))
+        return {"": view.activations.mean(dim=(-2, -1)), "units": view.activations.mean(dim=-2)}
 
-    values = _values(largest, (6, 5, 6))
-    assert calls == [
-        ("layer_0, layer_2", (2, 50, 6), (50,)),
-        ("layer_1", (1, 50, 5), (50,)),
-    ]
+    values = _values(level, (6, 5, 6))
+    assert calls == [("layer_0, layer_2", (2, 50, 6), (50,)), ("layer_1", (1, 50, 5), (50,))]
     for layer in example_event(widths=(6, 5, 6)).layers:
-        assert values[f"largest {layer.name}"] == layer.activations.max().item()
-        assert values[f"largest_units {layer.name}"] == tuple(
-            layer.activations.amax(dim=0).tolist()
-        )
-    check_metric(largest)
+        x = layer.activations
+        assert values[f"level {layer.name}"] == pytest.approx(x.mean().item(), rel=1e-12)
+        units = pytest.approx(x.mean(dim=0).tolist(), rel=1e-12)
+        assert values[f"level_units {layer.name}"] == units
+    check_metric(level)
 
 
 def test_a_neighbour_of_another_width_makes_another_group() -> None:
@@ -56,11 +53,10 @@ def test_a_neighbour_of_another_width_makes_another_group() -> None:
     values = _values(step, (6, 6, 6, 5))
     assert names == [("layer_0, layer_1", "layer_1, layer_2"), ("layer_2", "layer_3")]
     assert values["step layer_3"] == "layer_3 is the last layer"
-    layers = [
-        layer.activations.mean().item() for layer in example_event(widths=(6, 6, 6, 5)).layers
-    ]
+    layers = example_event(widths=(6, 6, 6, 5)).layers
+    means = [layer.activations.mean().item() for layer in layers]
     for i in range(3):
-        assert values[f"step layer_{i}"] == pytest.approx(layers[i + 1] / layers[i], rel=1e-12)
+        assert values[f"step layer_{i}"] == pytest.approx(means[i + 1] / means[i], rel=1e-12)
 
 
 def test_a_reason_concerns_all_layers_of_the_call() -> None:
