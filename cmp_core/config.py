@@ -71,6 +71,41 @@ def _as_tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
 
 
 @attrs.frozen
+class Snapshots:
+    """Which activations a run stores, see `docs/snapshot-format.md`.
+
+    Raises:
+        ConfigError: a value breaks its rule.
+    """
+
+    phase: str = _key("val", _one_of("val", "train", "test"), help="the split that is stored")
+    schedule: str | tuple[int, ...] = _key(
+        "log",
+        _rule(
+            "log, all, or a list of epochs", lambda v: isinstance(v, tuple) or v in ("log", "all")
+        ),
+        help="log: epochs 0, 1, 2, 4, … and the last; all; or a list of epochs",
+    )
+    samples: int | str = _key(
+        2048,
+        _rule("a whole number of at least 1, or all", lambda v: v == "all" or v > 0),
+        help="samples of the split, chosen by a hash of their id; or all",
+    )
+    layers: str | tuple[str, ...] = _key(
+        "all",
+        _rule("all, or a list of names", lambda value: isinstance(value, tuple) or value == "all"),
+        help="names of layers, or all",
+    )
+    inputs: bool = _key(True, help="store the inputs as well")
+    dtype: str = _key("float32", _one_of("float32", "float16"), help="type of stored numbers")
+    compression: str = _key("gzip", _one_of("gzip", "lzf", "none"), help="of the stored numbers")
+
+
+STORED = Snapshots()
+"""What a run stores unless it is told otherwise."""
+
+
+@attrs.frozen
 class Config:
     """Everything that decides a run. The defaults train a greedy net on the digits in seconds.
 
@@ -163,6 +198,8 @@ class Config:
         5, _whole(1), help="training steps between two measured batches"
     )
 
+    snapshots: Snapshots | None = _key(STORED, help="which activations are stored; null: none")
+
     # The run
     plugins: tuple[str, ...] = _key((), help="plugins to load, as with -p")
     on_plugin_error: str = _key(
@@ -204,9 +241,12 @@ def shown(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Selection):
         return value.label
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(shown, value)) + "]"
     return str(value)
 
 
+attrs.resolve_types(Snapshots)
 attrs.resolve_types(Config)

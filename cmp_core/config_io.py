@@ -15,7 +15,7 @@ import cattrs
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cmp_core.config import Config, Selection, shown
+from cmp_core.config import Config, Selection, Snapshots, shown
 from cmp_core.errors import ConfigError, UsageError, unknown
 
 
@@ -56,16 +56,7 @@ def load_config(
 
 def build_config(values: Mapping[str, Any], origin: str = "the configuration") -> Config:
     """Check plain values against the keys and rules of `Config` and return the configuration."""
-    fields: dict[str, Any] = {field.name: field for field in attrs.fields(Config)}
-    problems = [f"{key}: {unknown('key', str(key), fields)}" for key in values if key not in fields]
-    structured: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in fields:
-            continue
-        try:
-            structured[name] = _structure_key(fields[name], value)
-        except ConfigError as error:
-            problems += error.problems
+    structured, problems = _structure_keys(Config, values)
     try:
         config = Config(**structured)
     except ConfigError as error:
@@ -75,6 +66,21 @@ def build_config(values: Mapping[str, Any], origin: str = "the configuration") -
     if problems:
         raise ConfigError(problems, origin)
     return config
+
+
+def _structure_keys(kind: type[Any], values: Mapping[Any, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the values in the types of a class's keys, and what is wrong with the others."""
+    fields: dict[str, Any] = {field.name: field for field in attrs.fields(kind)}
+    problems = [f"{key}: {unknown('key', str(key), fields)}" for key in values if key not in fields]
+    structured: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            continue
+        try:
+            structured[name] = _structure_key(fields[name], value)
+        except ConfigError as error:
+            problems += error.problems
+    return structured, problems
 
 
 def _structure_key(field: Any, value: Any) -> Any:
@@ -178,6 +184,8 @@ def _plain(value: Any) -> Any:
             return value.name
         label = {} if value.label == value.name else {"label": value.label}
         return {"name": value.name, **label, **value.options}
+    if isinstance(value, Snapshots):
+        return attrs.asdict(value, value_serializer=lambda _, __, item: _plain(item))
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -239,6 +247,29 @@ def _structure_size(value: Any, _: Any) -> int | float:
     return value if type(value) is int else _structure_float(value, float)
 
 
+def _structure_snapshots(value: Any, _: Any) -> Snapshots | None:
+    if value is None or value is False or isinstance(value, Snapshots):
+        return value or None
+    if not isinstance(value, dict):
+        raise ValueError(f"expected {{phase: …, samples: …, …}} or null, got {shown(value)}")
+    structured, problems = _structure_keys(Snapshots, value)
+    if problems:
+        raise ConfigError([f"snapshots.{problem}" for problem in problems])
+    return Snapshots(**structured)
+
+
+def _structure_text_or_list(value: Any, kind: Any) -> Any:
+    if not isinstance(value, (list, tuple)):
+        return _structure_text(value, str)
+    return _structure_tuple(value, get_args(kind)[1])
+
+
+def _structure_count_or_text(value: Any, _: Any) -> int | str:
+    if type(value) not in (int, str):
+        raise ValueError(f"expected a whole number or a text, got {shown(value)}")
+    return value  # type: ignore[no-any-return]
+
+
 def _structure_optional_text(value: Any, _: Any) -> str | None:
     return None if value is None else str(_structure_text(value, str))
 
@@ -254,15 +285,18 @@ def _build_converter() -> cattrs.Converter:
     converter.register_structure_hook(float, _structure_float)
     converter.register_structure_hook(Selection, _structure_selection)
     converter.register_structure_hook_func(_is_tuple, _structure_tuple)
-    unions = {
-        "lambda_ace": _structure_weights,
-        "metrics": _structure_metrics,
-        "val_size": _structure_size,
-        "learning_rule": _structure_optional_text,
+    unions: dict[Any, Callable[[Any, Any], Any]] = {
+        attrs.fields(Config).lambda_ace: _structure_weights,
+        attrs.fields(Config).metrics: _structure_metrics,
+        attrs.fields(Config).val_size: _structure_size,
+        attrs.fields(Config).learning_rule: _structure_optional_text,
+        attrs.fields(Config).snapshots: _structure_snapshots,
+        attrs.fields(Snapshots).schedule: _structure_text_or_list,
+        attrs.fields(Snapshots).layers: _structure_text_or_list,
+        attrs.fields(Snapshots).samples: _structure_count_or_text,
     }
-    for name, hook in unions.items():
-        union = getattr(attrs.fields(Config), name).type
-        converter.register_structure_hook_func(partial(eq, union), hook)
+    for field, hook in unions.items():
+        converter.register_structure_hook_func(partial(eq, field.type), hook)
     return converter
 
 

@@ -28,7 +28,8 @@ def warn(text: str) -> None:
     )
 
 
-def track(items: Iterable[T], what: str) -> Iterable[T]:
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
     """Yield the items under a progress bar, which a pipe does not show."""
     console = out()
-    return rich_track(items, what, console=console, disable=not console.is_terminal, transient=True)
+    hidden = not console.is_terminal
+    return rich_track(items, what, total, console=console, disable=hidden, transient=True)

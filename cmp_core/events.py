@@ -227,6 +227,17 @@ class StepFinished(Event):
 
 
 @attrs.frozen(eq=False)
+class SnapshotWritten(Event):
+    """A snapshot of n samples is complete and in its place."""
+
+    path: Path
+    phase: Phase
+    epoch: int
+    step: int
+    n: int
+
+
+@attrs.frozen(eq=False)
 class EpochFinished(Event):
     """The splits were measured at the end of an epoch; epoch 0 is the untrained network.
 

@@ -81,6 +81,11 @@ def cmp_split_finished(event: events.SplitFinished, run: events.Run) -> list[Rea
 
 
 @hookspec
+def cmp_snapshot_written(event: events.SnapshotWritten, run: events.Run) -> None:
+    """A snapshot of the activations is complete and in its place."""
+
+
+@hookspec
 def cmp_epoch_finished(event: events.EpochFinished, run: events.Run) -> None:
     """Validation and the training subset were measured; epoch 0 is the untrained network."""
 

@@ -32,6 +32,7 @@ from cmp_core.learning_rule import LearningRule
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
 from cmp_core.listeners.log import LogWriter, cut_log
 from cmp_core.listeners.screen import Screen
+from cmp_core.listeners.snapshots import SnapshotListener, chosen_layers
 from cmp_core.listeners.status import StatusWriter, write_plugin_errors
 from cmp_core.listeners.test_results import TestResultsWriter
 from cmp_core.measurer import Measurer
@@ -182,7 +183,10 @@ def _prepare(config: Config, plugins: Plugins) -> _Parts:
     rule = make("learning rule", rule_name, model, config, total_steps)
     for warning in rule.warnings():
         warn(warning)
-    return _Parts(config, plugins, metrics, device, data, model, rule, probe(model, rule, data))
+    layers = probe(model, rule, data)
+    if config.snapshots is not None:
+        chosen_layers(config.snapshots, layers)
+    return _Parts(config, plugins, metrics, device, data, model, rule, layers)
 
 
 CHANGEABLE = ("data_dir", "device", "num_workers")
@@ -265,9 +269,29 @@ def _train(
         dispatcher.add_essential(CheckpointWriter(directory))
         dispatcher.add_essential(TestResultsWriter(directory))
         dispatcher.add_essential(Screen(console))
+        if parts.config.snapshots is not None:
+            dispatcher.add_essential(_snapshots(parts, directory, dispatcher, console))
         dispatcher.add_essential(StatusWriter(directory, dispatcher))
         trainer.fit()
     return _outcome(directory, parts.data, dispatcher, directory / PLUGIN_ERRORS)
+
+
+def _snapshots(
+    parts: _Parts, directory: Path, dispatcher: Dispatcher, console: Console
+) -> SnapshotListener:
+    options, data = parts.config.snapshots, parts.data
+    assert options is not None
+    ids = {"val": data.val.ids, "train": data.train.ids[data.measured], "test": data.test.ids}
+    return SnapshotListener(
+        options,
+        _resolve(parts),
+        ids[options.phase],
+        parts.layers,
+        data.input_size,
+        directory,
+        dispatcher,
+        console,
+    )
 
 
 @contextmanager

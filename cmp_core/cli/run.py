@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from cmp_core.config_io import load_config, parse_yaml, presets
+from cmp_core.cli._metrics import metric_list
+from cmp_core.config_io import load_config, presets
 from cmp_core.errors import UsageError
 
 
@@ -59,6 +60,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
     metavar="DIR",
     help="Load every *.py file of a folder as a plugin.",
 )
+@click.option("--no-snapshots", is_flag=True, help="Store no activations.")
 @click.option("--resume", "resumed", metavar="RUN", help="Go on with an interrupted run.")
 @click.option(
     "--presets",
@@ -74,6 +76,7 @@ def run_command(
     metrics: str | None,
     plugins: tuple[str, ...],
     plugins_dir: Path | None,
+    no_snapshots: bool,
     resumed: str | None,
 ) -> None:
     """Train a network, measure every layer, and test it.
@@ -81,9 +84,11 @@ def run_command(
     Without options: the greedy net on scikit-learn's digits, no download, in seconds. Everything
     is kept in a new run directory below `runs`.
     """
-    if resumed and (source or metrics or plugins or plugins_dir):
+    if resumed and (source or metrics or plugins or plugins_dir or no_snapshots):
         raise UsageError("--resume goes on with the run's own params.yaml: only --set may be given")
-    overrides = {} if metrics is None else {"metrics": _metric_list(metrics)}
+    overrides: dict[str, object] = {} if metrics is None else {"metrics": metric_list(metrics)}
+    if no_snapshots:
+        overrides["snapshots"] = None
     config = None if resumed else load_config(source, settings, plugins, **overrides)
 
     from cmp_core import workflow
@@ -95,7 +100,3 @@ def run_command(
         outcome = workflow.run(config, plugins_dir)
     print_outcome(outcome)
     sys.exit(exit_code(outcome))
-
-
-def _metric_list(text: str) -> object:
-    return "all" if text == "all" else parse_yaml(f"[{text}]", "--metrics")

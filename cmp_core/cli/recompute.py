@@ -1,0 +1,76 @@
+"""`cmp recompute`: measure stored activations."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from cmp_core.cli._metrics import metric_list
+
+
+@click.command(
+    "recompute",
+    epilog="""\b
+Examples:
+  cmp recompute runs/digits/greedy/0001_2026-11-23_10-15-00
+  cmp recompute RUN --metrics "linear_cka, {name: mutual_information, snr: 8}"
+  cmp recompute RUN -p my_metric.py --json | jq .value
+  cmp recompute my_activations.h5 --out rows.csv
+
+\b
+Exit codes: 0 done, 2 wrong usage or a snapshot that cannot be read (the others are measured),
+3 finished but a plugin was switched off.""",
+)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--metrics",
+    metavar="A,B",
+    help="Measure these instead of the run's own: names, {name: …, label: …, <option>: …}, all; "
+    "no:NAME leaves one out.",
+)
+@click.option(
+    "-p",
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="PLUGIN",
+    help="Load a file, a module or an example (cmp:NAME); no:NAME leaves one out. Repeatable.",
+)
+@click.option(
+    "--plugins-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Load every *.py file of a folder as a plugin.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, not a table.")
+@click.option(
+    "--out",
+    "target",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the rows to FILE, .jsonl or .csv, instead of printing them.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes; default: one for each core."
+)
+def recompute_command(
+    paths: tuple[str, ...],
+    metrics: str | None,
+    plugins: tuple[str, ...],
+    plugins_dir: Path | None,
+    as_json: bool,
+    target: Path | None,
+    workers: int | None,
+) -> None:
+    """Measure the activations of runs, folders and snapshot files again.
+
+    The same metrics as in the run, or others; a value that needs no more than a snapshot holds is
+    what the run would have logged for these samples.
+    """
+    selection = None if metrics is None else metric_list(metrics)
+
+    from cmp_core.cli import _recomputed
+
+    sys.exit(_recomputed.show(paths, selection, plugins, plugins_dir, workers, as_json, target))

@@ -1,0 +1,211 @@
+"""`activations/*.h5`: stores a fixed set of samples at the scheduled epochs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.text import Text
+from torch import Tensor
+
+from cmp_core.config import Config, Snapshots
+from cmp_core.config_io import dump_config
+from cmp_core.console import warn
+from cmp_core.dispatch import Dispatcher
+from cmp_core.errors import ConfigError, UsageError, unknown
+from cmp_core.events import (
+    LayerActivations,
+    Run,
+    RunStarted,
+    SnapshotWritten,
+    SplitFinished,
+)
+from cmp_core.hookspecs import hookimpl
+from cmp_core.layer import Layer
+from cmp_core.sampling import choose
+from cmp_core.snapshots.format import FOLDER
+from cmp_core.snapshots.schedule import scheduled
+from cmp_core.snapshots.write import SnapshotWriter
+
+_TEMPORARY = ".snapshot.h5"
+"""Where a snapshot is written until it is whole; `activations/` has none but whole ones."""
+
+
+class SnapshotListener:
+    """Stores activations as they come by, and says beforehand how much that will be.
+
+    What cannot be written, because the disk is full, costs the snapshots and not the run.
+
+    Args:
+        options: which samples, layers and epochs.
+        config: as it is stored in the files.
+        ids: the sample ids of the split whose phase is stored.
+        layers: what `probe` returned, for the sizes.
+        input_size: numbers per sample.
+        folder: the run directory.
+        dispatcher: emits `cmp_snapshot_written`.
+        console: where to say what will be stored.
+    """
+
+    def __init__(
+        self,
+        options: Snapshots,
+        config: Config,
+        ids: NDArray[np.int64],
+        layers: tuple[Layer, ...],
+        input_size: int,
+        folder: Path,
+        dispatcher: Dispatcher,
+        console: Console,
+    ) -> None:
+        self._options, self._config = options, config
+        self._folder, self._dispatcher, self._console = folder, dispatcher, console
+        size = len(ids) if options.samples == "all" else int(options.samples)
+        self._ids = torch.from_numpy(ids[choose(ids, size)])
+        kept = chosen_layers(options, layers)
+        self._names = {layer.name for layer in kept}
+        self._epochs = scheduled(options.schedule, config.epochs)
+        numbers = sum(layer.activations.shape[1] + _width(layer.scores) for layer in kept)
+        numbers += input_size if options.inputs else 0
+        self._bytes = len(self._ids) * numbers * np.dtype(options.dtype).itemsize
+        self._writer: SnapshotWriter | None = None
+        self._is_stopped = False
+
+    @hookimpl
+    def cmp_run_started(self, event: RunStarted) -> None:
+        """Say what will be stored, and warn where there is no room for it."""
+        phase = self._options.phase
+        count = 1 if phase == "test" else sum(epoch >= event.epoch for epoch in self._epochs)
+        total = count * self._bytes
+        times = "1 snapshot" if count == 1 else f"{count} snapshots"
+        self._console.print(
+            Text(
+                f"{times} of {len(self._ids):,} {phase} samples, {_megabytes(self._bytes)} each "
+                f"before compression, {_megabytes(total)} in all"
+            )
+        )
+        free = shutil.disk_usage(self._folder).free
+        if total > free:
+            warn(
+                f"snapshots: {_megabytes(total)} may be needed and {_megabytes(free)} are free; "
+                "store fewer with --set 'snapshots={samples: 500}', or none with --no-snapshots"
+            )
+
+    @hookimpl
+    def cmp_layer_activations(self, event: LayerActivations) -> None:
+        """Write the chosen samples of a chunk."""
+        if not self._is_wanted(event.phase, event.epoch) or event.part != "chunk":
+            return
+        if event.reading != 1:
+            return
+        where = torch.isin(event.sample_ids, self._ids.to(event.sample_ids.device)).nonzero()[:, 0]
+        try:
+            if self._writer is None:
+                self._writer = SnapshotWriter(
+                    self._folder / FOLDER / f"step_{event.step:08d}.h5",
+                    self._folder / _TEMPORARY,
+                    len(self._ids),
+                    self._options.dtype,
+                    self._options.compression,
+                )
+            self._writer.append(
+                tuple(_select(layer, where) for layer in self._kept(event)),
+                event.sample_ids[where],
+                None if event.labels is None else event.labels[where],
+                event.inputs[where] if self._options.inputs and event.inputs is not None else None,
+            )
+        except (OSError, UsageError) as error:
+            self._stop(error)
+
+    @hookimpl
+    def cmp_split_finished(self, event: SplitFinished, run: Run) -> None:
+        """Put the snapshot in place and tell of it."""
+        if not self._is_wanted(event.phase, event.epoch) or self._writer is None:
+            return
+        try:
+            self._writer.finish(self._attributes(event, run))
+        except OSError as error:
+            self._stop(error)
+            return
+        path, self._writer = self._writer.path, None
+        written = SnapshotWritten(path, event.phase, event.epoch, event.step, len(self._ids))
+        self._dispatcher.emit("cmp_snapshot_written", written)
+
+    @hookimpl
+    def cmp_run_failed(self) -> None:
+        """Drop a snapshot that is not whole."""
+        self._abort()
+
+    def _is_wanted(self, phase: str, epoch: int) -> bool:
+        is_turn = phase == "test" or epoch in self._epochs
+        return phase == self._options.phase and is_turn and not self._is_stopped
+
+    def _kept(self, event: LayerActivations) -> list[Layer]:
+        layers = [layer for layer in event.layers if layer.name in self._names]
+        if self._options.inputs and event.reference is not None:
+            layers.append(event.reference)
+        return layers
+
+    def _attributes(self, event: SplitFinished, run: Run) -> dict[str, Any]:
+        packages = ("chain-of-metric-predictors", "torch", "h5py", "numpy")
+        return {
+            "run_id": self._folder.name,
+            "phase": event.phase,
+            "epoch": event.epoch,
+            "step": event.step,
+            "dataset": self._config.dataset,
+            "model": self._config.model,
+            "num_classes": run.num_classes,
+            "config": dump_config(self._config),
+            "software": json.dumps({name: metadata.version(name) for name in packages}),
+        }
+
+    def _stop(self, error: Exception) -> None:
+        """Give up storing, not training."""
+        self._abort()
+        self._is_stopped = True
+        warn(f"snapshots: {error}; no more are stored, training goes on")
+
+    def _abort(self) -> None:
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+
+
+def chosen_layers(options: Snapshots, layers: tuple[Layer, ...]) -> list[Layer]:
+    """Return the layers that are stored.
+
+    Raises:
+        ConfigError: there is no such layer.
+    """
+    if isinstance(options.layers, str):
+        return list(layers)
+    names = [layer.name for layer in layers]
+    problems = [unknown("layer", name, names) for name in options.layers if name not in names]
+    if problems:
+        raise ConfigError([f"snapshots.layers: {problem}" for problem in problems])
+    return [layer for layer in layers if layer.name in options.layers]
+
+
+def _select(layer: Layer, where: Tensor) -> Layer:
+    return attrs.evolve(
+        layer,
+        activations=layer.activations[where],
+        scores=None if layer.scores is None else layer.scores[where],
+    )
+
+
+def _width(scores: Tensor | None) -> int:
+    return 0 if scores is None else scores.shape[1]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,66 @@
+"""The names in a snapshot file, and the hash of what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import h5py
+import numpy as np
+
+FORMAT = "cmp-activations"
+VERSION = 1
+CONTENT_HASH = "content_sha256"
+FOLDER = "activations"
+"""The folder of a run directory in which its snapshots are."""
+
+LAYERS = "layers"
+READ_BYTES = 2**22
+"""About how much of a dataset is in memory at once while it is hashed."""
+
+_HDF5_OWN = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"}
+"""Attributes with which HDF5 itself links dimension scales; they hold addresses in the file."""
+
+
+def content_hash(file: h5py.File) -> str:
+    """Return the SHA-256 of all groups, datasets and attributes of an open file.
+
+    It is that of one line of JSON per object, in the order of their paths: path, attributes
+    {name: [type, value]}, and for a dataset its type, shape, and the SHA-256 of its values, row
+    by row and little-endian. `content_sha256` itself and HDF5's own attributes are left out.
+    """
+    objects: dict[str, Any] = {"/": file}
+    file.visititems(lambda path, item: objects.__setitem__(f"/{path}", item))
+    digest = hashlib.sha256()
+    for path, item in sorted(objects.items()):
+        line: list[Any] = [path, _attributes(item)]
+        if isinstance(item, h5py.Dataset):
+            line += [item.dtype.str, list(item.shape), _digest(item)]
+        digest.update((json.dumps(line, sort_keys=True) + "\n").encode())
+    return digest.hexdigest()
+
+
+def _attributes(item: h5py.Group | h5py.Dataset) -> dict[str, list[Any]]:
+    values = {name: item.attrs[name] for name in item.attrs if name not in _HDF5_OWN}
+    values.pop(CONTENT_HASH, None)
+    return {name: [type(v).__name__, np.asarray(v).tolist()] for name, v in values.items()}
+
+
+def _digest(dataset: h5py.Dataset) -> str:
+    digest = hashlib.sha256()
+    rows = rows_of(dataset.shape, dataset.dtype.itemsize, READ_BYTES)
+    for start in range(0, dataset.shape[0] if dataset.shape else 0, rows):
+        values = np.ascontiguousarray(dataset[start : start + rows])
+        digest.update(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def rows_of(shape: tuple[int, ...], itemsize: int, size: int) -> int:
+    """Return how many rows of an array take about `size` bytes, at least one.
+
+    >>> rows_of((2048, 256), 4, 2**20)
+    1024
+    """
+    row = itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    return max(1, size // max(1, row))

@@ -1,0 +1,351 @@
+"""Reading a snapshot: its arrays by name, each checked before it is handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from cmp_core.errors import DataError
+from cmp_core.layer import INPUT
+from cmp_core.snapshots.format import CONTENT_HASH, FORMAT, LAYERS, VERSION, content_hash
+
+
+@attrs.frozen(eq=False)
+class StoredArray:
+    """An array in the file, of which `array[a:b]` reads rows and `array[:]` everything.
+
+    Attributes:
+        place: the file and the path inside it, for messages.
+    """
+
+    place: str
+    _dataset: h5py.Dataset
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape; the first dimension is that of the samples (of the classes for anchors)."""
+        shape: tuple[int, ...] = self._dataset.shape
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers as they are stored."""
+        dtype: np.dtype[Any] = self._dataset.dtype
+        return dtype
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that it takes in the file."""
+        return int(self._dataset.id.get_storage_size())
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        try:
+            values: NDArray[Any] = self._dataset[rows]
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"{self.place}: the data are damaged: {_sentence(error)}") from error
+        return values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype)
+
+
+@attrs.frozen(eq=False)
+class SnapshotLayer:
+    """A layer of a snapshot: activations (n, …), scores (n, C) and anchors (C, N), or none."""
+
+    name: str
+    depth: int
+    module: str
+    anchor_kind: str | None
+    activations: StoredArray
+    scores: StoredArray | None
+    anchors: StoredArray | None
+
+
+@attrs.frozen(eq=False)
+class Snapshot:
+    """An open snapshot file; arrays are read when they are indexed.
+
+    Attributes:
+        path: of the file.
+        phase, epoch, step: when it was taken; `val`, 0 and 0 where the file does not say.
+        run_id, dataset, model: where it comes from, or empty.
+        config: YAML text of the run's configuration, or empty.
+        num_classes: C, 0 where nothing tells it.
+        sample_ids: (n,) int64; 0 to n-1 where the file has none.
+        labels: (n,) int64, or none.
+        inputs: (n, …), or none.
+        layers: in the order of their depth.
+        reference: the input as a layer, where its scores and anchors were stored.
+    """
+
+    path: Path
+    phase: str
+    epoch: int
+    step: int
+    run_id: str
+    dataset: str
+    model: str
+    config: str
+    num_classes: int
+    sample_ids: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+    inputs: StoredArray | None
+    layers: tuple[SnapshotLayer, ...]
+    reference: SnapshotLayer | None
+    _file: h5py.File
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.sample_ids)
+
+    def verify(self) -> None:
+        """Read everything, and compare it with the hash that the file holds, if it holds one.
+
+        Raises:
+            DataError: the file is not what was written.
+        """
+        expected = self._file.attrs.get(CONTENT_HASH)
+        try:
+            found = content_hash(self._file)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise DataError(f"'{self.path}': the data are damaged: {_sentence(error)}") from error
+        if expected is not None and found != expected:
+            raise DataError(
+                f"'{self.path}': the content does not match {CONTENT_HASH}: expected "
+                f"{str(expected)[:12]}…, got {found[:12]}…; it was changed after it was written"
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_snapshot(path: str | Path) -> Snapshot:
+    """Open a snapshot and check its structure; `Snapshot.verify` checks its content as well.
+
+    Raises:
+        DataError: there is no such file, or it is not a snapshot; the message names the path in
+            the file, what was expected and what is there.
+    """
+    path = Path(path)
+    if path.is_dir() or not path.exists():
+        raise DataError(f"'{path}' {'is a folder' if path.is_dir() else 'does not exist'}")
+    try:
+        file = h5py.File(path, "r", rdcc_nbytes=2**24)
+    except OSError as error:
+        what = "is empty" if path.stat().st_size == 0 else f"cannot be read: {_sentence(error)}"
+        raise DataError(f"'{path}' {what}; expected a whole HDF5 file") from error
+    try:
+        return _Reader(path, file).snapshot()
+    except DataError:
+        file.close()
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        file.close()
+        raise DataError(f"'{path}': the structure is damaged: {_sentence(error)}") from error
+
+
+class _Reader:
+    """Checks one file against the format."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self._path, self._file = path, file
+
+    def snapshot(self) -> Snapshot:
+        self._check_version()
+        ids = self._optional("sample_ids")
+        n = self._number_of_samples(ids)
+        layers = sorted(self._layers(n), key=lambda layer: layer.depth)
+        reference = layers.pop(0) if layers and layers[0].name == INPUT else None
+        depths = [layer.depth for layer in layers]
+        if not layers or depths != list(range(len(layers))):
+            found = ", ".join(f"{x.name} {x.depth}" for x in layers) or "none"
+            raise self._wrong(f"/{LAYERS}", "layers of depth 0, 1, 2, …", found)
+        labels = self._integers("labels", n)
+        return Snapshot(
+            path=self._path,
+            phase=self._phase(),
+            epoch=self._count("epoch"),
+            step=self._count("step"),
+            run_id=self._text("run_id"),
+            dataset=self._text("dataset"),
+            model=self._text("model"),
+            config=self._text("config"),
+            num_classes=self._num_classes(labels, layers),
+            sample_ids=self._ids(n),
+            labels=labels,
+            inputs=self._floats(self._file, "inputs", n),
+            layers=tuple(layers),
+            reference=reference,
+            file=self._file,
+        )
+
+    def _check_version(self) -> None:
+        found = self._file.attrs.get("format")
+        if found != FORMAT:
+            raise self._wrong("attribute format", f"'{FORMAT}'", _shown(found))
+        version = self._file.attrs.get("format_version")
+        if version != VERSION:
+            raise self._wrong("attribute format_version", str(VERSION), _shown(version))
+
+    def _number_of_samples(self, ids: h5py.Dataset | None) -> int:
+        """Return the number of rows of the ids or, without them, of the first layer."""
+        known = ids
+        if known is None:
+            group = self._group(LAYERS)
+            for name in group:
+                known = self._required(group[name], "activations")
+                break
+        if known is None or not known.shape:
+            raise self._wrong(f"/{LAYERS}", "at least one layer", "none")
+        if known.shape[0] == 0:
+            raise self._wrong(known.name, "at least one sample", "none")
+        return int(known.shape[0])
+
+    def _layers(self, n: int) -> Iterator[SnapshotLayer]:
+        for name, group in self._group(LAYERS).items():
+            if not isinstance(group, h5py.Group):
+                raise self._wrong(f"/{LAYERS}/{name}", "a group", type(group).__name__.lower())
+            self._required(group, "activations")
+            activations = self._floats(group, "activations", n)
+            assert activations is not None  # required above
+            width = int(np.prod(activations.shape[1:]))
+            scores = self._floats(group, "scores", n, ("n", "C"))
+            anchors = self._floats(group, "anchors", None, ("C", "N"))
+            if anchors is not None and anchors.shape[1] != width:
+                expected = f"shape (C, {width}), as wide as the activations"
+                raise self._wrong(f"{group.name}/anchors", expected, f"shape {anchors.shape}")
+            if scores is not None and anchors is not None and len(anchors) != scores.shape[1]:
+                expected = f"{scores.shape[1]} rows, one for each class of the scores"
+                raise self._wrong(f"{group.name}/anchors", expected, str(len(anchors)))
+            yield SnapshotLayer(
+                name=name,
+                depth=self._depth(group),
+                module=self._text("module", group),
+                anchor_kind=self._text("anchor_kind", group) or None,
+                activations=activations,
+                scores=scores,
+                anchors=anchors,
+            )
+
+    def _depth(self, group: h5py.Group) -> int:
+        depth = group.attrs.get("depth")
+        least = -1 if group.name == f"/{LAYERS}/{INPUT}" else 0
+        if not isinstance(depth, (int, np.integer)) or depth < least:
+            what = f"attribute depth of {group.name}"
+            raise self._wrong(what, f"a whole number of at least {least}", _shown(depth))
+        return int(depth)
+
+    def _num_classes(self, labels: NDArray[np.int64] | None, layers: list[SnapshotLayer]) -> int:
+        told = self._count("num_classes")
+        columns = {x.scores.shape[1] for x in layers if x.scores is not None}
+        columns |= {len(x.anchors) for x in layers if x.anchors is not None}
+        largest = 0 if labels is None else int(labels.max()) + 1
+        number = told or max(columns, default=largest)
+        if columns - {number}:
+            expected = f"{number} classes in all scores and anchors"
+            raise self._wrong(f"/{LAYERS}", expected, f"{sorted(columns)}")
+        if labels is not None and (labels.min() < 0 or largest > number):
+            expected = f"classes from 0 to {number - 1}"
+            raise self._wrong("/labels", expected, f"{labels.min()} to {labels.max()}")
+        return number
+
+    def _ids(self, n: int) -> NDArray[np.int64]:
+        ids = self._integers("sample_ids", n)
+        if ids is None:
+            return np.arange(n)
+        values, counts = np.unique(ids, return_counts=True)
+        if (counts > 1).any():
+            found = f"{values[counts > 1][0]} {counts.max()} times"
+            raise self._wrong("/sample_ids", "every id once", found)
+        return ids
+
+    def _integers(self, name: str, n: int) -> NDArray[np.int64] | None:
+        dataset = self._optional(name)
+        if dataset is None:
+            return None
+        if dataset.shape != (n,) or dataset.dtype.kind not in "iu":
+            found = f"{dataset.dtype} of shape {dataset.shape}"
+            raise self._wrong(f"/{name}", f"whole numbers of shape ({n},)", found)
+        return StoredArray(f"'{self._path}': /{name}", dataset)[:].astype(np.int64)
+
+    def _floats(
+        self, group: h5py.Group, name: str, n: int | None, dims: tuple[str, ...] = ()
+    ) -> StoredArray | None:
+        """Return an array of n rows and, where `dims` names them, of as many dimensions."""
+        dataset = self._optional(name, group)
+        if dataset is None:
+            return None
+        shape = dataset.shape or ()
+        has_dims = len(shape) == len(dims) if dims else len(shape) >= 2
+        has_rows = n is None or shape[:1] == (n,)
+        if dataset.dtype.kind != "f" or not has_dims or not has_rows or 0 in shape:
+            wanted = ", ".join(dims or ("n", "…")).replace("n", str(n), 1 if n else 0)
+            found = f"{dataset.dtype} of shape {shape}"
+            raise self._wrong(dataset.name, f"floating-point numbers of shape ({wanted})", found)
+        return StoredArray(f"'{self._path}': {dataset.name}", dataset)
+
+    def _phase(self) -> str:
+        phase = self._text("phase") or "val"
+        if phase not in ("train", "val", "test"):
+            raise self._wrong("attribute phase", "train, val or test", f"'{phase}'")
+        return phase
+
+    def _text(self, name: str, item: h5py.Group | None = None) -> str:
+        value = (self._file if item is None else item).attrs.get(name, "")
+        if not isinstance(value, (str, bytes)):
+            raise self._wrong(f"attribute {name}", "a text", _shown(value))
+        return value.decode() if isinstance(value, bytes) else value
+
+    def _count(self, name: str) -> int:
+        value = self._file.attrs.get(name, 0)
+        if not isinstance(value, (int, np.integer)) or value < 0:
+            raise self._wrong(f"attribute {name}", "a whole number of at least 0", _shown(value))
+        return int(value)
+
+    def _group(self, name: str) -> h5py.Group:
+        group = self._file.get(name)
+        if not isinstance(group, h5py.Group):
+            raise self._wrong(f"/{name}", "a group", "nothing" if group is None else "a dataset")
+        return group
+
+    def _required(self, group: h5py.Group, name: str) -> h5py.Dataset:
+        dataset = self._optional(name, group)
+        if dataset is None:
+            raise self._wrong(f"{group.name}/{name}", "a dataset", "nothing")
+        return dataset
+
+    def _optional(self, name: str, group: h5py.Group | None = None) -> h5py.Dataset | None:
+        owner = self._file if group is None else group
+        dataset = owner.get(name)
+        if dataset is not None and not isinstance(dataset, h5py.Dataset):
+            raise self._wrong(f"{owner.name.rstrip('/')}/{name}", "a dataset", "a group")
+        return dataset
+
+    def _wrong(self, where: str, expected: str, found: str) -> DataError:
+        return DataError(f"'{self._path}': {where}: expected {expected}, got {found}")
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else repr(value.item() if hasattr(value, "item") else value)
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,69 @@
+"""Replaying a snapshot: the same events that a live run emits, from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmp_core.events import LayerActivations, Phase
+from cmp_core.layer import INPUT, Layer
+from cmp_core.snapshots.read import Snapshot, SnapshotLayer, StoredArray
+
+CHUNK = 1024
+"""Samples whose activations are in memory at once."""
+
+
+def replay(snapshot: Snapshot, reading: int = 1) -> Iterator[LayerActivations]:
+    """Yield the chunks of a snapshot's split; `Measurer.split` takes them like those of a run.
+
+    Activations and inputs of more than two dimensions are flattened to (n, units).
+    """
+    for start in range(0, snapshot.n, CHUNK):
+        rows = slice(start, min(start + CHUNK, snapshot.n))
+        inputs = _flat(snapshot.inputs, rows)
+        yield LayerActivations(
+            source="replay",
+            phase=cast("Phase", snapshot.phase),
+            part="chunk",
+            epoch=snapshot.epoch,
+            step=snapshot.step,
+            layers=tuple(_layer(layer, rows) for layer in snapshot.layers),
+            sample_ids=torch.from_numpy(snapshot.sample_ids[rows]),
+            labels=None if snapshot.labels is None else torch.from_numpy(snapshot.labels[rows]),
+            inputs=inputs,
+            num_classes=snapshot.num_classes,
+            reading=reading,
+            reference=_reference(snapshot, inputs, rows),
+        )
+
+
+def _reference(snapshot: Snapshot, inputs: Tensor | None, rows: slice) -> Layer | None:
+    if snapshot.reference is not None:
+        return _layer(snapshot.reference, rows)
+    return None if inputs is None else Layer(INPUT, -1, INPUT, inputs)
+
+
+def _layer(layer: SnapshotLayer, rows: slice) -> Layer:
+    activations = _flat(layer.activations, rows)
+    assert activations is not None  # every layer has activations
+    return Layer(
+        name=layer.name,
+        depth=layer.depth,
+        module=layer.module,
+        activations=activations,
+        scores=_flat(layer.scores, rows),
+        anchors=_flat(layer.anchors, slice(None)),
+        anchor_kind=layer.anchor_kind,
+    )
+
+
+def _flat(array: StoredArray | None, rows: slice) -> Tensor | None:
+    if array is None:
+        return None
+    values = array[rows]
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return torch.from_numpy(np.ascontiguousarray(native)).flatten(1)
