@@ -101,10 +101,6 @@ class Snapshots:
     compression: str = _key("gzip", _one_of("gzip", "lzf", "none"), help="of the stored numbers")
 
 
-STORED = Snapshots()
-"""What a run stores unless it is told otherwise."""
-
-
 @attrs.frozen
 class Config:
     """Everything that decides a run. The defaults train a greedy net on the digits in seconds.
@@ -198,7 +194,9 @@ class Config:
         5, _whole(1), help="training steps between two measured batches"
     )
 
-    snapshots: Snapshots | None = _key(STORED, help="which activations are stored; null: none")
+    snapshots: Snapshots | None = _key(  # noqa: RUF009 (it is frozen)
+        Snapshots(), help="which activations are stored; null: none"
+    )
 
     # The run
     plugins: tuple[str, ...] = _key((), help="plugins to load, as with -p")

@@ -69,7 +69,7 @@ def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
     Raises:
         UsageError: a path does not exist, or a folder holds no snapshot.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for given in paths:
         path = Path(given)
         if not path.exists():
@@ -81,8 +81,9 @@ def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
             files = sorted(folder.glob("**/*.h5"), key=_natural)
             if not files:
                 raise UsageError(f"'{path}' holds no snapshot: there is no .h5 file in it")
-        found |= dict.fromkeys(file.absolute() for file in files)
-    return list(found)
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
 
 
 def recompute(

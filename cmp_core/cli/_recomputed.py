@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cmp_core.cli._results import FINISHED_WITHOUT_PLUGIN
 from cmp_core.console import out, say, track, warn
 from cmp_core.errors import UsageError
 from cmp_core.recompute import Recomputed, find_snapshots, recompute
+from cmp_core.rows import Value
 from cmp_core.run_directory import write_whole
 
 
@@ -44,10 +46,13 @@ def show(
             click.echo(_json_lines([result]), nl=False)
     if target is not None:
         write_whole(target, (_csv if target.suffix == ".csv" else _json_lines)(results))
-        say(f"{sum(len(r.rows) for r in results):,} rows of {count} snapshots in {target}")
+        rows, word = sum(len(r.rows) for r in results), "snapshot" if count == 1 else "snapshots"
+        say(f"{rows:,} rows of {count} {word} in {target}")
     elif not as_json:
         for result in results:
-            _print_table(result)
+            if result.error is None:
+                _print_table(result)
+        _print_reasons(results)
     return _exit_code(results)
 
 
@@ -61,32 +66,36 @@ def _exit_code(results: Iterable[Recomputed]) -> int:
 
 
 def _print_table(result: Recomputed) -> None:
-    """Print a line for each value; whole matrices and vectors are for `--json` and `--out`."""
-    if result.error is not None:
-        return
-    say(f"\n{result.path}: {result.phase}, epoch {result.epoch}, step {result.step}")
-    layers = list(dict.fromkeys(row.layer for row in result.rows))
-    values: dict[str, dict[str, str]] = {}
-    reasons: dict[str, list[str]] = {}
+    """Print a line for each metric; matrices are for `--json` and `--out`."""
+    say(f"{result.path}: {result.phase}, epoch {result.epoch}, step {result.step}")
+    cells: dict[str, dict[str, str]] = {}
     for row in result.rows:
-        if row.pair:
-            continue
-        cells = values.setdefault(row.metric, {})
-        if isinstance(row.value, tuple):
-            cells[row.layer] = f"[{len(row.value)} values]"
-        elif row.value is not None:
-            cells[row.layer] = f"{row.value:.4g}"
-        else:
-            cells[row.layer] = "–"
-            reasons.setdefault(f"{row.metric}: {row.reason}", []).append(row.layer)
-    table = Table("metric", box=box.SIMPLE_HEAD, pad_edge=False)
+        if not row.pair:
+            cells.setdefault(row.metric, {})[row.layer] = _cell(row.value)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("metric", no_wrap=True, min_width=max(map(len, cells), default=0))
+    layers = list(dict.fromkeys(row.layer for row in result.rows))
     for layer in layers:
-        table.add_column(layer, justify="right")
-    for metric, cells in values.items():
-        table.add_row(metric, *(cells.get(layer, "") for layer in layers))
+        table.add_column(layer, justify="right", no_wrap=True, min_width=max(9, len(layer)))
+    for metric, by_layer in cells.items():
+        table.add_row(metric, *(by_layer.get(layer, "") for layer in layers))
     out().print(table)
-    for reason, where in reasons.items():
-        say(f"– {reason} ({', '.join(where)})")
+
+
+def _cell(value: Value | None) -> str:
+    if value is None:
+        return "–"
+    return f"({len(value)})" if isinstance(value, tuple) else f"{value:.4g}"
+
+
+def _print_reasons(results: Iterable[Recomputed]) -> None:
+    """Say once why values are missing, however many snapshots lack them."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in chain.from_iterable(result.rows for result in results):
+        if row.reason is not None and not row.pair:
+            reasons.setdefault(f"{row.metric}: {row.reason}", {})[row.layer] = None
+    for reason, layers in reasons.items():
+        say(f"– {reason} ({', '.join(layers)})")
 
 
 def _json_lines(results: Iterable[Recomputed]) -> str:
