@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from cmp_core.second_moments import centred as centred
     from cmp_core.second_moments import inner_products as inner_products
     from cmp_core.similarity import defined_cosine as defined_cosine
+    from cmp_core.snapshots.read import open_snapshot as open_snapshot
     from cmp_core.statistics import LayerStatistics as LayerStatistics
     from cmp_core.tensor_sum import TensorSum as TensorSum
     from cmp_core.workflow import evaluate as evaluate
@@ -85,6 +86,7 @@ _HOMES = {
     "centred": "second_moments",
     "inner_products": "second_moments",
     "defined_cosine": "similarity",
+    "open_snapshot": "snapshots.read",
     "LayerStatistics": "statistics",
     "TensorSum": "tensor_sum",
     "evaluate": "workflow",

@@ -118,7 +118,7 @@ def test_an_unknown_key_names_the_nearest() -> None:
         ("lambda_ace", -1, "expected a number of at least 0, or a list of such numbers, got -1.0"),
         ("device", "gpu", "expected auto, cpu, mps, cuda or cuda:<index>, got 'gpu'"),
         ("metrics", [3], "[0]: expected a name, or {name: …, label: …, <option>: …}, got 3"),
-        ("metrics", {"a": 1}, "expected a list, got {'a': 1}"),
+        ("metrics", {"a": 1}, "expected a list, got {a: 1}"),
         (
             "metrics",
             ["margin", "margin"],

@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
 from cmp_core import hookspecs
-from cmp_core.config import Config
+from cmp_core.config import Config, Snapshots
 from cmp_core.config_io import dump_config, parse_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -20,17 +21,28 @@ ROOT = Path(__file__).parents[1]
 
 def configuration_table() -> str:
     """The table of `docs/configuration.md`, from the configuration itself."""
-    rows = ["| key | default | what it is |", "|---|---|---|"]
     defaults = parse_yaml(dump_config(Config()), "defaults")
-    for field in attrs.fields(Config):
-        default = defaults[field.name]
-        rows.append(f"| `{field.name}` | `{json.dumps(default)}` | {field.metadata['help']} |")
+    defaults["snapshots"] = "…"  # has a table of its own
+    return _table(Config, defaults)
+
+
+def snapshots_table() -> str:
+    """The table of the keys under `snapshots`."""
+    return _table(Snapshots, attrs.asdict(Snapshots()))
+
+
+def _table(kind: type[Any], defaults: dict[str, Any]) -> str:
+    rows = ["| key | default | what it is |", "|---|---|---|"]
+    for field in attrs.fields(kind):
+        default = json.dumps(defaults[field.name], ensure_ascii=False)
+        rows.append(f"| `{field.name}` | `{default}` | {field.metadata['help']} |")
     return "\n".join(rows)
 
 
 def test_every_key_is_documented() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
-    assert configuration_table() in text, f"paste this table:\n{configuration_table()}"
+    for table in (configuration_table(), snapshots_table()):
+        assert table in text, f"paste this table:\n{table}"
 
 
 def test_every_event_is_documented() -> None:

@@ -32,6 +32,7 @@ FILES = {
     "confusion.npy",
     "class_report.json",
     "status.json",
+    "activations",
 }
 
 

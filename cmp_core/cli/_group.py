@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from cmp_core.cli.eval import eval_command
+from cmp_core.cli.info import info_command
 from cmp_core.cli.recompute import recompute_command
 from cmp_core.cli.run import run_command
 from cmp_core.errors import CmpError, PluginError, unknown
@@ -56,9 +57,11 @@ def cli() -> None:
     cmp run -c greedy_mnist      the same on MNIST; any preset's name or YAML file
     cmp eval RUN                 test a run's best weights again
     cmp recompute RUN            measure its stored activations again, with any metric
+    cmp info RUN                 what a run or a snapshot holds
     """
 
 
 cli.add_command(run_command)
 cli.add_command(eval_command)
 cli.add_command(recompute_command)
+cli.add_command(info_command)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.filesize import decimal
 from rich.text import Text
 from torch import Tensor
 
@@ -88,14 +89,14 @@ class SnapshotListener:
         times = "1 snapshot" if count == 1 else f"{count} snapshots"
         self._console.print(
             Text(
-                f"{times} of {len(self._ids):,} {phase} samples, {_megabytes(self._bytes)} each "
-                f"before compression, {_megabytes(total)} in all"
+                f"{times} of {len(self._ids):,} {phase} samples, {decimal(self._bytes)} each "
+                f"before compression, {decimal(total)} in all"
             )
         )
         free = shutil.disk_usage(self._folder).free
         if total > free:
             warn(
-                f"snapshots: {_megabytes(total)} may be needed and {_megabytes(free)} are free; "
+                f"snapshots: {decimal(total)} may be needed and {decimal(free)} are free; "
                 "store fewer with --set 'snapshots={samples: 500}', or none with --no-snapshots"
             )
 
@@ -205,7 +206,3 @@ def _select(layer: Layer, where: Tensor) -> Layer:
 
 def _width(scores: Tensor | None) -> int:
     return 0 if scores is None else scores.shape[1]
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"

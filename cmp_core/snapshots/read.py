@@ -109,8 +109,8 @@ class Snapshot:
         """Number of samples."""
         return len(self.sample_ids)
 
-    def verify(self) -> None:
-        """Read everything, and compare it with the hash that the file holds, if it holds one.
+    def verify(self) -> bool:
+        """Read everything, and return whether the file holds a hash, which then was compared.
 
         Raises:
             DataError: the file is not what was written.
@@ -125,6 +125,7 @@ class Snapshot:
                 f"'{self.path}': the content does not match {CONTENT_HASH}: expected "
                 f"{str(expected)[:12]}…, got {found[:12]}…; it was changed after it was written"
             )
+        return expected is not None
 
     def close(self) -> None:
         """Close the file."""

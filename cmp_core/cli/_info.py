@@ -1,0 +1,103 @@
+"""What `cmp info` prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.filesize import decimal
+from rich.table import Table
+
+from cmp_core.config_io import load_config
+from cmp_core.console import out, say, track
+from cmp_core.errors import DataError
+from cmp_core.recompute import find_snapshots
+from cmp_core.run_directory import ENVIRONMENT, PARAMS, STATUS, TEST_RESULTS
+from cmp_core.snapshots.format import CONTENT_HASH, FOLDER
+from cmp_core.snapshots.read import Snapshot, StoredArray, open_snapshot
+
+
+def show(path: str) -> None:
+    """Describe a run, a folder or a file."""
+    place = Path(path)
+    if (place / PARAMS).is_file():
+        _show_run(place)
+        if not any((place / FOLDER).glob("*.h5")):
+            say("no snapshots")
+            return
+    files = find_snapshots([place])
+    if place.is_dir():
+        _show_list(files)
+    else:
+        with open_snapshot(place) as snapshot:
+            _show_snapshot(snapshot)
+            is_compared = snapshot.verify()
+        known = "and is what was written" if is_compared else f"there is no {CONTENT_HASH}"
+        say(f"everything can be read, {known}")
+
+
+def _show_run(folder: Path) -> None:
+    config = load_config(folder / PARAMS)
+    facts = {
+        "run": f"{config.model} on {config.dataset}, {config.epochs} epochs, seed {config.seed}"
+    }
+    status = _json(folder / STATUS)
+    if status:
+        facts["state"] = f"{status.get('state')}, epoch {status.get('epoch')}"
+    results = _json(folder / TEST_RESULTS)
+    if results:
+        facts["test"] = f"accuracy {results['acc']:.4f}, weights of epoch {results['epoch']}"
+    packages = _json(folder / ENVIRONMENT).get("packages", {})
+    if packages:
+        facts["software"] = ", ".join(f"{name} {version}" for name, version in packages.items())
+    facts["files"] = ", ".join(sorted(item.name for item in folder.iterdir()))
+    width = max(map(len, facts))
+    for name, fact in facts.items():
+        say(f"{name:<{width}}  {fact}")
+
+
+def _show_list(files: list[Path]) -> None:
+    table = Table("snapshot", "phase", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("epoch", "step", "samples", "layers", "size"):
+        table.add_column(column, justify="right")
+    for file in track(files, "snapshots"):
+        size = decimal(file.stat().st_size)
+        try:
+            with open_snapshot(file) as s:
+                numbers = (s.epoch, s.step, f"{s.n:,}", len(s.layers))
+                table.add_row(file.name, s.phase, *map(str, numbers), size)
+        except DataError:
+            table.add_row(file.name, "damaged", "", "", "", "", size)
+    out().print(table)
+
+
+def _show_snapshot(snapshot: Snapshot) -> None:
+    origin = " ".join(x for x in (snapshot.model, snapshot.dataset, snapshot.run_id) if x)
+    say(f"{snapshot.path}: {snapshot.phase}, epoch {snapshot.epoch}, step {snapshot.step}")
+    if origin:
+        say(f"from {origin}")
+    labels = "without labels" if snapshot.labels is None else f"{snapshot.num_classes} classes"
+    say(f"{snapshot.n:,} samples, {labels}")
+    table = Table("array", "shape", "type", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("in the file", justify="right")
+    if snapshot.inputs is not None:
+        _add(table, "inputs", snapshot.inputs)
+    for layer in (*([snapshot.reference] if snapshot.reference else []), *snapshot.layers):
+        for what in ("activations", "scores", "anchors"):
+            array = getattr(layer, what)
+            is_inputs = layer is snapshot.reference and what == "activations"
+            if array is not None and not is_inputs:
+                _add(table, f"{layer.name} {what}", array)
+    out().print(table)
+
+
+def _add(table: Table, name: str, array: StoredArray) -> None:
+    shape = " × ".join(f"{size:,}" for size in array.shape)
+    table.add_row(name, shape, str(array.dtype), decimal(array.stored_bytes))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content

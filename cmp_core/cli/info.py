@@ -1,0 +1,23 @@
+"""`cmp info`: what a run or a snapshot holds."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(
+    "info",
+    epilog="""\b
+Examples:
+  cmp info runs/digits/greedy/0001_2026-11-23_10-15-00
+  cmp info my_activations.h5""",
+)
+@click.argument("path")
+def info_command(path: str) -> None:
+    """Print what a run directory, a folder of snapshots or a snapshot file holds.
+
+    A snapshot is read whole and compared with the hash that it holds.
+    """
+    from cmp_core.cli import _info
+
+    _info.show(path)
