@@ -34,8 +34,8 @@ LARGEST_GRAM = 1024
 """Most samples whose Gram matrices are kept for all layers at once."""
 
 
-class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
-    """The statistics of an event's layers by name, and what the layers share.
+class EventStatistics(Mapping[str, "SampleStatistics"]):
+    """The statistics of an event's layers by name.
 
     Args:
         layers: all layers, the reference first where there is one.
@@ -53,16 +53,10 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
         is_chunk: bool,
         fitted: SplitStatistics | None,
     ) -> None:
-        super().__init__()
-        self.layers = layers
-        self.sample_ids, self.labels, self.num_classes = sample_ids, labels, num_classes
-        self.is_chunk, self.fitted = is_chunk, fitted
-        self.n = sample_ids.shape[0]
+        joint = JointStatistics(layers, sample_ids, labels, num_classes, is_chunk, fitted)
+        self.guards = joint.guards
         self._statistics = {
-            layer.name: SampleStatistics(self, layer, position, run, row)
-            for run in _runs(layers)
-            for row, position in enumerate(run)
-            for layer in [layers[position]]
+            layer.name: SampleStatistics(joint, layer, i) for i, layer in enumerate(layers)
         }
 
     def __getitem__(self, layer: str) -> SampleStatistics:
@@ -73,6 +67,30 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
 
     def __len__(self) -> int:
         return len(self._statistics)
+
+
+class JointStatistics(Keeper):
+    """What the layers of an event share, each answer for all layers at once.
+
+    It knows nothing of the statistics of single layers, which know it: so an event is freed with
+    the last reference to it, and does not wait for a collector of cycles.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        sample_ids: Tensor,
+        labels: Tensor | None,
+        num_classes: int,
+        is_chunk: bool,
+        fitted: SplitStatistics | None,
+    ) -> None:
+        super().__init__()
+        self.layers = layers
+        self.sample_ids, self.labels, self.num_classes = sample_ids, labels, num_classes
+        self.is_chunk, self.fitted = is_chunk, fitted
+        self.n = sample_ids.shape[0]
+        self.runs = _runs(layers)
 
     @cached_property
     def has_grams(self) -> bool:
@@ -108,7 +126,7 @@ class EventStatistics(Keeper, Mapping[str, "SampleStatistics"]):
     @kept
     def grams(self) -> Grams:
         """Return the Gram matrices of all layers."""
-        return Grams.of([self.centred(run) for run in _runs(self.layers)])
+        return Grams.of([self.centred(run) for run in self.runs])
 
     @kept
     def inner(self) -> InnerProduct:
@@ -232,12 +250,11 @@ class SampleStatistics(LayerStatistics):
     Half-precision tensors are widened to float32 first; float32 and float64 are kept.
     """
 
-    def __init__(
-        self, event: EventStatistics, layer: Layer, position: int, run: range, row: int
-    ) -> None:
-        super().__init__(layer.name, event.n, layer.activations.shape[1], event.guards)
-        self._event = event
-        self._position, self._run, self._row = position, run, row
+    def __init__(self, joint: JointStatistics, layer: Layer, position: int) -> None:
+        super().__init__(layer.name, joint.n, layer.activations.shape[1], joint.guards)
+        self._joint, self._position = joint, position
+        self._run = next(run for run in joint.runs if position in run)
+        self._row = position - self._run.start
         self.activations = layer.activations
         self._layer = layer
 
@@ -265,60 +282,60 @@ class SampleStatistics(LayerStatistics):
 
     @kept
     def closeness(self, *widths: float) -> Tensor:
-        if self._event.has_grams:
-            return self._event.closeness(*widths)[self._position]
+        if self._joint.has_grams:
+            return self._joint.closeness(*widths)[self._position]
         rows = centred(wide(self.activations))
         return closeness((rows @ rows.T)[None], self.variance()[None], widths)[0]
 
     # Second moments
 
     def mean(self) -> Tensor:
-        return self._event.mean(self._run)[self._row]
+        return self._joint.mean(self._run)[self._row]
 
     def unit_variances(self) -> Tensor:
-        return self._event.unit_variances(self._run)[self._row]
+        return self._joint.unit_variances(self._run)[self._row]
 
     def inner(self, other: LayerStatistics) -> InnerProduct:
-        pairs, (i, j) = self._event.inner(), self._pair(other)
+        pairs, (i, j) = self._joint.inner(), self._pair(other)
         totals = pairs.y_total[0]
         return InnerProduct(self.n, pairs.squares[i, j], pairs.lengths[i, j], totals[i], totals[j])
 
     def hsic(self, other: LayerStatistics, debiased: bool = True) -> Tensor:
-        return self._event.hsic(debiased)[self._pair(other)]
+        return self._joint.hsic(debiased)[self._pair(other)]
 
     def squared_trace(self, debiased: bool = True) -> Tensor:
-        return self._event.squared_trace(debiased)[self._position]
+        return self._joint.squared_trace(debiased)[self._position]
 
     def variance(self) -> Tensor:
-        return self._event.variance()[self._position]
+        return self._joint.variance()[self._position]
 
     def shrinkage(self) -> Tensor:
-        return self._event.shrinkage()[self._position]
+        return self._joint.shrinkage()[self._position]
 
     def shrunk_log_det(self) -> Tensor:
-        if not self._event.has_grams:
+        if not self._joint.has_grams:
             return super().shrunk_log_det()
-        return self._event.shrunk_log_det()[self._position]
+        return self._joint.shrunk_log_det()[self._position]
 
     def channel_log_det(self, snr: float) -> Tensor:
-        if not self._event.has_grams:
+        if not self._joint.has_grams:
             return super().channel_log_det(snr)
-        return self._event.channel_log_det(snr)[self._position]
+        return self._joint.channel_log_det(snr)[self._position]
 
     @kept
     def scatter(self) -> Tensor:
-        if self._event.has_grams:
-            return self._event.grams().matrices[self._position]
-        return self._event.as_split("own")[self.layer].scatter()
+        if self._joint.has_grams:
+            return self._joint.grams().matrices[self._position]
+        return self._joint.as_split("own")[self.layer].scatter()
 
     def held_out_r2(self, target: LayerStatistics, penalty: float = PENALTY) -> Tensor:
-        if not self._event.has_grams:
-            sums = self._event.as_split("own", "next", "folds")
+        if not self._joint.has_grams:
+            sums = self._joint.as_split("own", "next", "folds")
             return sums[self.layer].held_out_r2(sums[target.layer], penalty)
         i, j = self._pair(target)
         if j != i + 1:
             raise UsageError(f"held_out_r2 predicts the next layer, not {target.layer}")
-        return self._event.held_out_r2(penalty)[i]
+        return self._joint.held_out_r2(penalty)[i]
 
     # Held-out predictions
 
@@ -327,23 +344,24 @@ class SampleStatistics(LayerStatistics):
 
     @kept
     def _scores(self, penalty: float) -> Tensor:
-        event = self._event
-        if event.fitted is not None:
-            return event.fitted[self.layer].predict(self.activations, event.folds(), penalty)
-        event.known_labels()
-        if event.has_grams:
-            return event.held_out_scores(penalty)[self._position]
-        sums = event.as_split("own", "labels", "folds")
-        return sums[self.layer].predict(self.activations, event.folds(), penalty)
+        joint = self._joint
+        if joint.fitted is not None:
+            return joint.fitted[self.layer].predict(self.activations, joint.folds(), penalty)
+        joint.known_labels()
+        if joint.has_grams:
+            return joint.held_out_scores(penalty)[self._position]
+        sums = joint.as_split("own", "labels", "folds")
+        return sums[self.layer].predict(self.activations, joint.folds(), penalty)
 
     def held_out_prior(self) -> Tensor:
-        return self._event.held_out_prior()
+        return self._joint.held_out_prior()
 
     def folds(self) -> Tensor:
-        return self._event.folds()
+        return self._joint.folds()
 
     def _pair(self, other: LayerStatistics) -> tuple[int, int]:
-        return self._position, self._event[other.layer]._position
+        assert isinstance(other, SampleStatistics)  # a layer of the same event
+        return self._position, other._position
 
 
 def _runs(layers: Sequence[Layer]) -> list[range]:

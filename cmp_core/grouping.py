@@ -42,48 +42,48 @@ class Cell:
 
 @attrs.frozen(eq=False)
 class Group:
-    """Cells that are measured by one call.
+    """Cells that are measured by one call, which have all that the metric needs.
 
     Attributes:
-        name: of the layers.
-        n: number of samples.
-        places: of every cell.
+        cells: one, or several of a vectorized metric.
+        views: what the metric takes.
     """
 
-    name: str
-    n: int
-    places: Sequence[tuple[Place, ...]]
-    _views: tuple[LayerView, ...] | UndefinedError
-
-    @property
-    def views(self) -> tuple[LayerView, ...]:
-        """What the metric takes.
-
-        Raises:
-            UndefinedError: something that the metric needs is not there.
-        """
-        if isinstance(self._views, UndefinedError):
-            raise self._views
-        return self._views
+    cells: Sequence[Cell]
+    views: tuple[LayerView, ...]
 
 
-def grouped(metric: Metric, cells: Iterable[Cell]) -> list[Group]:
-    """Return the cells in groups: of equal widths for a vectorized metric, else one by one."""
+@attrs.frozen(eq=False)
+class Lacking:
+    """A cell that lacks something that the metric needs, and what that is."""
+
+    cell: Cell
+    reason: str
+
+
+def grouped(metric: Metric, cells: Iterable[Cell]) -> list[Group | Lacking]:
+    """Return the cells in groups: one by one, or for a vectorized metric those of equal widths.
+
+    The widths are those of all layers that the metric's needs reach.
+    """
+    definition = metric.definition
     together: dict[Hashable, list[tuple[Cell, tuple[LayerView, ...]]]] = {}
-    groups = []
+    result: list[Group | Lacking] = []
     for cell in cells:
         try:
             views = cell.views(metric)
+            if not definition.vectorized:
+                result.append(Group([cell], views))
+                continue
+            key = tuple(
+                (view.width, *(reach(view).width for reach in definition.neighbours))
+                for view in views
+            )
         except UndefinedError as error:
-            groups.append(Group(cell.view.name, cell.view.n, [cell.places], error))
-            continue
-        if metric.definition.vectorized:
-            key = tuple(view.widths(metric.definition.neighbour) for view in views)
-            together.setdefault(key, []).append((cell, views))
+            result.append(Lacking(cell, str(error)))
         else:
-            groups.append(Group(cell.view.name, cell.view.n, [cell.places], views))
+            together.setdefault(key, []).append((cell, views))
     for members in together.values():
         alike, all_views = zip(*members, strict=True)
-        stacked = tuple(map(StackedView, zip(*all_views, strict=True)))
-        groups.append(Group(stacked[-1].name, stacked[-1].n, [c.places for c in alike], stacked))
-    return groups
+        result.append(Group(alike, tuple(map(StackedView, zip(*all_views, strict=True)))))
+    return result

@@ -44,6 +44,11 @@ class LayerView:
         return self._event.n
 
     @property
+    def width(self) -> int:
+        """Number of units N."""
+        return self._layer.activations.shape[1]
+
+    @property
     def activations(self) -> Tensor:
         """Activations (n, N)."""
         return self._tensor("activations")
@@ -100,13 +105,6 @@ class LayerView:
         position = self.depth + (1 if neighbour == "next" else -1)
         layers = self._event.layers
         return layers[position].name if 0 <= position < len(layers) else None
-
-    def widths(self, neighbour: Literal["previous", "next"] | None) -> tuple[int, ...]:
-        """Return the number of units, and that of a neighbour where there is one."""
-        width = self._layer.activations.shape[1]
-        if neighbour is None or self.name_of(neighbour) is None:
-            return (width,)
-        return (width, *getattr(self, neighbour).widths(None))
 
     def _neighbour(self, offset: int, end: str) -> LayerView:
         if self.name == INPUT:

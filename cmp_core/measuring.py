@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, product
+from itertools import product
 from typing import Any
 
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError
 from cmp_core.events import LayerActivations, SplitFinished
-from cmp_core.grouping import Cell, Group, Place, grouped
+from cmp_core.grouping import Cell, Group, Lacking, grouped
 from cmp_core.hookspecs import hookimpl
 from cmp_core.layer_view import LayerView
 from cmp_core.metric_contract import Metric
@@ -50,7 +50,7 @@ class MetricListener:
         readings: list[Reading] = []
         if definition.coverage == "gathered":
             finished, self._gathered = self._gathered, {}
-            readings += self._computed(finished)
+            readings += self._computed(finished, event)
         elif definition.coverage == "sums":
             readings += self._at_once(event)
         elif subset is not None:
@@ -60,25 +60,22 @@ class MetricListener:
         return readings
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what outlives a batch: the states of a running metric, by their layers."""
-        return {layers: state.inner.state_dict() for layers, state in self._running.items()}
+        """Return what outlives a batch: the state of a running metric at every layer."""
+        return {layer: state.inner.state_dict() for layer, state in self._running.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
-        for layers, own in state.items():
-            self._running[layers] = _State(self.metric)
-            self._running[layers].inner.load_state_dict(own)
+        for layer, own in state.items():
+            self._running[layer] = _State(self.metric)
+            self._running[layer].inner.load_state_dict(own)
 
-    # Functions are called once for each layer or pair of layers, or for several together
+    # At once: a batch, a subset, or a finished split by its sums
 
     def _at_once(self, event: LayerActivations | SplitFinished) -> list[Reading]:
-        """Measure every layer of a batch, of a subset, or of a finished split by its sums."""
-        if self.metric.definition.is_stateful:
-            states: _States = {}
-            for reading in self.metric.definition.readings:
-                self._gather(states, event, reading)
-            return self._computed(states)
-        return self._called(self._cells(event))
+        """Measure every layer."""
+        order = {layer.name: i for i, layer in enumerate(event.all_layers)}
+        readings = self._measured(self._cells(event))
+        return sorted(readings, key=lambda reading: order[reading.layer])
 
     def _all_pairs(self, subset: LayerActivations) -> list[Reading]:
         """Measure the matrix of all pairs of layers; of a symmetric metric, each pair once."""
@@ -92,41 +89,58 @@ class MetricListener:
             if is_symmetric and first.depth < second.depth:
                 places.append((second.name, first.name, True))
             cells.append(Cell(second, tuple(places), first))
-        return self._called(cells)
+        return self._measured(cells)
 
-    def _called(self, cells: Iterable[Cell]) -> list[Reading]:
-        """Call the function on every cell, or on several together."""
+    def _measured(self, cells: Iterable[Cell]) -> list[Reading]:
+        """Measure cells, those of a vectorized metric together as far as they can be."""
         readings: list[Reading] = []
         for group in grouped(self.metric, cells):
-            try:
-                values = _by_name(self.metric.call(*group.views))
-            except UndefinedError as error:
-                readings += self._missing(group.places, group.n, str(error))
+            if isinstance(group, Lacking):
+                readings += self._missing(group.cell, group.reason)
                 continue
-            if self.metric.definition.per_sample:
-                values = {name: _samples(self.metric, own, group) for name, own in values.items()}
-            readings += self._readings(group.places, group.n, values)
+            try:
+                values = self._values(group)
+            except UndefinedError as error:
+                if len(group.cells) > 1:  # one layer's trouble must not cost another its value
+                    for cell in group.cells:
+                        readings += self._measured([cell])
+                else:
+                    readings += self._missing(group.cells[0], str(error))
+            else:
+                readings += self._readings(group.cells, group.cells[0].view.n, values)
         return readings
 
-    # Classes take in chunk after chunk, and so do functions of single samples
+    def _values(self, group: Group) -> Mapping[str, Any]:
+        """Return what the function or the class answers, by name."""
+        definition = self.metric.definition
+        if definition.is_stateful:
+            state = _State(self.metric)
+            for reading in definition.readings:
+                state.update(group, reading)
+            return state.compute()
+        values = _by_name(self.metric.call(*group.views))
+        if not definition.per_sample:
+            return values
+        return {name: _samples(self.metric, own, group) for name, own in values.items()}
 
-    def _gather(
-        self, states: _States, event: LayerActivations | SplitFinished, reading: int
-    ) -> None:
+    # Chunk after chunk: classes, and functions of single samples, with a state for each layer
+
+    def _gather(self, states: _States, event: LayerActivations, reading: int) -> None:
         if reading not in self.metric.definition.readings:
             return
-        for group in grouped(self.metric, self._cells(event)):
-            if group.name not in states:
-                states[group.name] = _State(self.metric)
-            states[group.name].update(group, reading)
+        for cell in self._cells(event):
+            state = states.setdefault(cell.view.name, _State(self.metric))
+            (group,) = grouped(self.metric, [cell])
+            state.update(group, reading)
 
-    def _computed(self, states: _States) -> list[Reading]:
+    def _computed(self, states: _States, event: LayerActivations | SplitFinished) -> list[Reading]:
         readings: list[Reading] = []
-        for state in states.values():
+        for cell in self._cells(event):
+            state = states[cell.view.name]
             try:
-                readings += self._readings(state.places, state.n, state.compute())
+                readings += self._readings([cell], state.n, state.compute())
             except UndefinedError as error:
-                readings += self._missing(state.places, state.n, str(error))
+                readings += self._missing(cell, str(error), state.n)
         return readings
 
     def _follow(self, event: LayerActivations) -> list[Reading]:
@@ -137,7 +151,7 @@ class MetricListener:
         for state in self._running.values():
             state.forget_samples()
         self._gather(self._running, event, 1)
-        return self._computed({name: s for name, s in self._running.items() if s.places})
+        return self._computed(self._running, event)
 
     # Rows
 
@@ -148,7 +162,7 @@ class MetricListener:
             yield Cell(view, ((view.name, view.name_of(definition.neighbour), False),))
 
     def _readings(
-        self, places: Sequence[tuple[Place, ...]], n: int, values: Mapping[str, Any]
+        self, cells: Sequence[Cell], n: int, values: Mapping[str, Any]
     ) -> Iterator[Reading]:
         label, definition = self.metric.label, self.metric.definition
         if not values:
@@ -156,48 +170,49 @@ class MetricListener:
         for name, value in values.items():
             named = f"{label}_{name}" if name else label
             try:
-                mine = owned(value, len(places) if definition.vectorized else None)
+                mine = owned(value, len(cells) if definition.vectorized else None)
             except TypeError as error:
                 raise TypeError(f"metric '{label}': {error}") from error
-            for i, shared in enumerate(places):
-                for layer, other, pair in shared:
+            for i, cell in enumerate(cells):
+                for layer, other, pair in cell.places:
                     yield Reading(layer, named, n, other, pair, None, mine, i, definition.undefined)
 
-    def _missing(
-        self, places: Iterable[tuple[Place, ...]], n: int, reason: str
-    ) -> Iterator[Reading]:
-        for layer, other, pair in chain.from_iterable(places):
+    def _missing(self, cell: Cell, reason: str, n: int | None = None) -> Iterator[Reading]:
+        n = cell.view.n if n is None else n
+        for layer, other, pair in cell.places:
             yield Reading(layer, self.metric.label, n, other, pair, reason=reason)
 
     def _missing_everywhere(
         self, event: LayerActivations | SplitFinished, reason: str
     ) -> list[Reading]:
-        places = [((layer.name, None, False),) for layer in event.layers]
-        return list(self._missing(places, event.n, reason))
+        label, n = self.metric.label, event.n
+        return [Reading(layer.name, label, n, reason=reason) for layer in event.layers]
 
 
 _SLOW = "it is slow, and measured over whole splits only"
 
 
 class _State:
-    """A metric's state at a group of layers, or the reason why there is none."""
+    """A metric's state at a layer (of a batch, at several), or the reason why there is none."""
 
     def __init__(self, metric: Metric) -> None:
-        self.places: Sequence[tuple[Place, ...]] = ()
         self.n = 0
         self.inner: Any = metric.new_state() if metric.definition.is_stateful else _Means(metric)
         self._metric = metric
         self._fitted = False
         self._reason: str | None = None
 
-    def update(self, group: Group, reading: int) -> None:
+    def update(self, group: Group | Lacking, reading: int) -> None:
         """Take in a chunk."""
-        self.places = group.places
         if self._reason is not None:
             return
+        cell = group.cell if isinstance(group, Lacking) else group.cells[0]
         is_first = reading == self._metric.definition.readings[0]
         if is_first:
-            self.n += group.n
+            self.n += cell.view.n
+        if isinstance(group, Lacking):
+            self._reason = group.reason
+            return
         try:
             if isinstance(self.inner, _Means):
                 self.inner.update(group)
@@ -226,12 +241,12 @@ class _State:
 
     def forget_samples(self) -> None:
         """Count from 0, and give an undefined layer another chance."""
-        self.places, self.n = (), 0
+        self.n = 0
         self._reason = None
 
 
 _States = dict[str, _State]
-"""By the names of the layers."""
+"""By layer."""
 
 
 class _Means:
@@ -251,7 +266,8 @@ class _Means:
 
 
 def _samples(metric: Metric, values: Any, group: Group) -> Samples:
-    expected = (len(group.places), group.n) if metric.definition.vectorized else (group.n,)
+    n = group.cells[0].view.n
+    expected = (len(group.cells), n) if metric.definition.vectorized else (n,)
     if not isinstance(values, Tensor) or values.shape != expected:
         got = tuple(values.shape) if isinstance(values, Tensor) else values
         raise ValueError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from itertools import takewhile
 from operator import attrgetter
 from typing import (
     Annotated,
@@ -104,8 +105,9 @@ class MetricDefinition:
             exact over any split; NaN marks a sample that has none. A function without it that
             needs no statistic of the whole split sees its samples at once: the batch, or the
             fixed subset of a split.
-        vectorized: it may be given several layers at once: whatever belongs to a layer then has a
-            first dimension of layers, as must the value; see `StackedView`.
+        vectorized: it is given several layers at once, see `StackedView`: what belongs to a layer
+            has a first dimension of layers, be there one or many, and so must the value: (L,),
+            (L, p), and (L, n) with `per_sample`.
         running: the class keeps one state for the whole run, updated by the measured training
             batches in their order: it is live only, and a split has no value.
         undefined: what it means when the value is not a finite number.
@@ -164,6 +166,15 @@ class MetricDefinition:
         if _PER_SAMPLE in self._statistics:
             return (2,)
         return (1, 2) if self.passes == 2 else (1,)
+
+    @cached_property
+    def neighbours(self) -> tuple[Callable[[LayerView], LayerView], ...]:
+        """What the needs reach from a view, such as its `next`, or `next.next`."""
+        paths = {
+            ".".join(takewhile(("previous", "next").__contains__, need.split(".")))
+            for need in self.needs
+        }
+        return tuple(attrgetter(path) for path in sorted(paths - {""}))
 
     @cached_property
     def neighbour(self) -> Literal["previous", "next"] | None:
@@ -225,8 +236,8 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
     if definition.running:
         if not definition.is_stateful:
             yield "running needs a class that keeps a state"
-        if definition.readings != (1,) or definition.slow:
-            yield "running excludes passes=2, slow, and statistics.held_out_scores"
+        if definition.readings != (1,) or definition.slow or definition.vectorized:
+            yield "running excludes passes=2, slow, vectorized, and statistics.held_out_scores"
     if definition.passes == 2 and definition.readings == (2,):
         yield "held_out_scores are read in the second reading: they exclude passes=2"
     if definition.scope == "pair" and (definition.is_stateful or definition.per_sample):

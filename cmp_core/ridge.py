@@ -69,7 +69,7 @@ class HeldOut:
         regularised = by_fold.clone()
         regularised.diagonal(dim1=1, dim2=2).add_(lambdas[:, None])
         real = (members < n).to(by_fold.dtype)
-        complement = torch.linalg.inv_ex(regularised)[0].mT  # symmetric, and now row by row
+        complement = torch.linalg.inv_ex(regularised)[0].mT  # symmetric; LAPACK wrote columns
         complement.mul_(lambdas[:, None, None]).sub_(torch.outer(real, real / n))
         m = len(members) // FOLDS
         blocks = complement.view(-1, FOLDS, m, FOLDS, m).diagonal(dim1=1, dim2=3)

@@ -72,5 +72,4 @@ def log_form(
             form["metrics"].setdefault(row.layer, {})[row.metric] = row.value
         else:
             form.setdefault("reference", {})[row.metric] = row.value
-    form["metrics"] = {name: form["metrics"][name] for name in layers if name in form["metrics"]}
     return {f"{prefix}{key}": value for key, value in form.items()}

@@ -407,7 +407,7 @@ def eigenvalues(matrices: Tensor) -> Tensor:
 
 
 def log_det(matrices: Tensor, scale: Tensor, floor: Tensor, width: int | Tensor) -> Tensor:
-    """Return log det(scale S + floor I_p), (…,); NaN where the determinant is not above 0.
+    """Return log det(scale S + floor I_p), (…,); NaN where that is singular but for rounding.
 
     By LU factors, which cost half of what LAPACK's Cholesky factors do at 128 to 1,024 rows.
 
@@ -419,6 +419,10 @@ def log_det(matrices: Tensor, scale: Tensor, floor: Tensor, width: int | Tensor)
     """
     shifted = matrices * scale[..., None, None]
     shifted.diagonal(dim1=-2, dim2=-1).add_(floor[..., None])
-    sign, value = torch.linalg.slogdet(shifted)
-    others = (width - matrices.shape[-1]) * floor.log()  # directions that only one form has
-    return torch.where(sign > 0, value + others, torch.nan)
+    factors, _, _ = torch.linalg.lu_factor_ex(shifted)
+    pivots = factors.diagonal(dim1=-2, dim2=-1).abs()
+    m = matrices.shape[-1]
+    least = m * torch.finfo(pivots.dtype).eps * pivots.amax(dim=-1)
+    others = (width - m) * floor.log()  # directions that only one form has
+    value = pivots.log().sum(dim=-1) + others
+    return torch.where(pivots.amin(dim=-1) > least, value, torch.nan)

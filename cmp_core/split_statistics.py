@@ -50,13 +50,14 @@ class SumStatistics(LayerStatistics):
         parts = split.sums.products(layer, layer) if (layer, layer) in split.sums else []
         n = sum(part.n for part in parts)
         super().__init__(layer, n, width, split.guards)
-        self._split, self._sums = split, split.sums
+        self._sums = split.sums
 
     def inner(self, other: LayerStatistics) -> InnerProduct:
         require(self.n, 1)
         if (self.layer, other.layer) in self._sums:
             return self._inner(other.layer)
-        return self._split[other.layer]._inner(self.layer).transposed
+        assert isinstance(other, SumStatistics)  # a layer of the same split
+        return other._inner(self.layer).transposed
 
     @kept
     def scatter(self) -> Tensor:

@@ -27,9 +27,12 @@ class StackedStatistics:
 
     def __init__(self, layers: Sequence[LayerStatistics]) -> None:
         self._layers = layers
+        self.layer = ", ".join(statistics.layer for statistics in layers)
         self.n, self.width = layers[0].n, layers[0].width
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # a copy has no layers yet
+            raise AttributeError(name)
         answers = [getattr(layer, name) for layer in self._layers]
         return partial(_called, answers) if callable(answers[0]) else _stacked(answers)
 
@@ -46,11 +49,16 @@ class StackedStatistics:
 
 def _called(methods: Sequence[Any], *args: Any, **options: Any) -> Any:
     """Return what each layer's method answers, stacked; of other layers, each is given its own."""
-    if args and isinstance(args[0], StackedStatistics):
-        others, *rest = args
-        pairs = zip(methods, others._layers, strict=True)
-        return _stacked([method(other, *rest, **options) for method, other in pairs])
-    return _stacked([method(*args, **options) for method in methods])
+
+    def own(value: Any, i: int) -> Any:
+        return value._layers[i] if isinstance(value, StackedStatistics) else value
+
+    return _stacked(
+        [
+            method(*(own(x, i) for x in args), **{k: own(x, i) for k, x in options.items()})
+            for i, method in enumerate(methods)
+        ]
+    )
 
 
 def _stacked(answers: list[Any]) -> Any:

@@ -375,13 +375,16 @@ def _is_symmetric(metric: Metric) -> None:
 
 def _keeps_layers_apart(metric: Metric) -> None:
     event = example_event(n=60, widths=(6, 6, 6), part="chunk")
-    fewer = attrs.evolve(event, layers=event.layers[:2])
-    ways = zip(_both_ways(metric, fewer), _both_ways(metric, event), strict=True)
-    values = [(_values(alone), _values(among)) for alone, among in ways]
-    assert any(among for _, among in values), "no layer has a value for 60 random samples"
-    for alone, among in values:
-        both = {key: value for key, value in among.items() if key in alone}
-        _assert_equal(alone, both, EXACT, "the same layers among others")
+    values = [_without_first(rows) for rows in _both_ways(metric, event)]
+    assert any(values), "no layer but the first has a value for 60 random samples"
+    for what, number in (("dead", 0.0), ("NaN", math.nan)):
+        damaged = _with(event, partial(torch.full_like, fill_value=number))
+        for rows, sound in zip(_both_ways(metric, damaged), values, strict=True):
+            _assert_equal(_without_first(rows), sound, EXACT, f"a first layer that is not {what}")
+
+
+def _without_first(rows: Sequence[Row]) -> dict[_Key, Value]:
+    return _values([row for row in rows if "layer_0" not in (row.layer, row.other)])
 
 
 def _with(event: LayerActivations, change: Callable[[Tensor], Tensor]) -> LayerActivations:

@@ -47,7 +47,6 @@ def diagonal_entropy(variances: Array) -> float:
     unit="nats",
     invariances={"permute_samples", "permute_units"},
     needs=("statistics.mean", "statistics.unit_variances"),
-    vectorized=True,
     running=True,
     undefined=_UNDEFINED,
 )
@@ -97,8 +96,8 @@ class GaussianEntropyEma:
 
 
 def _entropy(variances: Tensor) -> Tensor:
-    raised = torch.maximum(variances, _FLOOR * variances.mean(dim=-1, keepdim=True))
-    return (raised.log() + math.log(2 * math.pi * math.e)).sum(dim=-1) / 2
+    raised = torch.maximum(variances, _FLOOR * variances.mean())
+    return (raised.log() + math.log(2 * math.pi * math.e)).sum() / 2
 
 
 @hookimpl

@@ -101,7 +101,6 @@ def pc1_binned(x: Array, y: Array, *, bins: int = 20) -> float:
     question="compressing",
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("statistics.closeness",),
-    vectorized=True,
     undefined=_UNDEFINED,
 )
 def mutual_information_metric(
@@ -110,7 +109,7 @@ def mutual_information_metric(
     snr: Positive = 4.0,
     estimator: Literal["noisy", "pc1_binned"] = "noisy",
     bins: PositiveInt = 20,
-) -> Mapping[str, Tensor]:
+) -> Mapping[str, Tensor | float]:
     """Upper bound in nats of the information about the input that survives noise of a fixed share.
 
     The network itself is deterministic, so without noise the information is infinite or the
@@ -118,30 +117,19 @@ def mutual_information_metric(
     (`saturated`), on n. With `estimator: pc1_binned` the only value is the proxy `pc1_binned`.
     """
     if estimator == "pc1_binned":
-        return {"pc1_binned": _each_binned(view.inputs, view.activations, bins)}
+        return {"pc1_binned": pc1_binned(view.inputs, view.activations, bins=bins)}
     return _bounds(view.statistics, snr)
 
 
 def _bounds(statistics: LayerStatistics, snr: float) -> dict[str, Tensor]:
     if not snr > 0:
         raise UsageError(f"snr: expected a number above 0, got {snr}")
-    kt, lower = (-statistics.closeness(1 / snr, 4 / snr)).unbind(dim=-1)
+    kt, lower = -statistics.closeness(1 / snr, 4 / snr)
     gaussian = statistics.channel_log_det(snr) / 2
     smaller = torch.minimum(kt, gaussian)
     is_near = (smaller > _SATURATED * math.log(statistics.n)).to(smaller.dtype)
     saturated = torch.where(smaller.isnan(), torch.nan, is_near)
     return {"": smaller, "lower": lower, "kt": kt, "gaussian": gaussian, "saturated": saturated}
-
-
-def _each_binned(inputs: Tensor, layers: Tensor, bins: int) -> Tensor:
-    """Return `pc1_binned` of the inputs and each layer of (L, n, p), NaN where undefined."""
-    values = []
-    for activations in layers:
-        try:
-            values.append(pc1_binned(inputs, activations, bins=bins))
-        except UndefinedError:
-            values.append(math.nan)
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def _first_component(activations: Tensor) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from cmp_core.errors import UndefinedError
 from cmp_core.event_statistics import statistics_of
 from cmp_core.layer_view import LayerView
 from cmp_core.testing import example_event
@@ -370,3 +371,11 @@ def test_usable_information_in_a_partly_told_label() -> None:
     labels = np.random.default_rng(0).integers(0, 4, 4000)
     x = (labels // 2)[:, None] + 1e-3 * normal(4000, 3)
     assert label_information(x, labels, penalty=1e-6) == pytest.approx(math.log(2), abs=0.01)
+
+
+def test_a_layer_of_one_direction_has_no_gaussian_entropy() -> None:
+    rng = np.random.default_rng(0)
+    for n, p in ((60, 6), (500, 32), (30, 64), (128, 256)):
+        x = np.where(np.arange(n) % 2, 1.0, -1.0)[:, None] * rng.random(p)
+        with pytest.raises(UndefinedError):
+            gaussian_entropy(x)

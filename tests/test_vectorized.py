@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import attrs
+import numpy as np
+import pluggy
 import pytest
 import torch
 from torch import Tensor
 
-from cmp_core import LayerView, UndefinedError, UsageError, metric
+from cmp_core import Config, LayerView, UsageError, hookspecs, load_config, metric
+from cmp_core.dispatch import Dispatcher
+from cmp_core.events import LayerActivations, Run
 from cmp_core.layer_view import StackedView
+from cmp_core.measurer import Measurer
+from cmp_core.measuring import MetricListener
 from cmp_core.metric_contract import definition_of
+from cmp_core.plugins import load_plugins
 from cmp_core.stacked_statistics import StackedStatistics
-from cmp_core.testing import check_metric, example_event, measure_batch
+from cmp_core.testing import check_metric, example_event, measure_batch, select
 
 
 def _values(function: Any, widths: tuple[int, ...]) -> dict[str, Any]:
@@ -59,14 +68,63 @@ def test_a_neighbour_of_another_width_makes_another_group() -> None:
         assert values[f"step layer_{i}"] == pytest.approx(means[i + 1] / means[i], rel=1e-12)
 
 
-def test_a_reason_concerns_all_layers_of_the_call() -> None:
-    @metric("never", vectorized=True)
-    def never(view: LayerView) -> Tensor:
-        """Never defined."""
-        raise UndefinedError("not today")
+def test_every_neighbour_that_is_needed_decides_about_the_group() -> None:
+    @metric("around", needs=("previous.activations", "next.next.activations"), vectorized=True)
+    def around(view: LayerView) -> Tensor:
+        """Mean activations of three layers."""
+        sums = [x.activations.mean(dim=(-2, -1)) for x in (view.previous, view, view.next.next)]
+        return sums[0] + sums[1] + sums[2]
 
-    values = _values(never, (6, 6))
-    assert values == {"never layer_0": "not today", "never layer_1": "not today"}
+    event = example_event(widths=(5, 6, 6, 6, 6, 7))
+    rows = measure_batch(definition_of(around)(), event)
+    means = [layer.activations.mean().item() for layer in event.layers]
+    assert [row.layer for row in rows] == [layer.name for layer in event.layers]
+    for i in (1, 2, 3):
+        expected = means[i - 1] + means[i] + means[i + 2]
+        assert rows[i].value == pytest.approx(expected, rel=1e-12)
+    assert rows[4].reason == "layer_5 is the last layer"
+
+
+def test_the_trouble_of_one_layer_is_its_own() -> None:
+    @metric("picky", vectorized=True)
+    def picky(view: LayerView) -> Tensor:
+        """Mean score; what it needs is not declared."""
+        return view.scores.mean(dim=(-2, -1))
+
+    event = example_event(widths=(6, 6, 6))
+    bare = attrs.evolve(event.layers[1], scores=None)
+    event = attrs.evolve(event, layers=(event.layers[0], bare, event.layers[2]))
+    rows = {row.layer: row for row in measure_batch(definition_of(picky)(), event)}
+    assert rows["layer_1"].reason == "layer_1 has no scores"
+    assert rows["layer_0"].value is not None
+    assert rows["layer_2"].value is not None
+
+
+def test_a_chunk_without_scores_costs_that_layer_alone() -> None:
+    event = example_event(n=30, widths=(6, 6), part="chunk")
+
+    def read(_: int) -> Iterator[LayerActivations]:
+        for start in range(0, 30, 10):
+            chunk = select(event, torch.arange(start, start + 10))
+            if start == 10:
+                bare = attrs.evolve(chunk.layers[0], scores=None)
+                chunk = attrs.evolve(chunk, layers=(bare, chunk.layers[1]))
+            yield chunk
+
+    (accuracy,) = load_plugins().select_metrics(load_config(metrics=["accuracy"]))
+    listener = MetricListener(accuracy)
+    manager = pluggy.PluginManager("cmp")
+    manager.add_hookspecs(hookspecs)
+    manager.register(listener, listener.name)
+    dispatcher = Dispatcher(manager, Run(Config(), tuple("012"), ("layer_0", "layer_1")), "raise")
+    rows = {
+        row.layer: row for row in Measurer(dispatcher, [listener]).split(np.arange(30), None, read)
+    }
+    assert rows["layer_0"].reason == "layer_0 has no scores"
+    scores = event.layers[1].scores
+    assert scores is not None
+    expected = (scores.argmax(dim=1) == event.labels).double().mean().item()
+    assert rows["layer_1"].value == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -106,12 +164,14 @@ def test_stacked_statistics_are_those_of_the_layers() -> None:
     for name in ("mean", "eigenvalues", "shrunk_log_det", "held_out_scores", "variance"):
         stacked = torch.stack([getattr(s, name)() for s in each])
         assert getattr(first.statistics, name)().equal(stacked)
-    found = first.statistics.hsic(second.statistics, debiased=False)
+    found = first.statistics.hsic(other=second.statistics, debiased=False)
     assert found.equal(torch.stack([a.hsic(b, debiased=False) for a, b in pairs]))
     inner = first.statistics.inner(second.statistics)
     assert inner.squares.equal(torch.stack([a.inner(b).squares for a, b in pairs]))
     assert first.statistics.folds().equal(each[0].folds())
     assert (first.statistics.n, first.statistics.width) == (9, 12)
+    assert first.statistics.layer == "layer_0, layer_1"
+    assert copy.copy(first.statistics).variance().equal(first.statistics.variance())
 
 
 def test_several_layers_have_no_one_depth() -> None:

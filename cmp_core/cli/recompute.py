@@ -53,7 +53,9 @@ Exit codes: 0 done, 2 wrong usage or a snapshot that cannot be read (the others 
     help="Write the rows to FILE, .jsonl or .csv, instead of printing them.",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Processes; default: one for each core."
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes of one thread each; default: one for each core.",
 )
 def recompute_command(
     paths: tuple[str, ...],

@@ -149,7 +149,7 @@ def open_snapshot(path: str | Path) -> Snapshot:
     if path.is_dir() or not path.exists():
         raise DataError(f"'{path}' {'is a folder' if path.is_dir() else 'does not exist'}")
     try:
-        file = h5py.File(path, "r", rdcc_nbytes=2**24)
+        file = h5py.File(path, "r", rdcc_nbytes=2**21)
     except OSError as error:
         what = "is empty" if path.stat().st_size == 0 else f"cannot be read: {_sentence(error)}"
         raise DataError(f"'{path}' {what}; expected a whole HDF5 file") from error
