@@ -88,12 +88,18 @@ class Snapshots:
     )
     samples: int | str = _key(
         2048,
-        _rule("a whole number of at least 1, or all", lambda v: v == "all" or v > 0),
+        _rule(
+            "a whole number of at least 1, or all",
+            lambda value: value == "all" if isinstance(value, str) else value > 0,
+        ),
         help="samples of the split, chosen by a hash of their id; or all",
     )
     layers: str | tuple[str, ...] = _key(
         "all",
-        _rule("all, or a list of names", lambda value: isinstance(value, tuple) or value == "all"),
+        _rule(
+            "all, or a list of names",
+            lambda value: value == "all" if isinstance(value, str) else len(value) > 0,
+        ),
         help="names of layers, or all",
     )
     inputs: bool = _key(True, help="store the inputs as well")

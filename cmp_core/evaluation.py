@@ -157,6 +157,8 @@ def probe(model: LayeredModel, rule: LearningRule, data: Data) -> tuple[Layer, .
     if [layer.depth for layer in layers] != list(range(len(layers))):
         depths = ", ".join(f"{layer.name} {layer.depth}" for layer in layers)
         raise UsageError(f"model: expected layers of depth 0, 1, 2, … in order, got {depths}")
+    if named := [layer.name for layer in layers if "/" in layer.name]:
+        raise UsageError(f"model: the name of a layer may not hold '/', got '{named[0]}'")
     if layers[-1].scores is None:
         raise UsageError(f"model: expected scores at its last layer, {layers[-1].name} has none")
     rule.losses(layers, batch.labels)

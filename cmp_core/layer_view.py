@@ -102,17 +102,25 @@ class LayerView:
         """Return the name of a neighbour, or none where there is no such layer."""
         if neighbour is None or self.name == INPUT:
             return None
-        position = self.depth + (1 if neighbour == "next" else -1)
-        layers = self._event.layers
-        return layers[position].name if 0 <= position < len(layers) else None
+        beside = self._beside(1 if neighbour == "next" else -1)
+        return None if beside is None else beside.name
 
     def _neighbour(self, offset: int, end: str) -> LayerView:
         if self.name == INPUT:
             raise UndefinedError("the input is a reference and has no neighbours")
-        position = self.depth + offset  # depths are positions: `probe` has checked the model
-        if not 0 <= position < len(self._event.layers):
+        beside = self._beside(offset)
+        if beside is not None:
+            return LayerView(self._event, beside)
+        depths = [layer.depth for layer in self._event.layers]
+        is_end = self.depth == 0 if offset < 0 else self.depth == max(depths)
+        if is_end:
             raise UndefinedError(f"{self.name} is the {end} layer")
-        return LayerView(self._event, self._event.layers[position])
+        raise UndefinedError(f"the layer beside {self.name} was not stored")
+
+    def _beside(self, offset: int) -> Layer | None:
+        """Return the layer of the next or the last depth; a snapshot may have gaps."""
+        depth = self.depth + offset
+        return next((layer for layer in self._event.layers if layer.depth == depth), None)
 
     @property
     def _samples(self) -> LayerActivations:

@@ -136,7 +136,9 @@ class MetricListener:
     def _computed(self, states: _States, event: LayerActivations | SplitFinished) -> list[Reading]:
         readings: list[Reading] = []
         for cell in self._cells(event):
-            state = states[cell.view.name]
+            state = states.get(cell.view.name)
+            if state is None:  # the metric has raised at a layer before it
+                continue
             try:
                 readings += self._readings([cell], state.n, state.compute())
             except UndefinedError as error:
@@ -262,6 +264,8 @@ class _Means:
             self._means[name] = self._means[name] + mean if name in self._means else mean
 
     def compute(self) -> dict[str, Mean]:
+        if not self._means:
+            raise UndefinedError("there are no samples")
         return self._means
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import attrs
 import joblib
 import torch
 
-from cmp_core.config import Config
+from cmp_core.config import Config, shown
 from cmp_core.config_io import build_config, parse_yaml
 from cmp_core.dispatch import Dispatcher, Failure
 from cmp_core.errors import CmpError, DataError, UsageError
@@ -78,7 +79,7 @@ def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
         if path.is_dir():
             inner = path / FOLDER
             folder = inner if inner.is_dir() else path
-            files = sorted(folder.glob("**/*.h5"), key=_natural)
+            files = sorted(folder.glob("**/[!.]*.h5"), key=_natural)
             if not files:
                 raise UsageError(f"'{path}' holds no snapshot: there is no .h5 file in it")
         for file in files:
@@ -115,7 +116,7 @@ def recompute(
     )
     task = joblib.delayed(_recompute_on_one_thread)
     results: Iterator[Recomputed] = parallel(
-        task(file, metrics, plugins, plugins_dir) for file in files
+        task(Path.cwd(), file, metrics, plugins, plugins_dir) for file in files
     )
     return results
 
@@ -132,8 +133,14 @@ def _recompute(
         return Recomputed(path, error=str(error))
 
 
-def _recompute_on_one_thread(*task: Any) -> Recomputed:
-    """Leave the other cores to the other workers: together they get more done than by threads."""
+def _recompute_on_one_thread(folder: Path, *task: Any) -> Recomputed:
+    """Leave the other cores to the other workers: together they get more done than by threads.
+
+    Args:
+        folder: what relative paths are relative to; a worker may be an older one.
+        task: arguments of `_recompute`.
+    """
+    os.chdir(folder)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -173,6 +180,8 @@ def _config(snapshot: Snapshot, metrics: Any, plugins: Sequence[str]) -> Config:
         if not isinstance(stored, dict):
             raise DataError(f"{where}: expected `key: value` lines")
         values = {key: stored[key] for key in _MEASURING if key in stored}
+        if not isinstance(values.get("plugins", []), list):
+            raise DataError(f"{where}: plugins: expected a list, got {shown(values['plugins'])}")
     if metrics is not None:
         # The run's own plugins may be gone, and are not needed for other metrics.
         values = {"metrics": metrics, "on_plugin_error": values.get("on_plugin_error", "disable")}
@@ -185,4 +194,4 @@ _MEASURING = ("metrics", "enable_slow_metrics", "plugins", "on_plugin_error")
 
 def _natural(path: Path) -> list[Any]:
     """Return a key that puts step_9 before step_10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]

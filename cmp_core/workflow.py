@@ -288,6 +288,7 @@ def _snapshots(
         ids[options.phase],
         parts.layers,
         data.input_size,
+        len(data.class_names),
         directory,
         dispatcher,
         console,

@@ -34,6 +34,8 @@ def show(
     """Measure the snapshots, print or write their rows, and return the exit code."""
     if target is not None and target.suffix not in (".jsonl", ".csv"):
         raise UsageError(f"--out: expected a name that ends in .jsonl or .csv, got '{target}'")
+    if target is not None and not target.parent.is_dir():
+        raise UsageError(f"--out: there is no folder '{target.parent}'")
     count = len(find_snapshots(paths))
     results = []
     for result in track(
@@ -62,7 +64,8 @@ def _exit_code(results: Iterable[Recomputed]) -> int:
         warn(f"plugin {failure.plugin} raised in {failure.hook}: {failure.error}")
     if any(result.error is not None for result in results):
         return UsageError.exit_code
-    return FINISHED_WITHOUT_PLUGIN if failures else 0
+    is_complete = not any(failure.disabled for failure in failures.values())
+    return 0 if is_complete else FINISHED_WITHOUT_PLUGIN
 
 
 def _print_table(result: Recomputed) -> None:

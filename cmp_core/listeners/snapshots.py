@@ -50,7 +50,7 @@ class SnapshotListener:
         config: as it is stored in the files.
         ids: the sample ids of the split whose phase is stored.
         layers: what `probe` returned, for the sizes.
-        input_size: numbers per sample.
+        input_size, num_classes: d and C, for the sizes.
         folder: the run directory.
         dispatcher: emits `cmp_snapshot_written`.
         console: where to say what will be stored.
@@ -63,6 +63,7 @@ class SnapshotListener:
         ids: NDArray[np.int64],
         layers: tuple[Layer, ...],
         input_size: int,
+        num_classes: int,
         folder: Path,
         dispatcher: Dispatcher,
         console: Console,
@@ -74,8 +75,10 @@ class SnapshotListener:
         kept = chosen_layers(options, layers)
         self._names = {layer.name for layer in kept}
         self._epochs = scheduled(options.schedule, config.epochs)
-        numbers = sum(layer.activations.shape[1] + _width(layer.scores) for layer in kept)
-        numbers += input_size if options.inputs else 0
+        # With class means every layer gets scores, whether or not it has some of its own.
+        widths = [layer.activations.shape[1] for layer in kept]
+        widths += [input_size] if options.inputs else []
+        numbers = sum(widths) + len(widths) * num_classes
         self._bytes = len(self._ids) * numbers * np.dtype(options.dtype).itemsize
         self._writer: SnapshotWriter | None = None
         self._is_stopped = False
@@ -133,7 +136,7 @@ class SnapshotListener:
             return
         try:
             self._writer.finish(self._attributes(event, run))
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # HDF5 raises the latter where a write failed
             self._stop(error)
             return
         path, self._writer = self._writer.path, None
@@ -202,7 +205,3 @@ def _select(layer: Layer, where: Tensor) -> Layer:
         activations=layer.activations[where],
         scores=None if layer.scores is None else layer.scores[where],
     )
-
-
-def _width(scores: Tensor | None) -> int:
-    return 0 if scores is None else scores.shape[1]

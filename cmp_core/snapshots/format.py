@@ -36,8 +36,8 @@ def content_hash(file: h5py.File) -> str:
     for path, item in sorted(objects.items()):
         line: list[Any] = [path, _attributes(item)]
         if isinstance(item, h5py.Dataset):
-            line += [item.dtype.str, list(item.shape), _digest(item)]
-        digest.update((json.dumps(line, sort_keys=True) + "\n").encode())
+            line += [item.dtype.str, list(item.shape or ()), _digest(item)]
+        digest.update((json.dumps(line, sort_keys=True, default=repr) + "\n").encode())
     return digest.hexdigest()
 
 
@@ -49,8 +49,11 @@ def _attributes(item: h5py.Group | h5py.Dataset) -> dict[str, list[Any]]:
 
 def _digest(dataset: h5py.Dataset) -> str:
     digest = hashlib.sha256()
+    if not dataset.shape:  # a single value, or none
+        digest.update(repr(dataset[()]).encode())
+        return digest.hexdigest()
     rows = rows_of(dataset.shape, dataset.dtype.itemsize, READ_BYTES)
-    for start in range(0, dataset.shape[0] if dataset.shape else 0, rows):
+    for start in range(0, dataset.shape[0], rows):
         values = np.ascontiguousarray(dataset[start : start + rows])
         digest.update(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()

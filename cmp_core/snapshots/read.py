@@ -102,6 +102,7 @@ class Snapshot:
     inputs: StoredArray | None
     layers: tuple[SnapshotLayer, ...]
     reference: SnapshotLayer | None
+    _hash: str
     _file: h5py.File
 
     @property
@@ -115,17 +116,17 @@ class Snapshot:
         Raises:
             DataError: the file is not what was written.
         """
-        expected = self._file.attrs.get(CONTENT_HASH)
+        expected = self._hash
         try:
             found = content_hash(self._file)
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
             raise DataError(f"'{self.path}': the data are damaged: {_sentence(error)}") from error
-        if expected is not None and found != expected:
+        if expected and found != expected:
             raise DataError(
                 f"'{self.path}': the content does not match {CONTENT_HASH}: expected "
-                f"{str(expected)[:12]}…, got {found[:12]}…; it was changed after it was written"
+                f"{expected[:12]}…, got {found[:12]}…; it was changed after it was written"
             )
-        return expected is not None
+        return bool(expected)
 
     def close(self) -> None:
         """Close the file."""
@@ -175,10 +176,9 @@ class _Reader:
         n = self._number_of_samples(ids)
         layers = sorted(self._layers(n), key=lambda layer: layer.depth)
         reference = layers.pop(0) if layers and layers[0].name == INPUT else None
-        depths = [layer.depth for layer in layers]
-        if not layers or depths != list(range(len(layers))):
+        if not layers or len({layer.depth for layer in layers}) < len(layers):
             found = ", ".join(f"{x.name} {x.depth}" for x in layers) or "none"
-            raise self._wrong(f"/{LAYERS}", "layers of depth 0, 1, 2, …", found)
+            raise self._wrong(f"/{LAYERS}", "layers, each of another depth", found)
         labels = self._integers("labels", n)
         return Snapshot(
             path=self._path,
@@ -195,15 +195,16 @@ class _Reader:
             inputs=self._floats(self._file, "inputs", n),
             layers=tuple(layers),
             reference=reference,
+            hash=self._text(CONTENT_HASH),
             file=self._file,
         )
 
     def _check_version(self) -> None:
         found = self._file.attrs.get("format")
-        if found != FORMAT:
+        if not isinstance(found, (str, bytes)) or self._text("format") != FORMAT:
             raise self._wrong("attribute format", f"'{FORMAT}'", _shown(found))
         version = self._file.attrs.get("format_version")
-        if version != VERSION:
+        if not isinstance(version, (int, np.integer)) or version != VERSION:
             raise self._wrong("attribute format_version", str(VERSION), _shown(version))
 
     def _number_of_samples(self, ids: h5py.Dataset | None) -> int:
@@ -214,8 +215,10 @@ class _Reader:
             for name in group:
                 known = self._required(group[name], "activations")
                 break
-        if known is None or not known.shape:
+        if known is None:
             raise self._wrong(f"/{LAYERS}", "at least one layer", "none")
+        if not known.shape:
+            raise self._wrong(known.name, "a row for each sample", "a single value")
         if known.shape[0] == 0:
             raise self._wrong(known.name, "at least one sample", "none")
         return int(known.shape[0])
@@ -345,7 +348,9 @@ class _Reader:
 
 
 def _shown(value: Any) -> str:
-    return "nothing" if value is None else repr(value.item() if hasattr(value, "item") else value)
+    return (
+        "nothing" if value is None else repr(value.tolist() if hasattr(value, "tolist") else value)
+    )
 
 
 def _sentence(error: BaseException) -> str:

@@ -65,5 +65,6 @@ def _flat(array: StoredArray | None, rows: slice) -> Tensor | None:
     if array is None:
         return None
     values = array[rows]
-    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    size = min(values.dtype.itemsize, 8)  # torch has no longer ones
+    native = values.astype(np.dtype(f"=f{size}"), copy=False)
     return torch.from_numpy(np.ascontiguousarray(native)).flatten(1)

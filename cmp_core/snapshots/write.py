@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from cmp_core.errors import UsageError
 from cmp_core.layer import INPUT, Layer
 from cmp_core.snapshots.format import CONTENT_HASH, FORMAT, LAYERS, VERSION, content_hash, rows_of
+from cmp_core.snapshots.steady_file import SteadyFile
 
 COMPRESSIONS: Mapping[str, Mapping[str, Any]] = {
     "gzip": {"shuffle": True, "compression": "gzip", "compression_opts": 1},
@@ -45,8 +45,9 @@ class SnapshotWriter:
         self._dtype, self._filters = np.dtype(dtype), COMPRESSIONS[compression]
         self._written = 0
         # Version 1.8 of the format is the oldest whose metadata have checksums.
+        self._target = SteadyFile(temporary)
         self._file = h5py.File(
-            temporary, "w", libver=("v108", "v108"), rdcc_nbytes=_CACHE_BYTES, rdcc_w0=1
+            self._target, "w", libver=("v108", "v108"), rdcc_nbytes=_CACHE_BYTES, rdcc_w0=1
         )
 
     def append(
@@ -62,6 +63,8 @@ class SnapshotWriter:
             UsageError: a value is too large for float16.
             OSError: the disk is full, or the file cannot be written to.
         """
+        if len(sample_ids) == 0:
+            return
         rows = slice(self._written, self._written + len(sample_ids))
         self._put("sample_ids", rows, sample_ids, "sample")
         self._put("labels", rows, labels, "sample")
@@ -69,13 +72,14 @@ class SnapshotWriter:
         for layer in layers:
             group = self._file.require_group(f"{LAYERS}/{layer.name}").name
             if self._written == 0:
-                self._describe(self._file[group], layer)
+                self._begin(self._file[group], layer)
             if layer.name != INPUT:
                 self._put(f"{group}/activations", rows, layer.activations, "sample", "unit")
             elif self._written == 0:
                 self._file[f"{group}/activations"] = self._file["inputs"]  # the same data
             self._put(f"{group}/scores", rows, layer.scores, "sample", "class")
         self._written += len(sample_ids)
+        self._target.check()
 
     def finish(self, attributes: Mapping[str, Any]) -> None:
         """Add the attributes of the file and its hash, and put it in place."""
@@ -86,10 +90,11 @@ class SnapshotWriter:
             self._file.attrs[name] = value
         self._link_scales()
         self._file.flush()
+        self._target.check()
         self._file.attrs[CONTENT_HASH] = content_hash(self._file)
         self._file.close()
-        with self._temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        self._target.sync()
+        self._target.close()
         self.path.parent.mkdir(exist_ok=True)
         self._temporary.replace(self.path)
 
@@ -97,9 +102,10 @@ class SnapshotWriter:
         """Drop what was written."""
         with suppress(OSError, RuntimeError):  # a full disk fails to close as well
             self._file.close()
+        self._target.close()
         self._temporary.unlink(missing_ok=True)
 
-    def _describe(self, group: h5py.Group, layer: Layer) -> None:
+    def _begin(self, group: h5py.Group, layer: Layer) -> None:
         group.attrs["depth"] = layer.depth
         group.attrs["module"] = layer.module
         if layer.anchors is not None:
