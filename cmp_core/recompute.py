@@ -130,7 +130,8 @@ def _recompute(
             config = _config(snapshot, metrics, plugins)
             return measure(snapshot, config, plugins_dir)
     except CmpError as error:
-        return Recomputed(path, error=str(error))
+        about = "" if str(path) in str(error) else f"'{path}': "
+        return Recomputed(path, error=f"{about}{error}")
 
 
 def _recompute_on_one_thread(folder: Path, *task: Any) -> Recomputed:

@@ -466,7 +466,7 @@ def test_a_file_of_rows_has_what_json_prints(directory: Path, tmp_path: Path) ->
     records = json_lines(call(directory, "--json", "--workers", 1).stdout)
     done = call(directory, "--workers", 1, "--out", tmp_path / "rows.jsonl")
     assert done.exit_code == 0
-    assert f"{len(records)} rows of 3 snapshots in " in done.stdout
+    assert f"{len(records)} rows of 3 of 3 snapshots in " in done.stdout
     assert json_lines((tmp_path / "rows.jsonl").read_text()) == records
     assert call(directory, "--workers", 1, "--json", "--out", tmp_path / "rows.csv").exit_code == 0
     with (tmp_path / "rows.csv").open(newline="") as file:

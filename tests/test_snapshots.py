@@ -882,3 +882,14 @@ def test_configurations_with_snapshots_survive_yaml(tmp_path: Path) -> None:
         config = attrs.evolve(small(tmp_path), snapshots=snapshots)
         (tmp_path / "params.yaml").write_text(dump_config(config))
         assert load_config(tmp_path / "params.yaml") == config
+
+
+def test_ids_in_the_place_of_labels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs.update(format="cmp-activations", format_version=1)
+        file["labels"] = np.array([0, 10**9])
+        file["layers/a/activations"] = np.ones((2, 3))
+        file["layers/a"].attrs["depth"] = 0
+    with pytest.raises(DataError, match="/labels: expected at most 1,000,000 classes"):
+        open_snapshot(path)

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich import box
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 from cmp_core.config_io import load_config
@@ -29,7 +30,7 @@ def show(path: str) -> None:
             return
     files = find_snapshots([place])
     if place.is_dir():
-        _show_list(files)
+        _show_list(place, files)
     else:
         with open_snapshot(place) as snapshot:
             _show_snapshot(snapshot)
@@ -58,19 +59,30 @@ def _show_run(folder: Path) -> None:
         say(f"{name:<{width}}  {fact}")
 
 
-def _show_list(files: list[Path]) -> None:
-    table = Table("snapshot", "phase", box=box.SIMPLE_HEAD, pad_edge=False)
+def _show_list(folder: Path, files: list[Path]) -> None:
+    errors: list[str] = []
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("snapshot", overflow="fold")
+    table.add_column("phase")
     for column in ("epoch", "step", "samples", "layers", "size"):
         table.add_column(column, justify="right")
     for file in track(files, "snapshots"):
         size = decimal(file.stat().st_size)
         try:
             with open_snapshot(file) as s:
+                s.verify()
                 numbers = (s.epoch, s.step, f"{s.n:,}", len(s.layers))
-                table.add_row(file.name, s.phase, *map(str, numbers), size)
-        except DataError:
-            table.add_row(file.name, "damaged", "", "", "", "", size)
+                table.add_row(escape(_below(folder, file)), s.phase, *map(str, numbers), size)
+        except DataError as error:
+            errors.append(str(error))
     out().print(table)
+    if errors:
+        raise DataError("\nerror: ".join(errors))
+
+
+def _below(folder: Path, file: Path) -> str:
+    inner = folder / FOLDER
+    return str(file.relative_to(inner if inner in file.parents else folder))
 
 
 def _show_snapshot(snapshot: Snapshot) -> None:
@@ -95,7 +107,7 @@ def _show_snapshot(snapshot: Snapshot) -> None:
 
 def _add(table: Table, name: str, array: StoredArray) -> None:
     shape = " × ".join(f"{size:,}" for size in array.shape)
-    table.add_row(name, shape, str(array.dtype), decimal(array.stored_bytes))
+    table.add_row(escape(name), shape, str(array.dtype), decimal(array.stored_bytes))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from cmp_core.cli._results import FINISHED_WITHOUT_PLUGIN
@@ -46,15 +47,15 @@ def show(
             click.echo(f"error: {result.error}", err=True)
         elif as_json and target is None:
             click.echo(_json_lines([result]), nl=False)
-    if target is not None:
-        write_whole(target, (_csv if target.suffix == ".csv" else _json_lines)(results))
-        rows, word = sum(len(r.rows) for r in results), "snapshot" if count == 1 else "snapshots"
-        say(f"{rows:,} rows of {count} {word} in {target}")
-    elif not as_json:
-        for result in results:
-            if result.error is None:
-                _print_table(result)
-        _print_reasons(results)
+    measured = [result for result in results if result.error is None]
+    if target is not None and measured:
+        write_whole(target, (_csv if target.suffix == ".csv" else _json_lines)(measured))
+        rows, word = sum(len(r.rows) for r in measured), "snapshot" if count == 1 else "snapshots"
+        say(f"{rows:,} rows of {len(measured)} of {count} {word} in {target}")
+    elif target is None and not as_json:
+        for result in measured:
+            _print_table(result)
+        _print_reasons(measured)
     return _exit_code(results)
 
 
@@ -79,9 +80,9 @@ def _print_table(result: Recomputed) -> None:
     table.add_column("metric", no_wrap=True, min_width=max(map(len, cells), default=0))
     layers = list(dict.fromkeys(row.layer for row in result.rows))
     for layer in layers:
-        table.add_column(layer, justify="right", no_wrap=True, min_width=max(9, len(layer)))
+        table.add_column(escape(layer), justify="right", no_wrap=True, min_width=max(9, len(layer)))
     for metric, by_layer in cells.items():
-        table.add_row(metric, *(by_layer.get(layer, "") for layer in layers))
+        table.add_row(escape(metric), *(by_layer.get(layer, "") for layer in layers))
     out().print(table)
 
 

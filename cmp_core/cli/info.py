@@ -16,7 +16,8 @@ Examples:
 def info_command(path: str) -> None:
     """Print what a run directory, a folder of snapshots or a snapshot file holds.
 
-    A snapshot is read whole and compared with the hash that it holds.
+    Every snapshot is read whole and compared with the hash that it holds; the exit code is 2 where
+    one is damaged.
     """
     from cmp_core.cli import _info
 

@@ -164,6 +164,10 @@ def open_snapshot(path: str | Path) -> Snapshot:
         raise DataError(f"'{path}': the structure is damaged: {_sentence(error)}") from error
 
 
+_MOST_CLASSES = 1_000_000
+"""More are no classes but, say, ids, and would take their square in memory."""
+
+
 class _Reader:
     """Checks one file against the format."""
 
@@ -251,10 +255,12 @@ class _Reader:
 
     def _depth(self, group: h5py.Group) -> int:
         depth = group.attrs.get("depth")
-        least = -1 if group.name == f"/{LAYERS}/{INPUT}" else 0
-        if not isinstance(depth, (int, np.integer)) or depth < least:
+        is_input = group.name == f"/{LAYERS}/{INPUT}"
+        is_right = isinstance(depth, (int, np.integer)) and (depth == -1) == is_input
+        if not is_right or depth < -1:
             what = f"attribute depth of {group.name}"
-            raise self._wrong(what, f"a whole number of at least {least}", _shown(depth))
+            expected = "-1" if is_input else "a whole number of at least 0"
+            raise self._wrong(what, expected, _shown(depth))
         return int(depth)
 
     def _num_classes(self, labels: NDArray[np.int64] | None, layers: list[SnapshotLayer]) -> int:
@@ -263,6 +269,9 @@ class _Reader:
         columns |= {len(x.anchors) for x in layers if x.anchors is not None}
         largest = 0 if labels is None else int(labels.max()) + 1
         number = told or max(columns, default=largest)
+        if number > _MOST_CLASSES:
+            where = "attribute num_classes" if told else "/labels"
+            raise self._wrong(where, f"at most {_MOST_CLASSES:,} classes", f"{number:,}")
         if columns - {number}:
             expected = f"{number} classes in all scores and anchors"
             raise self._wrong(f"/{LAYERS}", expected, f"{sorted(columns)}")
