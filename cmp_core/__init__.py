@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cmp_core.ace import ACE_VARIANTS as ACE_VARIANTS
     from cmp_core.ace import kl as kl
+    from cmp_core.answers import QUESTIONS as QUESTIONS
+    from cmp_core.answers import Answer as Answer
+    from cmp_core.answers import Witness as Witness
     from cmp_core.arrays import Array as Array
     from cmp_core.arrays import as_tensor as as_tensor
     from cmp_core.arrays import average as average
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from cmp_core.data.raw import Images as Images
     from cmp_core.data.raw import RawData as RawData
     from cmp_core.data.raw import Stream as Stream
+    from cmp_core.drawing import PALETTE as PALETTE
     from cmp_core.errors import CmpError as CmpError
     from cmp_core.errors import DataError as DataError
     from cmp_core.errors import UndefinedError as UndefinedError
@@ -38,8 +42,16 @@ if TYPE_CHECKING:
     from cmp_core.metric_contract import PositiveInt as PositiveInt
     from cmp_core.metric_contract import metric as metric
     from cmp_core.model import LayeredModel as LayeredModel
+    from cmp_core.plot_contract import PlotView as PlotView
+    from cmp_core.plot_contract import plot as plot
     from cmp_core.ridge import PENALTY as PENALTY
     from cmp_core.rows import Row as Row
+    from cmp_core.run_log import Curve as Curve
+    from cmp_core.run_log import Series as Series
+    from cmp_core.run_record import RunRecord as RunRecord
+    from cmp_core.run_record import load_run as load_run
+    from cmp_core.run_set import Group as Group
+    from cmp_core.run_set import RunSet as RunSet
     from cmp_core.sampling import FOLDS as FOLDS
     from cmp_core.second_moments import centred as centred
     from cmp_core.second_moments import inner_products as inner_products
@@ -54,6 +66,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "ACE_VARIANTS": "ace",
     "kl": "ace",
+    "Answer": "answers",
+    "QUESTIONS": "answers",
+    "Witness": "answers",
     "Array": "arrays",
     "as_tensor": "arrays",
     "average": "arrays",
@@ -63,25 +78,34 @@ _HOMES = {
     "Images": "data.raw",
     "RawData": "data.raw",
     "Stream": "data.raw",
+    "PALETTE": "drawing",
     "CmpError": "errors",
     "DataError": "errors",
     "UndefinedError": "errors",
     "UsageError": "errors",
     "statistics_of": "event_statistics",
-    "Layer": "layer",
     "LayerActivations": "events",
     "PLUGIN_API": "hookspecs",
     "Register": "hookspecs",
     "hookimpl": "hookspecs",
+    "Layer": "layer",
+    "LayerView": "layer_view",
     "GradientRule": "learning_rule",
     "LearningRule": "learning_rule",
-    "LayerView": "layer_view",
     "Positive": "metric_contract",
     "PositiveInt": "metric_contract",
     "metric": "metric_contract",
     "LayeredModel": "model",
+    "PlotView": "plot_contract",
+    "plot": "plot_contract",
     "PENALTY": "ridge",
     "Row": "rows",
+    "Curve": "run_log",
+    "Series": "run_log",
+    "RunRecord": "run_record",
+    "load_run": "run_record",
+    "Group": "run_set",
+    "RunSet": "run_set",
     "FOLDS": "sampling",
     "centred": "second_moments",
     "inner_products": "second_moments",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import Counter
 from typing import Any
 
@@ -11,18 +10,7 @@ import pluggy
 
 from cmp_core.errors import PluginError
 from cmp_core.events import Event, Run
-
-
-@attrs.frozen
-class Failure:
-    """What a plugin raised, in which hook, how often, and whether it was switched off for it."""
-
-    plugin: str
-    hook: str
-    error: str
-    traceback: str
-    disabled: bool
-    count: int = 1
+from cmp_core.failures import Failure, describe, failure_of, fatal_error
 
 
 class Dispatcher:
@@ -114,33 +102,21 @@ class Dispatcher:
     ) -> Exception | None:
         """Record the error, apply the policy, and return what must end the run, if anything."""
         if self._is_essential(implementation):
-            return error if isinstance(error, Exception) else PluginError(_describe(error))
-        name, described = implementation.plugin_name, _describe(error)
+            return error if isinstance(error, Exception) else PluginError(describe(error))
+        name, described = implementation.plugin_name, describe(error)
         known = self._failures.pop((name, hook, described), None)  # the newest comes last
         self._failures[name, hook, described] = (
             attrs.evolve(known, count=known.count + 1)
             if known
-            else Failure(
-                plugin=name,
-                hook=hook,
-                error=described,
-                traceback="".join(traceback.format_exception(error)),
-                disabled=self._policy == "disable",
-            )
+            else failure_of(name, hook, error, self._policy)
         )
         if self._policy == "disable":
             self._manager.unregister(implementation.plugin)
         if self._policy != "raise":
             return None
-        fatal = PluginError(f"plugin '{name}' raised in {hook}: {described}")
-        fatal.__cause__ = error
-        return fatal
+        return fatal_error(name, hook, error)
 
 
 def _refuse_changes(event: Event) -> None:
     if what := event.modified():
         raise PluginError(f"it changed {what} in place; work on a copy (tensor.clone())")
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -16,11 +16,11 @@ from cmp_core.data.load import Data
 from cmp_core.data.splits import Batch, Split
 from cmp_core.errors import UsageError
 from cmp_core.events import LayerActivations, Part, Phase, RunFinished
-from cmp_core.layer import INPUT, Layer
+from cmp_core.layer import Layer
 from cmp_core.learning_rule import LearningRule
 from cmp_core.measurer import Measurer
 from cmp_core.model import LayeredModel
-from cmp_core.rows import Row
+from cmp_core.rows import INPUT, Row
 
 CHUNK = 1024
 """Samples whose activations are in memory at once while a split is measured."""

@@ -34,6 +34,11 @@ def cmp_register_metrics(register: Register) -> None:
 
 
 @hookspec
+def cmp_register_plots(register: Register) -> None:
+    """Register plots: functions `(view) -> Figure` under the `@plot` decorator."""
+
+
+@hookspec
 def cmp_register_datasets(register: Register) -> None:
     """Register datasets: functions `(config) -> RawData`, or any torch `Dataset`."""
 
@@ -102,6 +107,7 @@ def cmp_run_finished(event: events.RunFinished, run: events.Run) -> None:
 
 REGISTRATIONS = {
     "cmp_register_metrics": "metric",
+    "cmp_register_plots": "plot",
     "cmp_register_datasets": "dataset",
     "cmp_register_models": "model",
     "cmp_register_learning_rules": "learning rule",

@@ -7,9 +7,6 @@ from collections.abc import Callable
 import attrs
 from torch import Tensor
 
-INPUT = "input"
-"""Name of the reference layer: the network's input, measured like a layer."""
-
 
 @attrs.frozen(eq=False)
 class Layer:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
 from cmp_core.events import LayerActivations, SplitFinished
-from cmp_core.layer import INPUT, Layer
+from cmp_core.layer import Layer
+from cmp_core.rows import INPUT
 from cmp_core.stacked_statistics import StackedStatistics
 from cmp_core.statistics import LayerStatistics
 

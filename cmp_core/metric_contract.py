@@ -28,14 +28,15 @@ from typing import (
 import attrs
 from torch import Tensor
 
+from cmp_core import registry
 from cmp_core.errors import UsageError, unknown
 from cmp_core.layer_view import LayerView
+from cmp_core.metric_facts import Evidence, MetricFacts, Question
 from cmp_core.split_sums import SUMS
 from cmp_core.statistics import LayerStatistics
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 Scope = Literal["layer", "consecutive", "pair"]
-Question = Literal["predictive", "compressing", "different"]
 MetricValue = float | Tensor | Mapping[str, float | Tensor]
 """A number, a 0-d tensor, a vector (p,), or a mapping of sub-value names to such."""
 
@@ -44,8 +45,6 @@ Positive = Annotated[float, "above 0"]
 
 PositiveInt = Annotated[int, "above 0"]
 """The type of an option that must be a whole number above 0."""
-
-_DEFINITION = "metric_definition"
 
 
 class MetricState(Protocol):
@@ -92,6 +91,9 @@ class MetricDefinition:
             over a split also gives the matrix of all pairs, on the split's fixed subset.
         unit: such as `nats` or `fraction`; empty for a pure number.
         question: the research question that it helps to answer, or none.
+        evidence: how the headline value takes part in that question's verdict: `rises` or `falls`
+            where such a trend over depth says yes, `similarity` where it is 1 for two layers that
+            are the same; none: it is shown beside the verdict.
         bounds: smallest and largest possible value.
         invariances: maps that leave the value as it is, of `orthogonal`, `scale`,
             `permute_units`, `permute_samples`, `symmetric`; every layer may be mapped its own way.
@@ -119,6 +121,7 @@ class MetricDefinition:
     scope: Scope = "layer"
     unit: str = ""
     question: Question | None = None
+    evidence: Evidence | None = None
     bounds: tuple[float, float] = (float("-inf"), float("inf"))
     invariances: frozenset[str] = frozenset({"permute_samples"})
     passes: Literal[1, 2] = 1
@@ -209,11 +212,14 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
     for what, value, known in (
         ("scope", definition.scope, get_args(Scope)),
         ("question", definition.question or "none", (*get_args(Question), "none")),
+        ("evidence", definition.evidence or "none", (*get_args(Evidence), "none")),
     ):
         if value not in known:
             yield unknown(what, value, known)
     if not definition.bounds[0] < definition.bounds[1]:
         yield f"bounds: expected (smallest, largest), got {definition.bounds}"
+    if definition.evidence is not None and definition.question is None:
+        yield "evidence needs a question"
     if definition.passes not in (1, 2):
         yield f"passes: expected 1 or 2, got {definition.passes}"
     if definition.scope == "consecutive" and definition.neighbour is None:
@@ -342,6 +348,21 @@ class Metric:
         ),
     )
 
+    def facts(self) -> MetricFacts:
+        """Return what a run directory says about the metric."""
+        definition = self.definition
+        return MetricFacts(
+            label=self.label,
+            metric=definition.name,
+            summary=definition.summary,
+            unit=definition.unit,
+            question=definition.question,
+            evidence=definition.evidence,
+            bounds=definition.bounds,
+            neighbour=definition.neighbour,
+            options=self.options,
+        )
+
     def call(self, *views: LayerView) -> Any:
         """Return the function's value on the views."""
         return self.definition.implementation(*views, **self.options)
@@ -367,6 +388,7 @@ def metric(
     scope: Scope = "layer",
     unit: str = "",
     question: Question | None = None,
+    evidence: Evidence | None = None,
     bounds: tuple[float, float] = (float("-inf"), float("inf")),
     invariances: frozenset[str] | set[str] = frozenset({"permute_samples"}),
     passes: Literal[1, 2] = 1,
@@ -400,6 +422,7 @@ def metric(
             scope=scope,
             unit=unit,
             question=question,
+            evidence=evidence,
             bounds=bounds,
             invariances=frozenset(invariances),
             passes=passes,
@@ -410,7 +433,7 @@ def metric(
             running=running,
             undefined=undefined,
         )
-        setattr(implementation, _DEFINITION, definition)
+        implementation.metric_definition = definition  # type: ignore[attr-defined]
         return implementation
 
     return declare
@@ -422,8 +445,5 @@ def definition_of(implementation: object) -> MetricDefinition:
     Raises:
         UsageError: it is not under the decorator.
     """
-    definition = getattr(implementation, _DEFINITION, None)
-    if not isinstance(definition, MetricDefinition):
-        name = getattr(implementation, "__name__", repr(implementation))
-        raise UsageError(f"'{name}' is not declared to be a metric: put @metric(...) above it")
+    definition: MetricDefinition = registry.definition_of(implementation, "metric")
     return definition

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import pluggy
@@ -21,15 +21,26 @@ from cmp_core.config import Config, Selection
 from cmp_core.config_io import shipped_folder
 from cmp_core.errors import ConfigError, UsageError, unknown
 from cmp_core.hookspecs import PROJECT, REGISTRATIONS, Register
-from cmp_core.metric_contract import Metric, definition_of
-from cmp_core.registry import Registry
+from cmp_core.registry import Registry, definition_of
+
+if TYPE_CHECKING:
+    from cmp_core.metric_contract import Metric
+    from cmp_core.plot_contract import Plot
 
 ENTRY_POINTS = "cmp.plugins"
-BUILT_IN_PACKAGES = ("cmp_metrics", "cmp_core.datasets", "cmp_core.models", "cmp_core.learning")
+BUILT_IN_PACKAGES = (
+    "cmp_metrics",
+    "cmp_plots",
+    "cmp_core.datasets",
+    "cmp_core.models",
+    "cmp_core.learning",
+)
+DECLARED = ("metric", "plot")
+"""Kinds whose factories are under a decorator that names them."""
 EXAMPLE = "cmp:"
 BLOCK = "no:"
 _ALL = Selection("all", "all")
-"""An entry of `metrics` that stands for every registered metric."""
+"""An entry of `metrics` or `plots` that stands for all that are registered."""
 
 
 @attrs.frozen
@@ -56,74 +67,96 @@ class Plugins:
         Raises:
             ConfigError: unknown metrics, options, or option values, all of them together.
         """
-        asked = (_ALL,) if config.metrics == "all" else config.metrics
-        metrics, problems = [], []
-        for index, selection in enumerate(asked):
+        metrics: list[Metric] = self._select("metric", config.metrics)
+        if config.enable_slow_metrics:
+            return metrics
+        named = () if config.metrics == "all" else {s.label for s in config.metrics}
+        problems = [
+            f"metrics: {metric.label} is slow, and enable_slow_metrics is false"
+            for metric in metrics
+            if metric.definition.slow and metric.label in named
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return [metric for metric in metrics if not metric.definition.slow]
+
+    def select_plots(self, asked: Literal["all"] | tuple[Selection, ...] = "all") -> list[Plot]:
+        """Return the plots that are asked for, and those that `-p` selects, with their options.
+
+        Raises:
+            ConfigError: unknown plots, options, or option values, all of them together.
+        """
+        plots: list[Plot] = self._select("plot", asked)
+        return plots
+
+    def _select(self, kind: str, asked: Literal["all"] | tuple[Selection, ...]) -> list[Any]:
+        """Return what is selected of a kind, as its definition makes it of label and options."""
+        listed = (_ALL,) if asked == "all" else asked
+        known, problems, selected = self.registry.names(kind), [], []
+        for index, selection in enumerate(listed):
             name = selection.name.removeprefix(BLOCK)
             if name == selection.name:
                 continue
-            if name in (other.name for other in asked):
-                problems.append(f"metrics[{index}]: {name} is both listed and left out")
-            elif name not in self.registry.names("metric"):
-                known = self.registry.names("metric")
-                problems.append(f"metrics[{index}]: {unknown('metric', name, known)}")
-        chosen = self._spelt_out(asked)
+            if name in (other.name for other in listed):
+                problems.append(f"{kind}s[{index}]: {name} is both listed and left out")
+            elif name not in known:
+                problems.append(f"{kind}s[{index}]: {unknown(kind, name, known)}")
+        chosen = self._spelt_out(kind, listed)
         for where, selection in chosen:
             try:
-                definition = definition_of(self.registry.get("metric", selection.name).factory)
-                if not config.enable_slow_metrics and definition.slow:
-                    if selection in asked:
-                        problems.append(
-                            f"{where}: {selection.name} is slow, and enable_slow_metrics is false"
-                        )
-                else:
-                    metrics.append(Metric(definition, selection.label, selection.options))
+                definition = definition_of(self.registry.get(kind, selection.name).factory, kind)
+                selected.append(definition(selection.label, **selection.options))
             except UsageError as error:
                 problems.append(f"{where}: {error}")
         for label, count in Counter(selection.label for _, selection in chosen).items():
             if count > 1:
-                problems.append(f"metrics: two have the label '{label}'; give one another `label:`")
+                problems.append(f"{kind}s: two have the label '{label}'; give one another `label:`")
         if problems:
             raise ConfigError(problems)
-        return metrics
+        return selected
 
-    def _spelt_out(self, asked: tuple[Selection, ...]) -> list[tuple[str, Selection]]:
+    def _spelt_out(self, kind: str, asked: tuple[Selection, ...]) -> list[tuple[str, Selection]]:
         """Return what is selected, each with where it was asked for.
 
-        `all` stands for every registered metric but those whose label another entry has, and
+        `all` stands for all that is registered but those whose label another entry has, and
         `no:NAME` takes one out of it; entries of that kind alone take them out of all. Without
-        `all`, the metrics of named plugins are added.
+        `all`, what named plugins have registered is added.
         """
         left_out = {s.name.removeprefix(BLOCK) for s in asked if s.name.startswith(BLOCK)}
-        listed = [(f"metrics[{i}]", s) for i, s in enumerate(asked) if not s.name.startswith(BLOCK)]
+        listed = [(f"{kind}s[{i}]", s) for i, s in enumerate(asked) if not s.name.startswith(BLOCK)]
         if asked and not listed:
-            listed = [("metrics", _ALL)]
+            listed = [(f"{kind}s", _ALL)]
         if _ALL in (selection for _, selection in listed):
             taken = {selection.label for _, selection in listed}
-            names = self.registry.names("metric")
+            names = self.registry.names(kind)
         else:
             taken = {selection.name for _, selection in listed}
-            mine = (self.registry.names("metric", plugin) for plugin in self.named)
+            mine = (self.registry.names(kind, plugin) for plugin in self.named)
             names = list(chain.from_iterable(mine))
         added = [name for name in names if name not in taken | left_out]
         kept = [(where, selection) for where, selection in listed if selection != _ALL]
-        return [*kept, *(("metrics", Selection(name, name)) for name in added)]
+        return [*kept, *((f"{kind}s", Selection(name, name)) for name in added)]
 
 
-def load_plugins(specs: Iterable[str] = (), plugins_dir: Path | None = None) -> Plugins:
+def load_plugins(
+    specs: Iterable[str] = (),
+    plugins_dir: Path | None = None,
+    built_ins: Iterable[str] = BUILT_IN_PACKAGES,
+) -> Plugins:
     """Load built-in plugins, installed ones (entry points), those of a folder, and `specs`.
 
     Args:
         specs: a module (`package.module`), a file (`my_metric.py`), a shipped example
             (`cmp:dead_units`), the name of an installed plugin, or `no:NAME` to leave one out.
         plugins_dir: a folder each of whose `*.py` files is a plugin.
+        built_ins: packages each of whose modules is a plugin.
 
     Raises:
         UsageError: a plugin that was asked for cannot be loaded, or breaks a rule of the hooks.
     """
     specs = list(specs)
     loader = _Loader(blocked={s.removeprefix(BLOCK) for s in specs if s.startswith(BLOCK)})
-    loader.load_built_ins()
+    loader.load_built_ins(built_ins)
     wanted = [spec for spec in specs if not spec.startswith(BLOCK)]
     loader.load_entry_points(wanted)
     if plugins_dir is not None:
@@ -148,8 +181,8 @@ class _Loader:
         self._blocked = blocked
         self._left_out: set[str] = set()
 
-    def load_built_ins(self) -> None:
-        for package in BUILT_IN_PACKAGES:
+    def load_built_ins(self, packages: Iterable[str]) -> None:
+        for package in packages:
             for name in _module_names(package):
                 if self._is_blocked(name):
                     self.specs.append(f"{BLOCK}{name}")
@@ -292,8 +325,8 @@ def _register_as(registry: Registry, kind: str, plugin: str, origin: str) -> Reg
     """Return the closure that files what a plugin registers under the plugin's name."""
 
     def register(factory: Any, name: str | None = None) -> None:
-        if kind == "metric":
-            name = name or definition_of(factory).name
+        if kind in DECLARED:
+            name = name or definition_of(factory, kind).name
         if not isinstance(name, str):
             raise UsageError("register(factory, name=…) needs a name")
         registry.add(kind, name, factory, plugin, origin)

@@ -14,9 +14,10 @@ import torch
 
 from cmp_core.config import Config, shown
 from cmp_core.config_io import build_config, parse_yaml
-from cmp_core.dispatch import Dispatcher, Failure
+from cmp_core.dispatch import Dispatcher
 from cmp_core.errors import CmpError, DataError, UsageError
 from cmp_core.events import Run
+from cmp_core.failures import Failure
 from cmp_core.measurer import Measurer
 from cmp_core.measuring import MetricListener
 from cmp_core.plugins import load_plugins

@@ -10,6 +10,19 @@ import attrs
 from cmp_core.errors import UsageError, unknown
 
 
+def definition_of(factory: object, kind: str) -> Any:
+    """Return what the decorator of a kind, `@metric` or `@plot`, has declared of a factory.
+
+    Raises:
+        UsageError: it is not under the decorator.
+    """
+    definition = getattr(factory, f"{kind}_definition", None)
+    if definition is None:
+        name = getattr(factory, "__name__", repr(factory))
+        raise UsageError(f"'{name}' is not declared to be a {kind}: put @{kind}(...) above it")
+    return definition
+
+
 @attrs.frozen
 class Entry:
     """A registered factory and where it comes from."""

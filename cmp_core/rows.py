@@ -8,6 +8,9 @@ from typing import Any
 
 import attrs
 
+INPUT = "input"
+"""Name of the reference layer: the network's input, measured like a layer."""
+
 Value = float | tuple[float, ...]
 
 

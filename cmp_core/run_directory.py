@@ -16,6 +16,7 @@ from cmp_core.errors import UsageError
 
 PARAMS = "params.yaml"
 ENVIRONMENT = "environment.json"
+METRICS = "metrics.json"
 LOG = "log.jsonl"
 STATUS = "status.json"
 BEST = "best.pt"

@@ -32,12 +32,12 @@ from cmp_core import hookspecs
 from cmp_core.dispatch import Dispatcher
 from cmp_core.events import LayerActivations, Part, Run
 from cmp_core.hookspecs import PROJECT
-from cmp_core.layer import INPUT, Layer
+from cmp_core.layer import Layer
 from cmp_core.layer_view import LayerView
 from cmp_core.measurer import Measurer
 from cmp_core.measuring import MetricListener
 from cmp_core.metric_contract import Metric, definition_of
-from cmp_core.rows import Row, Value
+from cmp_core.rows import INPUT, Row, Value
 from cmp_core.split_statistics import SplitStatistics
 from cmp_core.split_sums import SplitSums
 

@@ -22,11 +22,12 @@ from cmp_core.config_io import dump_config, load_config
 from cmp_core.console import out, warn
 from cmp_core.data.load import Data, load_data
 from cmp_core.device import choose_device
-from cmp_core.dispatch import Dispatcher, Failure
+from cmp_core.dispatch import Dispatcher
 from cmp_core.environment import describe_environment
 from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError
 from cmp_core.evaluation import Evaluator, probe
 from cmp_core.events import Run
+from cmp_core.failures import Failure
 from cmp_core.layer import Layer
 from cmp_core.learning_rule import LearningRule
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint

@@ -25,6 +25,7 @@ def accuracy(scores: Array, labels: Array) -> float:
     "accuracy",
     unit="fraction",
     question="predictive",
+    evidence="rises",
     bounds=(0, 1),
     needs=("scores", "labels"),
     per_sample=True,

@@ -68,6 +68,7 @@ def linear_cka_matrix(layers: Sequence[Array], *, debiased: bool = True) -> Tens
     "linear_cka",
     scope="pair",
     question="different",
+    evidence="similarity",
     bounds=(-1, 1),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale", "symmetric"},
     needs=("statistics.hsic",),

@@ -99,6 +99,7 @@ def pc1_binned(x: Array, y: Array, *, bins: int = 20) -> float:
     "mutual_information",
     unit="nats",
     question="compressing",
+    evidence="falls",
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("statistics.closeness",),
     undefined=_UNDEFINED,

@@ -50,6 +50,7 @@ def participation_ratio(activations: Array, *, debiased: bool = True) -> float:
     "participation_ratio",
     unit="directions",
     question="compressing",
+    evidence="falls",
     bounds=(0, float("inf")),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("statistics.squared_norm", "statistics.squared_trace"),

@@ -54,6 +54,7 @@ def probe_accuracy(activations: Array, labels: Array, *, penalty: float = PENALT
     "probe_accuracy",
     unit="fraction",
     question="predictive",
+    evidence="rises",
     bounds=(0, 1),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("labels", "statistics.held_out_scores"),

@@ -52,6 +52,7 @@ def ridge_r2(x: Array, y: Array, *, penalty: float = PENALTY) -> float:
     scope="consecutive",
     unit="fraction of variance",
     question="different",
+    evidence="similarity",
     bounds=(float("-inf"), 1),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("next", "statistics.held_out_r2"),

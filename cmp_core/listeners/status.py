@@ -9,8 +9,9 @@ from pathlib import Path
 
 import attrs
 
-from cmp_core.dispatch import Dispatcher, Failure
+from cmp_core.dispatch import Dispatcher
 from cmp_core.events import EpochFinished, RunFailed, RunStarted
+from cmp_core.failures import Failure
 from cmp_core.hookspecs import hookimpl
 from cmp_core.run_directory import PLUGIN_ERRORS, STATUS, write_whole
 

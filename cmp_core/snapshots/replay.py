@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from cmp_core.events import LayerActivations, Phase
-from cmp_core.layer import INPUT, Layer
+from cmp_core.layer import Layer
+from cmp_core.rows import INPUT
 from cmp_core.snapshots.read import Snapshot, SnapshotLayer, StoredArray
 
 CHUNK = 1024

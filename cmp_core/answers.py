@@ -1,0 +1,385 @@
+"""The three research questions, answered from what runs have logged, with statistics over seeds.
+
+Which metrics bear witness is declared by the metrics (`question`, `evidence`); `docs/questions.md`
+states the tests and the margins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from cmp_core.inference import (
+    Floats,
+    MeanTest,
+    Verdict,
+    agreement,
+    bootstrap,
+    decide,
+    holm,
+    interval,
+    kappa,
+    kendall_tau,
+    mcnemar,
+    mean_test,
+    page_p,
+    slope,
+)
+from cmp_core.metric_facts import Evidence, MetricFacts, Question
+from cmp_core.rows import INPUT
+from cmp_core.run_record import HEAD, RunRecord
+
+QUESTIONS: dict[Question, str] = {
+    "predictive": "Are later layers more predictive?",
+    "compressing": "Are layers compressing?",
+    "different": "Are layers genuinely different?",
+}
+
+MARGINS: dict[Evidence, float] = {"rises": 0.01, "falls": math.log(1.05), "similarity": 0.05}
+"""The smallest effects that count, over the whole depth; see `Witness.changes` for their units."""
+
+
+@attrs.frozen(eq=False)
+class Witness:
+    """What one metric says about a question.
+
+    Attributes:
+        facts: of the metric.
+        phase: the split whose values these are; n: samples in it, 0 where that is not known.
+        places: the layers, or for similarities the pairs of neighbours, in order of depth.
+        values: (seeds, places) of the tested weights.
+        untrained: the same of the network before training, or none.
+        reference: (seeds,) of the input measured like a layer, or none.
+    """
+
+    facts: MetricFacts
+    phase: str
+    n: int
+    places: tuple[str, ...]
+    values: Floats
+    untrained: Floats | None
+    reference: Floats | None
+
+    @property
+    def margin(self) -> float:
+        """The smallest change that counts."""
+        return MARGINS[self._evidence]
+
+    @cached_property
+    def changes(self) -> Floats:
+        """One number per seed (seeds,), positive where it says yes.
+
+        - `rises`: how far the fitted line rises from the first layer to the last;
+        - `falls`: how far it falls, in logarithms: log 2 where the value halves;
+        - `similarity`: the mean of 1 − value over the pairs, minus that of the untrained network.
+        """
+        if self._evidence == "similarity":
+            return _dissimilarity(self.values) - self._untrained_dissimilarity
+        return self._trends(self.values)
+
+    @cached_property
+    def untrained_changes(self) -> Floats | None:
+        """The same trend in the untrained network, or none; for similarities its mean of 1 − value.
+
+        A trend that is there before training was not learned.
+        """
+        if self.untrained is None:
+            return None
+        if self._evidence == "similarity":
+            return _dissimilarity(self.untrained)
+        return self._trends(self.untrained)
+
+    @cached_property
+    def test(self) -> MeanTest:
+        """Whether the changes differ from 0 over seeds."""
+        return mean_test(self.changes, self.margin)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the metric says by itself."""
+        return decide(self.test, self.margin)
+
+    @cached_property
+    def tau(self) -> float:
+        """Kendall's τ between value and depth, the mean over seeds; NaN for similarities."""
+        return math.nan if self._evidence == "similarity" else kendall_tau(self.values)
+
+    @cached_property
+    def page_p(self) -> float:
+        """The p-value of Page's L test for a trend that says yes; NaN for similarities."""
+        if self._evidence == "similarity":
+            return math.nan
+        return page_p(self.values if self._evidence == "rises" else -self.values)
+
+    @property
+    def _evidence(self) -> Evidence:
+        assert self.facts.evidence is not None  # `_witnesses` takes no others
+        return self.facts.evidence
+
+    @property
+    def _untrained_dissimilarity(self) -> Floats | float:
+        return 0.0 if self.untrained is None else _dissimilarity(self.untrained)
+
+    def _trends(self, values: Floats) -> Floats:
+        """Return the change of each seed's fitted line over the whole depth."""
+        scaled = values if self._evidence == "rises" else -np.log(values)
+        return np.array([slope(row) * (len(row) - 1) for row in scaled])
+
+
+@attrs.frozen
+class Step:
+    """A layer and the next one on the same test samples of one seed.
+
+    Attributes:
+        first, second: the layers.
+        seed: of the run.
+        lost, won: samples that only the first, and only the second gets right.
+        p: exact McNemar test, adjusted for all steps of all seeds by Holm's method.
+        kappa: Cohen's κ of the two layers' errors; NaN where a layer makes none.
+    """
+
+    first: str
+    second: str
+    seed: object
+    lost: int
+    won: int
+    p: float
+    kappa: float
+
+
+@attrs.frozen(eq=False)
+class Answer:
+    """The answer of replicate runs to a research question.
+
+    Attributes:
+        question: which.
+        verdict: what all witnesses agree on, otherwise inconclusive.
+        seeds: replicates; with one the verdict describes that run alone.
+        witnesses: the metrics that say something, in the order of the log.
+        steps: for the questions about predictions and differences, neighbours compared sample by
+            sample.
+        slope_interval, tau_interval: for the question about predictions, 95 % bootstrap
+            intervals of the slope of test accuracy per layer and of Kendall's τ, over seeds and
+            samples; none where there are no predictions.
+        notes: what was left out, and why, in sentences.
+    """
+
+    question: Question
+    verdict: Verdict
+    seeds: int
+    witnesses: tuple[Witness, ...] = ()
+    steps: tuple[Step, ...] = ()
+    slope_interval: tuple[float, float] | None = None
+    tau_interval: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The question in words."""
+        return QUESTIONS[self.question]
+
+    @property
+    def is_descriptive(self) -> bool:
+        """Whether it rests on one seed, and so says nothing about others."""
+        return self.seeds < 2
+
+    @property
+    def short_verdict(self) -> str:
+        """The verdict and what it rests on, in a few words."""
+        if self.is_descriptive:
+            return f"{self.verdict}, in this run (one seed, no test)"
+        p = max((witness.test.p for witness in self.witnesses), default=math.nan)
+        known = f", p ≤ {p:.2g}" if math.isfinite(p) else ""
+        return f"{self.verdict} ({self.seeds} seeds{known})"
+
+
+def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
+    """Answer a question from runs that are replicates of each other."""
+    notes: list[str] = []
+    replicates = _distinct_seeds(runs, notes)
+    witnesses = tuple(_witnesses(replicates, question, notes))
+    verdict = agreement([witness.verdict for witness in witnesses])
+    if not witnesses:
+        notes.append("no metric that bears witness was measured at two layers or more")
+    layers, hits = _hits(replicates) if question != "compressing" else ((), None)
+    steps: tuple[Step, ...] = ()
+    slopes = taus = None
+    if hits is not None and len(layers) > 1:
+        steps = _steps(replicates, layers, hits)
+        if question == "predictive":
+            slopes, taus = map(interval, bootstrap(hits))
+            is_noise = slopes[0] <= 0 <= slopes[1]
+            if len(replicates) == 1 and verdict == "yes" and is_noise:
+                verdict = "inconclusive"
+                notes.append("the rise of accuracy is within the noise of the test samples")
+    return Answer(
+        question=question,
+        verdict=verdict,
+        seeds=len(replicates),
+        witnesses=witnesses,
+        steps=steps,
+        slope_interval=slopes,
+        tau_interval=taus,
+        notes=tuple(notes),
+    )
+
+
+def _distinct_seeds(runs: Sequence[RunRecord], notes: list[str]) -> list[RunRecord]:
+    """Return one run of each seed: a second one of the same seed is no replicate."""
+    by_seed: dict[object, RunRecord] = {}
+    for run in runs:
+        key = run.directory if run.seed is None else str(run.seed)
+        if key in by_seed:
+            notes.append(f"{run.name} is left out: it has the seed of {by_seed[key].name}")
+        else:
+            by_seed[key] = run
+    return list(by_seed.values())
+
+
+# Witnesses
+
+
+def _witnesses(
+    runs: Sequence[RunRecord], question: Question, notes: list[str]
+) -> Iterator[Witness]:
+    for facts in _telling(runs, question):
+        phase = "val"
+        if question == "predictive" and all(_is_tested(run, facts.label) for run in runs):
+            phase = "test"
+        problem = None
+        witness = _witness(runs, facts, phase)
+        if witness is None:
+            problem = "it was not measured at two layers or more in every run"
+        elif facts.evidence == "falls" and not (witness.values > 0).all():
+            problem = "a value is not above 0"
+        elif _is_saturated(runs, facts.label, phase, witness.places):
+            problem = "it is at the ceiling of its estimator, which tells about the sample size"
+        elif witness.untrained is None and facts.evidence == "similarity":
+            notes.append(f"{facts.label}: the untrained network was not measured to compare with")
+        if problem:
+            notes.append(f"{facts.label} bears no witness: {problem}")
+        elif witness is not None:
+            yield witness
+
+
+def _telling(runs: Sequence[RunRecord], question: Question) -> list[MetricFacts]:
+    """Return the metrics that bear witness, each once: under its own name where there is one."""
+    found: dict[str, MetricFacts] = {}
+    for run in runs:
+        for facts in run.facts.values():
+            tells = facts.question == question and facts.evidence is not None
+            if tells and (facts.metric not in found or facts.label == facts.metric):
+                found[facts.metric] = facts
+    return list(found.values())
+
+
+def _witness(runs: Sequence[RunRecord], facts: MetricFacts, phase: str) -> Witness | None:
+    layers = _layers(runs, facts)
+    columns = [_profiles(runs, facts.label, phase, layer) for layer in layers]
+    kept = [
+        (layer, column)
+        for layer, column in zip(layers, columns, strict=True)
+        if np.isfinite(column).all()
+    ]
+    if len(kept) < (1 if facts.evidence == "similarity" else 2):
+        return None
+    names = tuple(layer for layer, _ in kept)
+    # The reference is the untrained network on validation: the test is for trained weights only.
+    untrained = np.stack([_profiles(runs, facts.label, "val", name, epoch=0) for name in names], 1)
+    reference = _profiles(runs, facts.label, phase, INPUT)
+    is_defined = np.isfinite(untrained).all() and (facts.evidence != "falls" or untrained.min() > 0)
+    series = runs[0].series(phase, names[0], facts.label)
+    return Witness(
+        facts=facts,
+        phase=phase,
+        n=0 if series is None else int(series.n[-1]),
+        places=names,
+        values=np.stack([column for _, column in kept], axis=1),
+        untrained=untrained if is_defined else None,
+        reference=reference if np.isfinite(reference).all() else None,
+    )
+
+
+def _layers(runs: Sequence[RunRecord], facts: MetricFacts) -> tuple[str, ...]:
+    """Return the layers whose value is about depth alone: no head, and no neighbour that is one."""
+    layers = [layer for layer in runs[0].layers if all(layer in run.layers for run in runs)]
+    if facts.neighbour == "next":
+        after = dict(pairwise(layers))
+        layers = [layer for layer in layers if after.get(layer) != HEAD]
+    return tuple(layer for layer in layers if layer != HEAD)
+
+
+def _profiles(
+    runs: Sequence[RunRecord], metric: str, phase: str, layer: str, epoch: int | None = None
+) -> Floats:
+    """Return the values of the runs (seeds,) at an epoch, by default that of the tested weights."""
+    return np.array(
+        [
+            run.value(phase, layer, metric, run.tested_epoch if epoch is None else epoch)
+            for run in runs
+        ]
+    )
+
+
+def _is_tested(run: RunRecord, metric: str) -> bool:
+    return any(run.series("test", layer, metric) is not None for layer in run.hidden_layers)
+
+
+def _is_saturated(runs: Sequence[RunRecord], label: str, phase: str, layers: Sequence[str]) -> bool:
+    """Return whether a further value `saturated` of the metric is 1 at any of the layers."""
+    flags = [_profiles(runs, f"{label}_saturated", phase, layer) for layer in layers]
+    return bool(flags) and bool((np.stack(flags) == 1).any())
+
+
+def _dissimilarity(values: Floats) -> Floats:
+    """Return the mean of 1 − value over the pairs of each seed, (seeds,)."""
+    return np.asarray((1 - values).mean(axis=1))
+
+
+# Predictions
+
+
+def _hits(
+    runs: Sequence[RunRecord],
+) -> tuple[tuple[str, ...], NDArray[np.bool_] | None]:
+    """Return the layers, and which of their predictions are right: (seeds, n, L), or none.
+
+    The samples are those that all runs have tested, paired by sample id.
+    """
+    files = [run.predictions for run in runs]
+    there = [file for file in files if file is not None and "labels" in file]
+    if not there or len(there) < len(runs):
+        return (), None
+    layers = tuple(layer for layer in runs[0].hidden_layers if all(layer in f for f in there))
+    ids = [file.get("sample_ids", np.arange(len(file["labels"]))) for file in there]
+    common = ids[0]
+    for other in ids[1:]:
+        common = np.intersect1d(common, other)
+    if not len(common) or not layers:
+        return (), None
+    hits = []
+    for file, own in zip(there, ids, strict=True):
+        order = np.argsort(own, kind="stable")
+        rows = order[np.searchsorted(own[order], np.sort(common))]
+        hits.append(
+            np.stack([file[layer][rows] == file["labels"][rows] for layer in layers], axis=1)
+        )
+    return layers, np.stack(hits)
+
+
+def _steps(
+    runs: Sequence[RunRecord], layers: Sequence[str], hits: NDArray[np.bool_]
+) -> tuple[Step, ...]:
+    found = []
+    for run, right in zip(runs, hits, strict=True):
+        for i, (first, second) in enumerate(pairwise(layers)):
+            a, b = right[:, i], right[:, i + 1]
+            found.append(Step(first, second, run.seed, *mcnemar(a, b), kappa(~a, ~b)))
+    adjusted = holm([step.p for step in found])
+    return tuple(attrs.evolve(step, p=p) for step, p in zip(found, adjusted, strict=True))

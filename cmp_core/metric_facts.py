@@ -1,0 +1,74 @@
+"""What a run directory says about its metrics, so that whoever reads its values needs no plugin."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+Question = Literal["predictive", "compressing", "different"]
+Evidence = Literal["rises", "falls", "similarity"]
+
+
+@attrs.frozen
+class MetricFacts:
+    """A measured metric in words.
+
+    Attributes:
+        label: under which its values are logged; further values append `_` and a name.
+        metric: its registered name.
+        summary: one sentence.
+        unit: of the headline value; empty for a pure number.
+        question: the research question that it helps to answer, or none.
+        evidence: how it takes part in the verdict, see `MetricDefinition`, or none.
+        bounds: smallest and largest possible value.
+        neighbour: which neighbour of the layer the value is about as well, or none.
+        options: those that were given; the others have their defaults.
+    """
+
+    label: str
+    metric: str
+    summary: str = ""
+    unit: str = ""
+    question: Question | None = None
+    evidence: Evidence | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    neighbour: Literal["previous", "next"] | None = None
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+def dump_facts(facts: Iterable[MetricFacts]) -> str:
+    """Return the facts as the text of `metrics.json`: strict JSON, null for infinity.
+
+    >>> facts = (MetricFacts("margin", "margin", bounds=(-2, math.inf)),)
+    >>> load_facts(dump_facts(facts))["margin"] == facts[0]
+    True
+    """
+    content = {}
+    for fact in facts:
+        fields = attrs.asdict(fact, filter=lambda field, _: field.name != "label")
+        bounds = [bound if math.isfinite(bound) else None for bound in fact.bounds]
+        content[fact.label] = fields | {"bounds": bounds}
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def load_facts(text: str) -> dict[str, MetricFacts]:
+    """Return the facts of a `metrics.json` by label; unknown fields are left for later versions.
+
+    Raises:
+        ValueError: the text is not such a file.
+    """
+    known = {field.name for field in attrs.fields(MetricFacts)}
+    facts = {}
+    try:
+        for label, fields in json.loads(text).items():
+            low, high = fields.get("bounds", (None, None))
+            bounds = (-math.inf if low is None else low, math.inf if high is None else high)
+            kept = {name: value for name, value in fields.items() if name in known}
+            facts[label] = MetricFacts(label=label, **kept | {"bounds": bounds})
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"expected {{label: {{metric: …}}}}: {error}") from error
+    return facts
