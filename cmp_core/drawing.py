@@ -157,13 +157,14 @@ def render(
         PluginError: the plot returned something else than a figure.
     """
     import matplotlib as mpl
+    from cycler import cycler
     from matplotlib import pyplot as plt
     from matplotlib.figure import Figure
 
     theme: Any = {
         **_THEME,
         **(_DARK if dark else {}),
-        "axes.prop_cycle": mpl.cycler(color=list(PALETTE)),
+        "axes.prop_cycle": cycler(color=list(PALETTE)),
     }
     with mpl.rc_context(theme):
         others = set(plt.get_fignums())
