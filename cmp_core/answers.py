@@ -102,8 +102,21 @@ class Witness:
 
     @property
     def verdict(self) -> Verdict:
-        """What the metric says by itself."""
-        return decide(self.test, self.margin)
+        """What the metric says by itself.
+
+        Similarities without the untrained network to compare with cannot say yes: it may differ
+        as much.
+        """
+        verdict = decide(self.test, self.margin)
+        is_alone = self._evidence == "similarity" and self.untrained is None
+        return "inconclusive" if is_alone and verdict == "yes" else verdict
+
+    @property
+    def p(self) -> float:
+        """The p-value behind the verdict: of a difference from 0, or for a no of equivalence."""
+        if self.verdict != "no":
+            return self.test.p
+        return min(self.test.p_equivalence, self.test.p if self.test.effect < 0 else 1.0)
 
     @cached_property
     def tau(self) -> float:
@@ -194,7 +207,9 @@ class Answer:
         """The verdict and what it rests on, in a few words."""
         if self.is_descriptive:
             return f"{self.verdict}, in this run (one seed, no test)"
-        p = max((witness.test.p for witness in self.witnesses), default=math.nan)
+        if {"yes", "no"} <= {witness.verdict for witness in self.witnesses}:
+            return f"{self.verdict} ({self.seeds} seeds, the metrics disagree)"
+        p = max((witness.p for witness in self.witnesses), default=math.nan)
         known = f", p ≤ {p:.2g}" if math.isfinite(p) else ""
         return f"{self.verdict} ({self.seeds} seeds{known})"
 
@@ -207,17 +222,16 @@ def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
     verdict = agreement([witness.verdict for witness in witnesses])
     if not witnesses:
         notes.append("no metric that bears witness was measured at two layers or more")
-    layers, hits = _hits(replicates) if question != "compressing" else ((), None)
+    layers, hits = _hits(replicates, notes) if question != "compressing" else ((), None)
     steps: tuple[Step, ...] = ()
     slopes = taus = None
     if hits is not None and len(layers) > 1:
         steps = _steps(replicates, layers, hits)
         if question == "predictive":
             slopes, taus = map(interval, bootstrap(hits))
-            is_noise = slopes[0] <= 0 <= slopes[1]
-            if len(replicates) == 1 and verdict == "yes" and is_noise:
+            if len(replicates) == 1 and _is_noise(verdict, slopes, len(layers)):
                 verdict = "inconclusive"
-                notes.append("the rise of accuracy is within the noise of the test samples")
+                notes.append("the test samples are too few to tell a rise of accuracy from none")
     return Answer(
         question=question,
         verdict=verdict,
@@ -239,7 +253,10 @@ def _distinct_seeds(runs: Sequence[RunRecord], notes: list[str]) -> list[RunReco
             notes.append(f"{run.name} is left out: it has the seed of {by_seed[key].name}")
         else:
             by_seed[key] = run
-    return list(by_seed.values())
+    replicates = list(by_seed.values())
+    if any(set(run.hidden_layers) != set(replicates[0].hidden_layers) for run in replicates):
+        notes.append("the runs have different layers: those that all of them have are compared")
+    return replicates
 
 
 # Witnesses
@@ -253,18 +270,22 @@ def _witnesses(
         if question == "predictive" and all(_is_tested(run, facts.label) for run in runs):
             phase = "test"
         problem = None
-        witness = _witness(runs, facts, phase)
-        if witness is None:
+        witness = _witness(runs, facts, phase, notes)
+        if not all(_is_same(facts, run.facts.get(facts.label)) for run in runs):
+            problem = "the runs measured it with different options"
+        elif witness is None:
             problem = "it was not measured at two layers or more in every run"
         elif facts.evidence == "falls" and not (witness.values > 0).all():
             problem = "a value is not above 0"
         elif _is_saturated(runs, facts.label, phase, witness.places):
             problem = "it is at the ceiling of its estimator, which tells about the sample size"
         elif witness.untrained is None and facts.evidence == "similarity":
-            notes.append(f"{facts.label}: the untrained network was not measured to compare with")
+            notes.append(f"{facts.label} cannot say yes: the untrained network was not measured")
         if problem:
             notes.append(f"{facts.label} bears no witness: {problem}")
         elif witness is not None:
+            if question == "predictive" and phase == "val":
+                notes.append(f"{facts.label} is of validation, which chose the epoch as well")
             yield witness
 
 
@@ -279,17 +300,25 @@ def _telling(runs: Sequence[RunRecord], question: Question) -> list[MetricFacts]
     return list(found.values())
 
 
-def _witness(runs: Sequence[RunRecord], facts: MetricFacts, phase: str) -> Witness | None:
+def _is_same(facts: MetricFacts, other: MetricFacts | None) -> bool:
+    """Return whether the other run's values of a label, if it has any, are of the same metric."""
+    return other is None or (facts.metric, facts.options) == (other.metric, other.options)
+
+
+def _witness(
+    runs: Sequence[RunRecord], facts: MetricFacts, phase: str, notes: list[str]
+) -> Witness | None:
     layers = _layers(runs, facts)
-    columns = [_profiles(runs, facts.label, phase, layer) for layer in layers]
-    kept = [
-        (layer, column)
-        for layer, column in zip(layers, columns, strict=True)
-        if np.isfinite(column).all()
-    ]
+    columns = {layer: _profiles(runs, facts.label, phase, layer) for layer in layers}
+    kept = {layer: column for layer, column in columns.items() if np.isfinite(column).all()}
     if len(kept) < (1 if facts.evidence == "similarity" else 2):
         return None
-    names = tuple(layer for layer, _ in kept)
+    for layer in layers:
+        # Where no run has a value of two layers, the layer has no such neighbour.
+        is_due = facts.neighbour is None or np.isfinite(columns[layer]).any()
+        if layer not in kept and is_due:
+            notes.append(f"{facts.label}: {layer} is left out, where a value is missing")
+    names = tuple(kept)
     # The reference is the untrained network on validation: the test is for trained weights only.
     untrained = np.stack([_profiles(runs, facts.label, "val", name, epoch=0) for name in names], 1)
     reference = _profiles(runs, facts.label, phase, INPUT)
@@ -300,7 +329,7 @@ def _witness(runs: Sequence[RunRecord], facts: MetricFacts, phase: str) -> Witne
         phase=phase,
         n=0 if series is None else int(series.n[-1]),
         places=names,
-        values=np.stack([column for _, column in kept], axis=1),
+        values=np.stack(list(kept.values()), axis=1),
         untrained=untrained if is_defined else None,
         reference=reference if np.isfinite(reference).all() else None,
     )
@@ -310,8 +339,8 @@ def _layers(runs: Sequence[RunRecord], facts: MetricFacts) -> tuple[str, ...]:
     """Return the layers whose value is about depth alone: no head, and no neighbour that is one."""
     layers = [layer for layer in runs[0].layers if all(layer in run.layers for run in runs)]
     if facts.neighbour == "next":
-        after = dict(pairwise(layers))
-        layers = [layer for layer in layers if after.get(layer) != HEAD]
+        last = {layer for run in runs for layer, after in pairwise(run.layers) if after == HEAD}
+        layers = [layer for layer in layers if layer not in last]
     return tuple(layer for layer in layers if layer != HEAD)
 
 
@@ -319,12 +348,13 @@ def _profiles(
     runs: Sequence[RunRecord], metric: str, phase: str, layer: str, epoch: int | None = None
 ) -> Floats:
     """Return the values of the runs (seeds,) at an epoch, by default that of the tested weights."""
-    return np.array(
-        [
-            run.value(phase, layer, metric, run.tested_epoch if epoch is None else epoch)
-            for run in runs
-        ]
-    )
+
+    def at(run: RunRecord) -> int | None:
+        if phase == "test":  # there is one only, whose epoch need not be known
+            return None
+        return run.tested_epoch if epoch is None else epoch
+
+    return np.array([run.value(phase, layer, metric, at(run)) for run in runs])
 
 
 def _is_tested(run: RunRecord, metric: str) -> bool:
@@ -345,8 +375,15 @@ def _dissimilarity(values: Floats) -> Floats:
 # Predictions
 
 
+def _is_noise(verdict: Verdict, slopes: tuple[float, float], layers: int) -> bool:
+    """Return whether the interval of the slope of accuracy holds what the verdict rules out."""
+    low, high = slopes
+    too_high = high * (layers - 1) >= MARGINS["rises"]
+    return (verdict == "yes" and low <= 0) or (verdict == "no" and too_high)
+
+
 def _hits(
-    runs: Sequence[RunRecord],
+    runs: Sequence[RunRecord], notes: list[str]
 ) -> tuple[tuple[str, ...], NDArray[np.bool_] | None]:
     """Return the layers, and which of their predictions are right: (seeds, n, L), or none.
 
@@ -361,6 +398,8 @@ def _hits(
     common = ids[0]
     for other in ids[1:]:
         common = np.intersect1d(common, other)
+    if any(len(own) > len(common) for own in ids):
+        notes.append(f"predictions are compared on the {len(common)} test samples of all runs")
     if not len(common) or not layers:
         return (), None
     hits = []

@@ -205,6 +205,15 @@ class Config:
     )
 
     # The run
+    plots: Literal["all"] | tuple[Selection, ...] = _key(
+        "all",
+        _rule(
+            "a different label for each plot (add `label:` to one that is selected twice)",
+            _has_unique_labels,
+        ),
+        help="all, or a list as for metrics, with the options metric, layer, phase, normalize; "
+        "`[]`: none",
+    )
     plugins: tuple[str, ...] = _key((), help="plugins to load, as with -p")
     on_plugin_error: str = _key(
         "disable",

@@ -239,7 +239,7 @@ def _structure_weights(value: Any, _: Any) -> float | tuple[float, ...]:
     return _structure_float(value, float)
 
 
-def _structure_metrics(value: Any, _: Any) -> str | tuple[Selection, ...]:
+def _structure_selections(value: Any, _: Any) -> str | tuple[Selection, ...]:
     return "all" if value == "all" else _structure_tuple(value, tuple[Selection, ...])
 
 
@@ -287,7 +287,7 @@ def _build_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(_is_tuple, _structure_tuple)
     unions: dict[Any, Callable[[Any, Any], Any]] = {
         attrs.fields(Config).lambda_ace: _structure_weights,
-        attrs.fields(Config).metrics: _structure_metrics,
+        attrs.fields(Config).metrics: _structure_selections,
         attrs.fields(Config).val_size: _structure_size,
         attrs.fields(Config).learning_rule: _structure_optional_text,
         attrs.fields(Config).snapshots: _structure_snapshots,

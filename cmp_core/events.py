@@ -278,14 +278,15 @@ class RunFinished(Event):
     """Training and the test of the best weights are done.
 
     Attributes:
-        epoch, step: of the tested weights.
-        acc: test accuracy of the output layer; test_loss: the learning rule's loss.
+        epoch, step: of the best weights.
+        acc: test accuracy of the output layer; test_loss: the learning rule's loss; both are none
+            where the run was only to be trained.
         rows: values on the test split, of n samples.
     """
 
     epoch: int
     step: int
-    acc: float
-    test_loss: float
-    rows: tuple[Row, ...]
-    n: int
+    acc: float | None = None
+    test_loss: float | None = None
+    rows: tuple[Row, ...] = ()
+    n: int = 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
+from pathlib import Path
 
 import attrs
 
 from cmp_core.errors import PluginError
+from cmp_core.run_directory import write_whole
 
 
 @attrs.frozen
@@ -42,3 +45,10 @@ def fatal_error(plugin: str, hook: str, error: BaseException) -> PluginError:
 def describe(error: BaseException) -> str:
     """Return the kind of an error and its message."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def write_plugin_errors(path: Path, failures: Sequence[Failure]) -> None:
+    """Write the tracebacks of what plugins raised, if any did."""
+    if failures:
+        tracebacks = (f"{f.plugin} in {f.hook}, {f.count}×\n{f.traceback}" for f in failures)
+        write_whole(path, "\n".join(tracebacks))

@@ -165,6 +165,12 @@ class Plot:
                     for normalized in self._normalized() if "normalized" in choices else (False,):
                         yield PlotView(runs, metric, layer, phase, normalized)
 
+    def with_what_it_takes(self, options: Mapping[str, Any]) -> Plot:
+        """Return the plot with those of some options that it has."""
+        mine = {_OPTIONS[choice] for choice in self.definition.choices}
+        taken = {name: value for name, value in options.items() if name in mine}
+        return attrs.evolve(self, options={**self.options, **taken})
+
     def file_name(self, view: PlotView) -> str:
         """Return the name of a view's file, without its suffix."""
         name = self.definition.file.format(

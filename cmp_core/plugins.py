@@ -28,13 +28,16 @@ if TYPE_CHECKING:
     from cmp_core.plot_contract import Plot
 
 ENTRY_POINTS = "cmp.plugins"
-BUILT_IN_PACKAGES = (
-    "cmp_metrics",
-    "cmp_plots",
-    "cmp_core.datasets",
-    "cmp_core.models",
-    "cmp_core.learning",
-)
+BUILT_IN_PACKAGES = {
+    "cmp_metrics": "",
+    "cmp_plots": "_plot",
+    "cmp_core.datasets": "",
+    "cmp_core.models": "",
+    "cmp_core.learning": "",
+}
+"""Packages each of whose modules is a plugin, and what their plugins' names append to the module's,
+as a metric and a plot may have the same one."""
+
 DECLARED = ("metric", "plot")
 """Kinds whose factories are under a decorator that names them."""
 EXAMPLE = "cmp:"
@@ -149,7 +152,7 @@ def load_plugins(
         specs: a module (`package.module`), a file (`my_metric.py`), a shipped example
             (`cmp:dead_units`), the name of an installed plugin, or `no:NAME` to leave one out.
         plugins_dir: a folder each of whose `*.py` files is a plugin.
-        built_ins: packages each of whose modules is a plugin.
+        built_ins: those of `BUILT_IN_PACKAGES` that are wanted.
 
     Raises:
         UsageError: a plugin that was asked for cannot be loaded, or breaks a rule of the hooks.
@@ -183,12 +186,13 @@ class _Loader:
 
     def load_built_ins(self, packages: Iterable[str]) -> None:
         for package in packages:
-            for name in _module_names(package):
+            for module_name in _module_names(package):
+                name = module_name + BUILT_IN_PACKAGES[package]
                 if self._is_blocked(name):
                     self.specs.append(f"{BLOCK}{name}")
                     continue
-                module = importlib.import_module(f"{package}.{name}")
-                self._add(module, name, f"{package}.{name}")
+                origin = f"{package}.{module_name}"
+                self._add(importlib.import_module(origin), name, origin)
 
     def load_entry_points(self, wanted: list[str]) -> None:
         for entry in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.name):

@@ -26,6 +26,7 @@ from cmp_core.events import (
     EpochFinished,
     EpochStarted,
     RunFailed,
+    RunFinished,
     RunStarted,
     StepFinished,
 )
@@ -64,8 +65,11 @@ class Trainer:
         self._best_weights: dict[str, Tensor] = {}
         self._stop_requested = False
 
-    def fit(self) -> None:
+    def fit(self, *, tests: bool = True) -> None:
         """Train from where the progress stands to the last epoch, then test the best weights.
+
+        Args:
+            tests: whether to test.
 
         Raises:
             KeyboardInterrupt: Ctrl-C came; the run can be resumed from its last checkpoint.
@@ -80,7 +84,7 @@ class Trainer:
                 for epoch in range(progress.epoch + (progress.iter == 0), self._config.epochs + 1):
                     self._train_epoch(epoch)
                     self._finish_epoch()
-            self._test()
+            self._finish(tests)
         except _StopRequestedError:
             self._emit_run_failed(KeyboardInterrupt(), self.state_dict)
             raise KeyboardInterrupt from None
@@ -223,10 +227,10 @@ class Trainer:
         with suppress(PluginError):  # recorded; it must not hide why the run ends
             self._dispatcher.emit("cmp_run_failed", failed)
 
-    def _test(self) -> None:
-        progress = self.progress
+    def _finish(self, tests: bool) -> None:
+        epoch, step = self.progress.best_epoch, self.progress.best_step
         self._model.load_state_dict(self._best_weights)
-        finished = self._evaluator.test(progress.best_epoch, progress.best_step)
+        finished = self._evaluator.test(epoch, step) if tests else RunFinished(epoch, step)
         self._dispatcher.emit("cmp_run_finished", finished)
 
     # Stopping

@@ -27,19 +27,21 @@ from cmp_core.environment import describe_environment
 from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError
 from cmp_core.evaluation import Evaluator, probe
 from cmp_core.events import Run
-from cmp_core.failures import Failure
+from cmp_core.failures import Failure, write_plugin_errors
 from cmp_core.layer import Layer
 from cmp_core.learning_rule import LearningRule
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
 from cmp_core.listeners.log import LogWriter, cut_log
 from cmp_core.listeners.screen import Screen
 from cmp_core.listeners.snapshots import SnapshotListener, chosen_layers
-from cmp_core.listeners.status import StatusWriter, write_plugin_errors
+from cmp_core.listeners.status import StatusWriter
 from cmp_core.listeners.test_results import TestResultsWriter
 from cmp_core.measurer import Measurer
 from cmp_core.measuring import MetricListener
 from cmp_core.metric_contract import Metric
+from cmp_core.metric_facts import dump_facts
 from cmp_core.model import LayeredModel
+from cmp_core.plot_contract import Plot
 from cmp_core.plugins import Plugins, load_plugins
 from cmp_core.run_directory import (
     BEST,
@@ -47,6 +49,7 @@ from cmp_core.run_directory import (
     ENVIRONMENT,
     EVAL_PLUGIN_ERRORS,
     LAST,
+    METRICS,
     PARAMS,
     PLUGIN_ERRORS,
     TEST_RESULTS,
@@ -59,18 +62,42 @@ from cmp_core.training import Trainer, steps_per_epoch
 
 @attrs.frozen(eq=False)
 class Outcome:
-    """What a run or an evaluation came to: its files, read back, and the plugins that failed."""
+    """What a run or an evaluation came to: its files, read back, and the plugins that failed.
+
+    Attributes:
+        directory: where the files are.
+        class_names: of the dataset.
+        results: the content of `test_results.json`; empty where nothing was tested.
+        confusion: counts (C, C) on the test split, or none.
+        failures: what plugins raised; plugin_errors: where their tracebacks are.
+        plots: those that the configuration selects.
+    """
 
     directory: Path
     class_names: tuple[str, ...]
     results: dict[str, Any]
-    confusion: NDArray[np.int64]
+    confusion: NDArray[np.int64] | None
     failures: tuple[Failure, ...]
     plugin_errors: Path
+    plots: tuple[Plot, ...]
 
 
-def run(config: Config, plugins_dir: Path | None = None, console: Console | None = None) -> Outcome:
+def run(
+    config: Config,
+    plugins_dir: Path | None = None,
+    console: Console | None = None,
+    *,
+    tests: bool = True,
+) -> Outcome:
     """Train, measure and test as the configuration says, in a new run directory.
+
+    The plots of the configuration are checked, and handed back to be drawn by `drawing.draw`.
+
+    Args:
+        config: what to do.
+        plugins_dir: as `--plugins-dir`.
+        console: where to print.
+        tests: whether to test the best weights after training.
 
     Raises:
         CmpError: something that was asked for cannot be done, or training failed.
@@ -80,13 +107,18 @@ def run(config: Config, plugins_dir: Path | None = None, console: Console | None
     params = dump_config(_resolve(parts))
     directory = make_run_directory(config)
     write_whole(directory / PARAMS, params)
+    write_whole(directory / METRICS, dump_facts(metric.facts() for metric in parts.metrics))
     description = describe_environment(parts.describe(directory), parts.device)
     write_whole(directory / ENVIRONMENT, json.dumps(description, indent=2) + "\n")
-    return _train(parts, directory, console or out(), checkpoint=None)
+    return _train(parts, directory, console or out(), None, tests)
 
 
 def resume(
-    path: str | Path, settings: Iterable[str] = (), console: Console | None = None
+    path: str | Path,
+    settings: Iterable[str] = (),
+    console: Console | None = None,
+    *,
+    tests: bool = True,
 ) -> Outcome:
     """Go on with an interrupted run from its last checkpoint, or from the start if it has none.
 
@@ -94,6 +126,7 @@ def resume(
         path: the run directory.
         settings: `key=value` texts for what `CHANGEABLE` names.
         console: where to print.
+        tests: whether to test the best weights after training.
 
     Raises:
         CmpError: there is no such run, or its checkpoint cannot be read.
@@ -102,7 +135,7 @@ def resume(
     parts = _prepare_again(directory, settings)
     has_checkpoint = (directory / LAST).exists()
     checkpoint = load_checkpoint(directory / LAST, torch.device("cpu")) if has_checkpoint else None
-    return _train(parts, directory, console or out(), checkpoint)
+    return _train(parts, directory, console or out(), checkpoint, tests)
 
 
 def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str] = ()) -> Outcome:
@@ -131,7 +164,7 @@ def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str]
     # The run itself was finished before: only the files of the test are written again.
     writer.cmp_run_finished(finished, dispatcher.run)
     write_plugin_errors(folder / EVAL_PLUGIN_ERRORS, dispatcher.failures)
-    return _outcome(folder, parts.data, dispatcher, folder / EVAL_PLUGIN_ERRORS)
+    return _outcome(folder, parts, dispatcher, folder / EVAL_PLUGIN_ERRORS)
 
 
 # The pieces
@@ -144,6 +177,7 @@ class _Parts:
     config: Config
     plugins: Plugins
     metrics: list[Metric]
+    plots: list[Plot]
     device: torch.device
     data: Data
     model: LayeredModel
@@ -163,7 +197,7 @@ def _load_plugins(config: Config, plugins_dir: Path | None = None) -> Plugins:
 
 
 def _prepare(config: Config, plugins: Plugins) -> _Parts:
-    metrics = _check_names(config, plugins)
+    metrics, plots = _check_names(config, plugins)
     device = choose_device(config)
 
     def make(kind: str, name: str, *arguments: Any) -> Any:
@@ -187,7 +221,7 @@ def _prepare(config: Config, plugins: Plugins) -> _Parts:
     layers = probe(model, rule, data)
     if config.snapshots is not None:
         chosen_layers(config.snapshots, layers)
-    return _Parts(config, plugins, metrics, device, data, model, rule, layers)
+    return _Parts(config, plugins, metrics, plots, device, data, model, rule, layers)
 
 
 CHANGEABLE = ("data_dir", "device", "num_workers")
@@ -205,12 +239,14 @@ def _prepare_again(directory: Path, settings: Iterable[str]) -> _Parts:
     return _prepare(config, attrs.evolve(_load_plugins(config), named=()))
 
 
-def _check_names(config: Config, plugins: Plugins) -> list[Metric]:
-    """Return the selected metrics; raise one error for all names that nothing has."""
+def _check_names(config: Config, plugins: Plugins) -> tuple[list[Metric], list[Plot]]:
+    """Return the selected metrics and plots; raise one error for all names that nothing has."""
     wanted = {"dataset": config.dataset, "model": config.model}
     if config.learning_rule is not None:
         wanted["learning rule"] = config.learning_rule
-    problems = []
+    problems: list[str] = []
+    metrics: list[Metric] = []
+    plots: list[Plot] = []
     for kind, name in wanted.items():
         try:
             plugins.registry.get(kind, name)
@@ -220,9 +256,13 @@ def _check_names(config: Config, plugins: Plugins) -> list[Metric]:
         metrics = plugins.select_metrics(config)
     except ConfigError as error:
         problems += error.problems
+    try:
+        plots = plugins.select_plots(config.plots)
+    except ConfigError as error:
+        problems += error.problems
     if problems:
         raise ConfigError(problems)
-    return metrics
+    return metrics, plots
 
 
 def _resolve(parts: _Parts) -> Config:
@@ -233,10 +273,8 @@ def _resolve(parts: _Parts) -> Config:
         data_dir=str(Path(config.data_dir).absolute()),
         out=str(Path(config.out).absolute()),
         plugins=parts.plugins.specs,
-        metrics=tuple(
-            Selection(metric.definition.name, metric.label, metric.options)
-            for metric in parts.metrics
-        ),
+        metrics=tuple(Selection(m.definition.name, m.label, m.options) for m in parts.metrics),
+        plots=tuple(Selection(p.definition.name, p.label, p.options) for p in parts.plots),
     )
 
 
@@ -251,7 +289,11 @@ def _connect(parts: _Parts, directory: Path) -> tuple[Dispatcher, Measurer]:
 
 
 def _train(
-    parts: _Parts, directory: Path, console: Console, checkpoint: dict[str, Any] | None
+    parts: _Parts,
+    directory: Path,
+    console: Console,
+    checkpoint: dict[str, Any] | None,
+    tests: bool,
 ) -> Outcome:
     dispatcher, measurer = _connect(parts, directory)
     evaluator = _evaluator(parts, measurer)
@@ -273,8 +315,8 @@ def _train(
         if parts.config.snapshots is not None:
             dispatcher.add_essential(_snapshots(parts, directory, dispatcher, console))
         dispatcher.add_essential(StatusWriter(directory, dispatcher))
-        trainer.fit()
-    return _outcome(directory, parts.data, dispatcher, directory / PLUGIN_ERRORS)
+        trainer.fit(tests=tests)
+    return _outcome(directory, parts, dispatcher, directory / PLUGIN_ERRORS)
 
 
 def _snapshots(
@@ -309,12 +351,15 @@ def _evaluator(parts: _Parts, measurer: Measurer) -> Evaluator:
     return Evaluator(parts.model, parts.rule, parts.data, measurer, parts.layers, parts.config)
 
 
-def _outcome(folder: Path, data: Data, dispatcher: Dispatcher, plugin_errors: Path) -> Outcome:
+def _outcome(folder: Path, parts: _Parts, dispatcher: Dispatcher, plugin_errors: Path) -> Outcome:
+    results = folder / TEST_RESULTS
+    is_tested = results.exists()
     return Outcome(
         directory=folder,
-        class_names=data.class_names,
-        results=json.loads((folder / TEST_RESULTS).read_text(encoding="utf-8")),
-        confusion=np.load(folder / CONFUSION),
+        class_names=parts.data.class_names,
+        results=json.loads(results.read_text(encoding="utf-8")) if is_tested else {},
+        confusion=np.load(folder / CONFUSION) if is_tested else None,
         failures=dispatcher.failures,
         plugin_errors=plugin_errors,
+        plots=tuple(parts.plots),
     )

@@ -9,10 +9,14 @@ from typing import Any
 
 import click
 
+from cmp_core.cli.compare import compare_command
 from cmp_core.cli.eval import eval_command
 from cmp_core.cli.info import info_command
+from cmp_core.cli.plot import plot_command
 from cmp_core.cli.recompute import recompute_command
+from cmp_core.cli.report import report_command
 from cmp_core.cli.run import run_command
+from cmp_core.cli.train import train_command
 from cmp_core.errors import CmpError, PluginError, unknown
 
 INTERRUPTED = 130
@@ -55,13 +59,24 @@ def cli() -> None:
     \b
     cmp run                      train a greedy net on the digits and measure it, in seconds
     cmp run -c greedy_mnist      the same on MNIST; any preset's name or YAML file
+    cmp train                    the same without test, plots and report
     cmp eval RUN                 test a run's best weights again
+    cmp plot all RUN             draw a run again, or several: cmp plot all RUN RUN
+    cmp compare RUN RUN          runs side by side: a table and pictures
+    cmp report RUN               one page: results, and the three questions answered
     cmp recompute RUN            measure its stored activations again, with any metric
     cmp info RUN                 what a run or a snapshot holds
     """
 
 
-cli.add_command(run_command)
-cli.add_command(eval_command)
-cli.add_command(recompute_command)
-cli.add_command(info_command)
+for _command in (
+    run_command,
+    train_command,
+    eval_command,
+    plot_command,
+    compare_command,
+    report_command,
+    recompute_command,
+    info_command,
+):
+    cli.add_command(_command)

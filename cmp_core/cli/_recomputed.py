@@ -15,7 +15,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cmp_core.cli._results import FINISHED_WITHOUT_PLUGIN
+from cmp_core.cli._results import exit_code
 from cmp_core.console import out, say, track, warn
 from cmp_core.errors import UsageError
 from cmp_core.recompute import Recomputed, find_snapshots, recompute
@@ -65,8 +65,7 @@ def _exit_code(results: Iterable[Recomputed]) -> int:
         warn(f"plugin {failure.plugin} raised in {failure.hook}: {failure.error}")
     if any(result.error is not None for result in results):
         return UsageError.exit_code
-    is_complete = not any(failure.disabled for failure in failures.values())
-    return 0 if is_complete else FINISHED_WITHOUT_PLUGIN
+    return exit_code(failures.values())
 
 
 def _print_table(result: Recomputed) -> None:

@@ -1,23 +1,32 @@
-"""The last screen: accuracy per layer, where the files are, and which plugins failed."""
+"""What the last screen says: accuracy per layer, and which plugins failed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from cmp_core.console import out, say, warn
-from cmp_core.workflow import Outcome
+from cmp_core.failures import Failure
+
+if TYPE_CHECKING:
+    from cmp_core.answers import Answer
+    from cmp_core.workflow import Outcome
 
 FINISHED_WITHOUT_PLUGIN = 3
 
 
-def exit_code(outcome: Outcome) -> int:
+def exit_code(failures: Iterable[Failure]) -> int:
     """Return 3 where a plugin was switched off, otherwise 0."""
-    is_complete = not any(failure.disabled for failure in outcome.failures)
+    is_complete = not any(failure.disabled for failure in failures)
     return 0 if is_complete else FINISHED_WITHOUT_PLUGIN
 
 
-def print_outcome(outcome: Outcome) -> None:
+def print_test(outcome: Outcome) -> None:
     """Print the test accuracy of every layer and the run directory."""
     results = outcome.results
     table = Table("layer", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -30,16 +39,27 @@ def print_outcome(outcome: Outcome) -> None:
         f"test accuracy {results['acc']:.4f} (n = {results['n']:,})"
     )
     say(f"files in {outcome.directory}")
-    for failure in outcome.failures:
+
+
+def print_trained(outcome: Outcome) -> None:
+    """Print where the files are, and how to test them."""
+    say(f"files in {outcome.directory}")
+    say(f"test the best weights with: cmp eval {outcome.directory}")
+
+
+def print_failures(failures: Iterable[Failure], tracebacks: Path) -> None:
+    """Warn of the plugins that raised."""
+    for failure in failures:
         what = "was switched off" if failure.disabled else f"raised {failure.count} times"
         warn(
             f"plugin {failure.plugin} {what} in {failure.hook}: {failure.error} "
-            f"(traceback: {outcome.plugin_errors})"
+            f"(traceback: {tracebacks})"
         )
 
 
 def print_confusion(outcome: Outcome) -> None:
     """Print counts with the true class as the row and the predicted one as the column."""
+    assert outcome.confusion is not None  # only what was tested is printed
     names = outcome.class_names
     counts = [[str(count or "·") for count in row] for row in outcome.confusion.tolist()]
     first = max(map(len, names))
@@ -48,3 +68,19 @@ def print_confusion(outcome: Outcome) -> None:
     for label, row in zip(["", *names], [names, *counts], strict=True):
         cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         say("  ".join([label.ljust(first), *cells]))
+
+
+def print_verdicts(answers: Iterable[Answer]) -> None:
+    """Print the verdict of each research question, and what it rests on."""
+    from cmp_core.report.words import sentence
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("question", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("evidence", overflow="fold")
+    answers = list(answers)
+    for one in answers:
+        table.add_row(one.title, one.verdict, escape(sentence(one)))
+    out().print(table)
+    if any(one.is_descriptive for one in answers):
+        say("one seed: the verdicts describe this run; several seeds test them (cmp report RUN…)")

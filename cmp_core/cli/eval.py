@@ -36,10 +36,11 @@ def eval_command(run: str, checkpoint: str, settings: tuple[str, ...], confusion
     `best` writes the run's test files again; `last` writes them to RUN/eval_last.
     """
     from cmp_core import workflow
-    from cmp_core.cli._results import exit_code, print_confusion, print_outcome
+    from cmp_core.cli._results import exit_code, print_confusion, print_failures, print_test
 
     outcome = workflow.evaluate(run, checkpoint, settings)
-    print_outcome(outcome)
+    print_test(outcome)
+    print_failures(outcome.failures, outcome.plugin_errors)
     if confusion:
         print_confusion(outcome)
-    sys.exit(exit_code(outcome))
+    sys.exit(exit_code(outcome.failures))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cmp_core.cli._metrics import metric_list
+from cmp_core.cli._options import plugin_options, selection
 
 
 @click.command(
@@ -30,20 +30,7 @@ Exit codes: 0 done, 2 wrong usage or a snapshot that cannot be read (the others 
     help="Measure these instead of the run's own: names, {name: …, label: …, <option>: …}, all; "
     "no:NAME leaves one out.",
 )
-@click.option(
-    "-p",
-    "--plugin",
-    "plugins",
-    multiple=True,
-    metavar="PLUGIN",
-    help="Load a file, a module or an example (cmp:NAME); no:NAME leaves one out. Repeatable.",
-)
-@click.option(
-    "--plugins-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Load every *.py file of a folder as a plugin.",
-)
+@plugin_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, not a table.")
 @click.option(
     "--out",
@@ -71,8 +58,8 @@ def recompute_command(
     The same metrics as in the run, or others; a value that needs no more than a snapshot holds is
     what the run would have logged for these samples.
     """
-    selection = None if metrics is None else metric_list(metrics)
+    asked = selection(metrics, "--metrics")
 
     from cmp_core.cli import _recomputed
 
-    sys.exit(_recomputed.show(paths, selection, plugins, plugins_dir, workers, as_json, target))
+    sys.exit(_recomputed.show(paths, asked, plugins, plugins_dir, workers, as_json, target))

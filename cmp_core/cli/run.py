@@ -1,4 +1,4 @@
-"""`cmp run`: train, measure and test."""
+"""`cmp run`: train, measure, test, draw and report."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ from pathlib import Path
 
 import click
 
-from cmp_core.cli._metrics import metric_list
-from cmp_core.config_io import load_config, presets
-from cmp_core.errors import UsageError
-
-
-def _list_presets(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo("\n".join(presets()))
-        ctx.exit()
+from cmp_core.cli._options import selection, training_options
+from cmp_core.cli._train import train
 
 
 @click.command(
@@ -26,50 +19,30 @@ Examples:
   cmp run -c greedy_mnist --set data_dir=~/data --set epochs=3
   cmp run -c mlp_digits --set lr=3e-4 --metrics accuracy,margin
   cmp run --metrics "all, no:eigenspectrum, {name: mutual_information, label: mi_8, snr: 8}"
+  cmp run --plots "training_curves, {name: heatmap, metric: margin}"
   cmp run -p my_metric.py -p cmp:dead_units
+  cmp run -c mlp_digits --compare runs/digits/greedy/0001_2026-11-23_10-15-00
   cmp run --resume runs/digits/greedy/0001_2026-11-23_10-15-00
 
 \b
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
 3 finished but a plugin was switched off, 130 interrupted (resumable).""",
 )
-@click.option("-c", "--config", "source", metavar="CONFIG", help="Preset name or YAML file.")
+@training_options
 @click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change one key; the value is YAML. Repeatable.",
-)
-@click.option(
-    "--metrics",
+    "--plots",
     metavar="A,B",
-    help="Measure these: names, {name: …, label: …, <option>: …}, all; no:NAME leaves one out.",
+    help="Draw these: names, {name: …, metric: …, layer: …}, all; no:NAME leaves one out.",
 )
+@click.option("--research-only", is_flag=True, help="Draw only what answers the three questions.")
 @click.option(
-    "-p",
-    "--plugin",
-    "plugins",
+    "--compare",
+    "compared",
     multiple=True,
-    metavar="PLUGIN",
-    help="Load a file, a module or an example (cmp:NAME); no:NAME leaves one out. Repeatable.",
+    metavar="RUN",
+    help="Draw and report this run beside the new one. Repeatable.",
 )
-@click.option(
-    "--plugins-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Load every *.py file of a folder as a plugin.",
-)
-@click.option("--no-snapshots", is_flag=True, help="Store no activations.")
-@click.option("--resume", "resumed", metavar="RUN", help="Go on with an interrupted run.")
-@click.option(
-    "--presets",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_list_presets,
-    help="List the presets and exit.",
-)
+@click.option("--show", is_flag=True, help="Open the pictures in windows as well.")
 def run_command(
     source: str | None,
     settings: tuple[str, ...],
@@ -78,25 +51,29 @@ def run_command(
     plugins_dir: Path | None,
     no_snapshots: bool,
     resumed: str | None,
+    plots: str | None,
+    research_only: bool,
+    compared: tuple[str, ...],
+    show: bool,
 ) -> None:
-    """Train a network, measure every layer, and test it.
+    """Train a network, measure every layer, test it, draw what came out, and report.
 
     Without options: the greedy net on scikit-learn's digits, no download, in seconds. Everything
     is kept in a new run directory below `runs`.
     """
-    if resumed and (source or metrics or plugins or plugins_dir or no_snapshots):
-        raise UsageError("--resume goes on with the run's own params.yaml: only --set may be given")
-    overrides: dict[str, object] = {} if metrics is None else {"metrics": metric_list(metrics)}
-    if no_snapshots:
-        overrides["snapshots"] = None
-    config = None if resumed else load_config(source, settings, plugins, **overrides)
+    others = _check_others(compared)
+    asked = {"metrics": selection(metrics, "--metrics"), "plots": selection(plots, "--plots")}
+    outcome = train(source, settings, asked, plugins, plugins_dir, no_snapshots, resumed)
 
-    from cmp_core import workflow
-    from cmp_core.cli._results import exit_code, print_outcome
+    from cmp_core.cli._finish import finish
 
-    if config is None:
-        outcome = workflow.resume(str(resumed), settings)
-    else:
-        outcome = workflow.run(config, plugins_dir)
-    print_outcome(outcome)
-    sys.exit(exit_code(outcome))
+    sys.exit(finish(outcome, others, research_only=research_only, show=show))
+
+
+def _check_others(compared: tuple[str, ...]) -> tuple[Path, ...]:
+    """Return the runs to compare with, before training starts in vain."""
+    if not compared:
+        return ()
+    from cmp_core.run_record import load_run
+
+    return tuple(load_run(path).directory for path in compared)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import attrs
 
 from cmp_core.dispatch import Dispatcher
 from cmp_core.events import EpochFinished, RunFailed, RunStarted
-from cmp_core.failures import Failure
+from cmp_core.failures import write_plugin_errors
 from cmp_core.hookspecs import hookimpl
 from cmp_core.run_directory import PLUGIN_ERRORS, STATUS, write_whole
 
@@ -70,13 +69,6 @@ class StatusWriter:
         }
         write_whole(self._folder / STATUS, json.dumps(status, indent=2) + "\n")
         write_plugin_errors(self._folder / PLUGIN_ERRORS, self._dispatcher.failures)
-
-
-def write_plugin_errors(path: Path, failures: Sequence[Failure]) -> None:
-    """Write the tracebacks of what plugins raised, if any did."""
-    if failures:
-        tracebacks = (f"{f.plugin} in {f.hook}, {f.count}×\n{f.traceback}" for f in failures)
-        write_whole(path, "\n".join(tracebacks))
 
 
 def _now() -> str:

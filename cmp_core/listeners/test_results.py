@@ -54,7 +54,9 @@ class TestResultsWriter:
 
     @hookimpl
     def cmp_run_finished(self, event: RunFinished, run: Run) -> None:
-        """Write the files."""
+        """Write the files, unless nothing was tested."""
+        if event.acc is None or event.test_loss is None:
+            return
         columns: dict[str, NDArray[np.int64]] = {
             name: torch.cat([part[name] for part in self._parts]).numpy() for name in self._parts[0]
         }

@@ -1,0 +1,63 @@
+"""The table of `cmp compare`."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from cmp_core.answers import QUESTIONS, answer
+from cmp_core.comparison import difference
+from cmp_core.console import out, say
+from cmp_core.report.words import p_value
+from cmp_core.run_set import Group, RunSet
+
+
+def print_comparison(runs: RunSet) -> None:
+    """Print a column per experiment: accuracies by layer, and the verdicts."""
+    groups = runs.groups
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("test accuracy", no_wrap=True)
+    for group in groups:
+        table.add_column(escape(group.label), justify="right", overflow="fold")
+    table.add_row("seeds", *(_seeds(group) for group in groups))
+    layers = dict.fromkeys(x for run in runs.runs for x in run.test_accuracies)
+    for layer in sorted(layers, key=runs.layers.index):
+        table.add_row(escape(layer), *(_accuracy(group, layer) for group in groups))
+    table.add_section()
+    for question, title in QUESTIONS.items():
+        verdicts = [answer(group.runs, question) for group in groups]
+        marks = [f"{one.verdict}{'*' if one.is_descriptive else ''}" for one in verdicts]
+        table.add_row(title, *marks)
+    out().print(table)
+    if any(len(group.runs) == 1 for group in groups):
+        say("* one seed: the verdict describes that run")
+    first, *others = groups
+    for group in others:
+        found = difference(first, group)
+        if found is None:
+            continue
+        known = math.isfinite(found.low)
+        interval = f", 95 % {100 * found.low:+.2f} to {100 * found.high:+.2f}" if known else ""
+        p = f", p {p_value(found.p)}" if math.isfinite(found.p) else ""
+        say(
+            f"{group.label} − {first.label}: {100 * found.effect:+.2f} points of output accuracy"
+            f"{interval}{p} ({found.how})"
+        )
+
+
+def _seeds(group: Group) -> str:
+    seeds = [str(run.seed) for run in group.runs]
+    return ", ".join(seeds) if len(seeds) <= 4 else str(len(seeds))
+
+
+def _accuracy(group: Group, layer: str) -> str:
+    values = [run.test_accuracies[layer] for run in group.runs if layer in run.test_accuracies]
+    if not values:
+        return ""
+    if len(values) == 1:
+        return f"{values[0]:.4f}"
+    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"

@@ -1,0 +1,30 @@
+"""Writing the report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cmp_core.console import out
+from cmp_core.run_directory import write_whole
+
+if TYPE_CHECKING:
+    from cmp_core.failures import Failure
+    from cmp_core.plot_contract import Plot
+    from cmp_core.run_set import RunSet
+
+REPORT = "report.html"
+
+
+def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failure]:
+    """Write the page about some runs and return what its plots raised."""
+    os.environ.setdefault("MPLBACKEND", "agg")
+
+    from cmp_core.report import report_html
+
+    with out().status("writing the report"):
+        html, failures = report_html(runs, plots)
+    write_whole(path, html)
+    return failures

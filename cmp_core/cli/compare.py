@@ -1,0 +1,67 @@
+"""`cmp compare`: runs side by side."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from cmp_core.cli._options import picture_options, split_labels
+from cmp_core.errors import UsageError
+
+
+@click.command(
+    "compare",
+    epilog="""\b
+Examples:
+  cmp compare GREEDY_RUN MLP_RUN
+  cmp compare runs/digits/greedy/* runs/digits/mlp/* --out figures
+  cmp compare A B C --labels small,small,large""",
+)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@picture_options
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder of the pictures; default: ./plots.",
+)
+def compare_command(
+    runs: tuple[str, ...],
+    labels: str | None,
+    form: str,
+    dpi: int,
+    show: bool,
+    folder: Path | None,
+) -> None:
+    """Print the accuracies and verdicts of runs side by side, and draw the comparison.
+
+    Runs that differ by seed alone are replicates: their mean and standard deviation are printed.
+    """
+    from cmp_core.cli._comparison import print_comparison
+    from cmp_core.cli._pictures import FOLDER, draw_all, load_runs, say_drawn
+    from cmp_core.cli._results import exit_code, print_failures
+    from cmp_core.drawing import tasks
+    from cmp_core.failures import write_plugin_errors
+    from cmp_core.plugins import load_plugins
+    from cmp_core.run_directory import PLUGIN_ERRORS
+
+    run_set = load_runs(runs, split_labels(labels))
+    if len(run_set.runs) < 2:
+        raise UsageError("cmp compare: give two different runs or more")
+    print_comparison(run_set)
+    plots = [
+        plot
+        for plot in load_plugins(built_ins=("cmp_plots",)).select_plots()
+        if plot.definition.runs == "several" or plot.definition.answers
+    ]
+    target = folder or Path.cwd() / FOLDER
+    drawn = draw_all(tasks(plots, run_set), target, form, dpi, show=show)
+    say_drawn([picture for picture in drawn if picture.path is not None])
+    failures = [picture.failure for picture in drawn if picture.failure is not None]
+    if failures:
+        write_plugin_errors(target / PLUGIN_ERRORS, failures)
+        print_failures(failures, target / PLUGIN_ERRORS)
+    sys.exit(exit_code(failures))

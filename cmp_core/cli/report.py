@@ -1,0 +1,62 @@
+"""`cmp report`: one page about one run or several."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from cmp_core.cli._options import plugin_options, split_labels
+from cmp_core.errors import UsageError
+
+
+@click.command(
+    "report",
+    epilog="""\b
+Examples:
+  cmp report runs/digits/greedy/0001_2026-11-23_10-15-00
+  cmp report runs/digits/greedy/* --out greedy.html""",
+)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--labels",
+    metavar="A,B",
+    help="A label for each run; runs of one label are taken as replicates.",
+)
+@click.option(
+    "--out",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Default: RUN/report.html, or ./report.html for several runs.",
+)
+@plugin_options
+def report_command(
+    runs: tuple[str, ...],
+    labels: str | None,
+    target: Path | None,
+    plugins: tuple[str, ...],
+    plugins_dir: Path | None,
+) -> None:
+    """Write a self-contained page: what was run, what came out, and the three questions answered.
+
+    Runs that differ by seed alone are replicates, over which the questions are tested; one seed is
+    described.
+    """
+    from cmp_core.cli._pictures import home_of, load_runs
+    from cmp_core.cli._report import REPORT, write_report
+    from cmp_core.cli._results import exit_code
+    from cmp_core.console import say, warn
+    from cmp_core.plugins import load_plugins
+
+    if target is not None and not target.parent.is_dir():
+        raise UsageError(f"--out: there is no folder '{target.parent}'")
+    plots = load_plugins(plugins, plugins_dir, built_ins=("cmp_plots",)).select_plots()
+    run_set = load_runs(runs, split_labels(labels))
+    path = target or home_of(run_set) / REPORT
+    failures = write_report(run_set, plots, path)
+    say(f"{path}")
+    for failure in failures:
+        warn(f"plugin {failure.plugin} raised in {failure.hook}: {failure.error}")
+    sys.exit(exit_code(failures))

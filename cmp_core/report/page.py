@@ -1,0 +1,241 @@
+"""What stands in a report, put together for its template."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import metadata
+from typing import Any
+
+import attrs
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cmp_core.answers import MARGINS, QUESTIONS, Answer, answer
+from cmp_core.drawing import render
+from cmp_core.errors import UndefinedError
+from cmp_core.failures import Failure, failure_of
+from cmp_core.plot_contract import Plot, PlotView
+from cmp_core.report import words
+from cmp_core.rows import INPUT
+from cmp_core.run_record import RunRecord
+from cmp_core.run_set import Group, RunSet
+
+
+@attrs.frozen
+class Picture:
+    """A figure for light and for dark pages, as data URIs."""
+
+    light: str
+    dark: str
+
+
+def report_html(runs: RunSet, plots: Sequence[Plot]) -> tuple[str, list[Failure]]:
+    """Return the page, and what the plots in it raised; a page without them is still a page.
+
+    Args:
+        runs: what it is about.
+        plots: those that answer the research questions are shown.
+    """
+    failures: list[Failure] = []
+    groups = [_group(runs, group, plots, failures) for group in runs.groups]
+    page = Environment(
+        loader=PackageLoader("cmp_core.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page.filters |= {"number": words.number, "p": words.p_value}
+    html = page.get_template("report.html.jinja").render(
+        title=_title(runs),
+        summary=_summary(runs),
+        runs=runs.runs,
+        names=runs.names,
+        groups=groups,
+        several=len(groups) > 1,
+        questions=QUESTIONS,
+        accuracies=_accuracies(runs),
+        settings=_settings(runs),
+        margins=MARGINS,
+        words=words,
+        environment=[_environment(run) for run in runs.runs],
+        reproduce=[_reproduce(run) for run in runs.runs],
+        written=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        version=metadata.version("chain-of-metric-predictors"),
+        report_command=shlex.join(["cmp", "report", *(str(run.directory) for run in runs.runs)]),
+    )
+    return html, failures
+
+
+def _summary(runs: RunSet) -> list[str]:
+    """Return what was run, in a few words per experiment."""
+    lines = []
+    for group in runs.groups:
+        told = {key: _plain(value) for key, value in group.runs[0].config.items()}
+        parts = [text.format(told[key]) for key, text in _TOLD.items() if key in told]
+        seeds = [str(run.seed) for run in group.runs if run.seed is not None]
+        parts += [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []
+        lines.append(f"{group.label}: {', '.join(parts)}")
+    return lines
+
+
+_TOLD = {
+    "layers": "{} layers",
+    "N": "{} units each",
+    "epochs": "{} epochs",
+    "batch_size": "batch size {}",
+    "lr": "learning rate {}",
+}
+"""Keys that the head of the page tells, and how."""
+
+
+def _title(runs: RunSet) -> str:
+    models = " and ".join(dict.fromkeys(run.model for run in runs.runs))
+    datasets = " and ".join(dict.fromkeys(run.dataset for run in runs.runs))
+    return f"{models} on {datasets}"
+
+
+# The questions
+
+
+def _group(
+    runs: RunSet, group: Group, plots: Sequence[Plot], failures: list[Failure]
+) -> dict[str, Any]:
+    alone = RunSet(group.runs, (group.label,) * len(group.runs))
+    answers = [answer(group.runs, question) for question in QUESTIONS]
+    return {
+        "label": group.label,
+        "seeds": [run.seed for run in group.runs],
+        "answers": [(one, _pictures(alone, one, plots, failures)) for one in answers],
+        "metrics": _metrics(group),
+        "layers": alone.layers,
+        "missing": _missing(group),
+        "problems": [problem for run in group.runs for problem in run.problems],
+    }
+
+
+def _pictures(
+    runs: RunSet, one: Answer, plots: Sequence[Plot], failures: list[Failure]
+) -> list[Picture]:
+    if not one.witnesses:
+        return []
+    pictures = []
+    view = PlotView(runs, question=one.question)
+    for plot in plots:
+        if not plot.definition.answers:
+            continue
+        try:
+            light, dark = (
+                _data_uri(render(plot, view, "svg", dark=dark)) for dark in (False, True)
+            )
+        except UndefinedError:
+            continue
+        except (Exception, SystemExit) as error:
+            failures.append(failure_of(plot.label, "the report", error, "disable"))
+            continue
+        pictures.append(Picture(light, dark))
+    return pictures
+
+
+def _data_uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+
+
+# The numbers
+
+
+def _accuracies(runs: RunSet) -> list[dict[str, Any]]:
+    """Return for every layer the test accuracy of each group: mean, deviation and seeds."""
+    tested = [[run.test_accuracies for run in group.runs] for group in runs.groups]
+    layers = dict.fromkeys(layer for group in tested for run in group for layer in run)
+    table = []
+    for layer in layers:
+        cells = []
+        for group in tested:
+            values = [run[layer] for run in group if layer in run]
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            mean = float(np.mean(values)) if values else None
+            cells.append({"mean": mean, "deviation": deviation, "seeds": len(values)})
+        table.append({"layer": layer, "cells": cells})
+    return table
+
+
+def _metrics(group: Group) -> list[dict[str, Any]]:
+    """Return a row per headline metric: values of validation at the tested weights, and before."""
+    runs = RunSet(group.runs, (group.label,) * len(group.runs))
+    columns = (INPUT, *runs.layers)
+    rows = []
+    for metric in runs.headlines:
+        facts = next((run.facts[metric] for run in group.runs if metric in run.facts), None)
+        values = {
+            name: [_mean(group, metric, layer, untrained=name == "untrained") for layer in columns]
+            for name in ("tested", "untrained")
+        }
+        values["untrained"][0] = None  # the input is the same before and after
+        if all(value is None for row in values.values() for value in row):
+            continue
+        rows.append({"name": metric, "facts": facts, **values})
+    return rows
+
+
+def _mean(group: Group, metric: str, layer: str, *, untrained: bool) -> float | None:
+    values = [
+        run.value("val", layer, metric, 0 if untrained else run.tested_epoch) for run in group.runs
+    ]
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else None
+
+
+def _missing(group: Group) -> list[dict[str, Any]]:
+    """Return why values of validation and test are missing, each reason once."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for run in group.runs:
+        for (phase, layer, metric), reasons in run.log.missing.items():
+            if phase in ("val", "test"):
+                for reason in reasons:
+                    found.setdefault((metric.partition(":")[0], reason), {})[layer] = None
+    return [
+        {"metric": metric, "reason": reason, "layers": list(layers)}
+        for (metric, reason), layers in found.items()
+    ]
+
+
+# What was run
+
+
+def _settings(runs: RunSet) -> list[dict[str, Any]]:
+    """Return the configuration: a row per key, with one value where all runs agree."""
+    keys = dict.fromkeys(key for run in runs.runs for key in run.config)
+    rows = []
+    for key in keys:
+        values = [_plain(run.config.get(key)) for run in runs.runs]
+        agrees = len(set(values)) == 1
+        rows.append({"key": key, "values": values[:1] if agrees else values, "agrees": agrees})
+    return rows
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _environment(run: RunRecord) -> dict[str, str]:
+    known = dict(run.environment)
+    packages = known.pop("packages", None)
+    facts = {} if not isinstance(packages, dict) else {k: str(v) for k, v in packages.items()}
+    told = ("python", "platform", "device", "gpu", "threads", "git_commit")
+    return {key: str(known[key]) for key in told if known.get(key) is not None} | facts
+
+
+def _reproduce(run: RunRecord) -> list[str]:
+    """Return the commands that made a run, and that make it again."""
+    given = run.environment.get("command")
+    made = []
+    if isinstance(given, list) and given:
+        made = [shlex.join(["cmp", *map(str, given[1:])])]
+    return [*made, shlex.join(["cmp", "run", "-c", str(run.directory / "params.yaml")])]

@@ -1,0 +1,78 @@
+"""Answers and numbers in words, for the report and the last screen."""
+
+from __future__ import annotations
+
+import math
+
+from cmp_core.answers import Answer, Witness
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number as people write it, `–` where there is none.
+
+    >>> number(0.98765), number(-840.25), number(1.5e-7), number(float("nan"))
+    ('0.988', '−840', '1.5e−07', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.{digits}g}"
+    return text.replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """Return a p-value; of very small ones only how small.
+
+    >>> p_value(0.0412), p_value(1e-9)
+    ('.041', '< .001')
+    """
+    if not math.isfinite(p):
+        return "–"
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 1 else "1"
+
+
+def effect(witness: Witness, value: float) -> str:
+    """Return a change, as `Witness.changes` has it, in the units in which people think of it."""
+    if not math.isfinite(value):
+        return "–"
+    if witness.facts.evidence == "rises":
+        if witness.facts.unit == "fraction":
+            return f"{100 * value:+.1f} points".replace("-", "−")
+        return f"{_signed(value)} {witness.facts.unit}".rstrip()
+    if witness.facts.evidence == "falls":
+        return f"{_signed(100 * (math.exp(-value) - 1))} %"
+    return _signed(value)
+
+
+def interval(witness: Witness) -> str:
+    """Return the interval of a witness's effect."""
+    low, high = witness.test.low, witness.test.high
+    if not math.isfinite(low):
+        return "–"
+    if witness.facts.evidence == "falls":
+        low, high = high, low
+    return f"{effect(witness, low)} to {effect(witness, high)}"
+
+
+def evidence(witness: Witness) -> str:
+    """Return what a witness says, in a few words.
+
+    For example `probe_accuracy +1.2 points`, or `linear_cka differs by 0.12 (untrained 0.05)`.
+    """
+    if witness.facts.evidence != "similarity":
+        return f"{witness.facts.label} {effect(witness, witness.test.effect)}"
+    differs = number(float((1 - witness.values).mean()), 2)
+    before = witness.untrained_changes
+    untrained = "" if before is None else f" (untrained {number(float(before.mean()), 2)})"
+    return f"{witness.facts.label} differs by {differs}{untrained}"
+
+
+def sentence(answer: Answer) -> str:
+    """Return the evidence of an answer in a line; why there is none where there is none."""
+    if not answer.witnesses:
+        return answer.notes[-1]
+    return ", ".join(map(evidence, answer.witnesses))
+
+
+def _signed(value: float) -> str:
+    text = number(value, 2)
+    return text if text.startswith("−") else f"+{text}"
