@@ -217,7 +217,7 @@ class Answer:
 def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
     """Answer a question from runs that are replicates of each other."""
     notes: list[str] = []
-    replicates = _distinct_seeds(runs, notes)
+    replicates = distinct_seeds(runs, notes)
     witnesses = tuple(_witnesses(replicates, question, notes))
     verdict = agreement([witness.verdict for witness in witnesses])
     if not witnesses:
@@ -244,7 +244,7 @@ def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
     )
 
 
-def _distinct_seeds(runs: Sequence[RunRecord], notes: list[str]) -> list[RunRecord]:
+def distinct_seeds(runs: Sequence[RunRecord], notes: list[str]) -> list[RunRecord]:
     """Return one run of each seed: a second one of the same seed is no replicate."""
     by_seed: dict[object, RunRecord] = {}
     for run in runs:
@@ -265,7 +265,7 @@ def _distinct_seeds(runs: Sequence[RunRecord], notes: list[str]) -> list[RunReco
 def _witnesses(
     runs: Sequence[RunRecord], question: Question, notes: list[str]
 ) -> Iterator[Witness]:
-    for facts in _telling(runs, question):
+    for facts in telling(runs, question):
         phase = "val"
         if question == "predictive" and all(_is_tested(run, facts.label) for run in runs):
             phase = "test"
@@ -289,7 +289,7 @@ def _witnesses(
             yield witness
 
 
-def _telling(runs: Sequence[RunRecord], question: Question) -> list[MetricFacts]:
+def telling(runs: Sequence[RunRecord], question: Question) -> list[MetricFacts]:
     """Return the metrics that bear witness, each once: under its own name where there is one."""
     found: dict[str, MetricFacts] = {}
     for run in runs:

@@ -45,7 +45,18 @@ def test_every_export_exists() -> None:
 
 
 def test_a_run_in_a_pipe_prints_plain_lines_and_the_results(cmp: Cmp, tmp_path: Path) -> None:
-    done = cmp("run", "--set", "epochs=2", "--set", "N=32", "--metrics", "margin", cwd=tmp_path)
+    done = cmp(
+        "run",
+        "--set",
+        "epochs=2",
+        "--set",
+        "N=32",
+        "--metrics",
+        "margin",
+        "--plots",
+        "training_curves",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
@@ -56,7 +67,7 @@ def test_a_run_in_a_pipe_prints_plain_lines_and_the_results(cmp: Cmp, tmp_path: 
     assert [line.split()[0] for line in shown[3:6]] == ["untrained", "epoch", "epoch"]
     assert re.search(r"layer_3 +0\.\d{4}", done.stdout)
     directory = shown[1].removeprefix("run directory ")
-    assert shown[-1] == f"files in {directory}"
+    assert shown[-1] == f"files in {directory}: report.html, 1 picture in plots"
     (accuracy,) = re.findall(r"test accuracy (0\.\d{4})", done.stdout)
 
     again = cmp("eval", directory, "--confusion")

@@ -23,6 +23,7 @@ from tests.runs import lines
 
 FILES = {
     "params.yaml",
+    "metrics.json",
     "environment.json",
     "log.jsonl",
     "best.pt",

@@ -428,7 +428,17 @@ def test_a_full_disk_costs_the_snapshots_and_not_the_run(
 ) -> None:
     settings = ("N=12", "layers=2", "epochs=1", "batch_size=512", "val_size=1200", "device=cpu")
     options = f"snapshots={{compression: {compression}}}"
-    command = [sys.executable, "-c", FULL, str(limit), "run", "--metrics", "accuracy"]
+    command = [
+        sys.executable,
+        "-c",
+        FULL,
+        str(limit),
+        "run",
+        "--metrics",
+        "accuracy",
+        "--plots",
+        "",
+    ]
     for setting in (*settings, options):
         command += ["--set", setting]
     done = subprocess.run(

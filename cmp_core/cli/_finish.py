@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cmp_core.answers import QUESTIONS, answer
-from cmp_core.cli._pictures import FOLDER, draw_all, load_runs, say_drawn
+from cmp_core.cli._pictures import FOLDER, draw_all, load_runs
 from cmp_core.cli._report import REPORT, write_report
 from cmp_core.cli._results import exit_code, print_failures, print_test, print_verdicts
 from cmp_core.config_io import load_config
 from cmp_core.console import say
 from cmp_core.drawing import tasks
-from cmp_core.failures import write_plugin_errors
+from cmp_core.failures import Failure, write_plugin_errors
 from cmp_core.run_directory import PARAMS
 from cmp_core.workflow import Outcome
 
@@ -21,21 +21,22 @@ def finish(outcome: Outcome, compared: Sequence[Path], *, research_only: bool, s
     """Draw and report a run, beside others where they are given, and return the exit code."""
     print_test(outcome)
     alone = load_runs([outcome.directory])
+    print_verdicts([answer(alone.runs, question) for question in QUESTIONS])
+    runs = load_runs([outcome.directory, *compared]) if compared else alone
     plots = [plot for plot in outcome.plots if plot.definition.answers or not research_only]
-    todo = tasks((plot for plot in plots if plot.definition.runs != "several"), alone)
-    runs = alone
+    todo = tasks((plot for plot in plots if plot.definition.runs == "any"), alone)
     if compared:
-        runs = load_runs([outcome.directory, *compared])
         todo += tasks((plot for plot in plots if plot.definition.runs == "several"), runs)
     policy = load_config(outcome.directory / PARAMS).on_plugin_error
     drawn = draw_all(todo, outcome.directory / FOLDER, policy=policy, show=show)
-    broken = write_report(runs, outcome.plots, outcome.directory / REPORT)
-    print_verdicts([answer(alone.runs, question) for question in QUESTIONS])
-    say_drawn([picture for picture in drawn if picture.path is not None])
-    say(f"report {outcome.directory / REPORT}")
+    # What raised as a picture raises in the report again.
+    in_report = write_report(runs, outcome.plots, outcome.directory / REPORT)
     of_plots = [picture.failure for picture in drawn if picture.failure is not None]
-    failures = [*outcome.failures, *(of_plots or broken)]
-    if of_plots or broken:
+    failures: list[Failure] = [*outcome.failures, *(of_plots or in_report)]
+    if len(failures) > len(outcome.failures):
         write_plugin_errors(outcome.plugin_errors, failures)
+    count = sum(picture.path is not None for picture in drawn)
+    pictures = f", {count} picture{'s' * (count > 1)} in {FOLDER}" if count else ""
+    say(f"files in {outcome.directory}: {REPORT}{pictures}")
     print_failures(failures, outcome.plugin_errors)
     return exit_code(failures)

@@ -27,7 +27,7 @@ def exit_code(failures: Iterable[Failure]) -> int:
 
 
 def print_test(outcome: Outcome) -> None:
-    """Print the test accuracy of every layer and the run directory."""
+    """Print the test accuracy of every layer."""
     results = outcome.results
     table = Table("layer", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("test accuracy", justify="right")
@@ -38,7 +38,6 @@ def print_test(outcome: Outcome) -> None:
         f"{results['checkpoint']} checkpoint, epoch {results['epoch']}: "
         f"test accuracy {results['acc']:.4f} (n = {results['n']:,})"
     )
-    say(f"files in {outcome.directory}")
 
 
 def print_trained(outcome: Outcome) -> None:

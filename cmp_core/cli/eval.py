@@ -37,9 +37,11 @@ def eval_command(run: str, checkpoint: str, settings: tuple[str, ...], confusion
     """
     from cmp_core import workflow
     from cmp_core.cli._results import exit_code, print_confusion, print_failures, print_test
+    from cmp_core.console import say
 
     outcome = workflow.evaluate(run, checkpoint, settings)
     print_test(outcome)
+    say(f"files in {outcome.directory}")
     print_failures(outcome.failures, outcome.plugin_errors)
     if confusion:
         print_confusion(outcome)

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cmp_core.answers import MARGINS, QUESTIONS, Answer, answer
 from cmp_core.drawing import render
-from cmp_core.errors import UndefinedError
+from cmp_core.errors import DataError, UndefinedError
 from cmp_core.failures import Failure, failure_of
 from cmp_core.plot_contract import Plot, PlotView
 from cmp_core.report import words
@@ -111,6 +111,7 @@ def _group(
         "label": group.label,
         "seeds": [run.seed for run in group.runs],
         "answers": [(one, _pictures(alone, one, plots, failures)) for one in answers],
+        "reseeded": _reseeded(group) if answers[0].seeds > 1 else None,
         "metrics": _metrics(group),
         "layers": alone.layers,
         "missing": _missing(group),
@@ -139,6 +140,20 @@ def _pictures(
             continue
         pictures.append(Picture(light, dark))
     return pictures
+
+
+def _reseeded(group: Group) -> dict[str, Any]:
+    """Return how far layers differ from those of another seed, or why that is not known."""
+    try:
+        from cmp_core.reseeded import compare_seeds
+
+        return {"rows": compare_seeds(group.runs), "reason": None}
+    except (UndefinedError, DataError) as error:
+        return {"rows": (), "reason": str(error)}
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return {"rows": (), "reason": "measuring stored activations needs torch"}
 
 
 def _data_uri(svg: bytes) -> str:
