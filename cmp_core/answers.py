@@ -218,11 +218,11 @@ def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
     """Answer a question from runs that are replicates of each other."""
     notes: list[str] = []
     replicates = distinct_seeds(runs, notes)
+    layers, hits = _hits(replicates, notes) if question != "compressing" else ((), None)
     witnesses = tuple(_witnesses(replicates, question, notes))
     verdict = agreement([witness.verdict for witness in witnesses])
     if not witnesses:
         notes.append("no metric that bears witness was measured at two layers or more")
-    layers, hits = _hits(replicates, notes) if question != "compressing" else ((), None)
     steps: tuple[Step, ...] = ()
     slopes = taus = None
     if hits is not None and len(layers) > 1:

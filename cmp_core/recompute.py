@@ -107,9 +107,12 @@ def recompute(
             cores where there is a single snapshot.
 
     Raises:
-        UsageError: a path holds no snapshot.
+        UsageError: a path holds no snapshot, or what is asked for is not there.
     """
     files = find_snapshots(paths)
+    if metrics is not None:  # a mistake in it is one mistake, however many files there are
+        asked = build_config({"metrics": metrics, "plugins": list(plugins)}, _SELECTION)
+        load_plugins(asked.plugins, plugins_dir).select_metrics(asked)
     if workers is None and len(files) == 1:
         return (_recompute(file, metrics, plugins, plugins_dir) for file in files)
     parallel = joblib.Parallel(
@@ -132,7 +135,9 @@ def _recompute(
             return measure(snapshot, config, plugins_dir)
     except CmpError as error:
         about = "" if str(path) in str(error) else f"'{path}': "
-        return Recomputed(path, error=f"{about}{error}")
+        is_selection = isinstance(error, UsageError) and not isinstance(error, DataError)
+        hint = " (--metrics A,B needs none of the run's own plugins)" if is_selection else ""
+        return Recomputed(path, error=f"{about}{error}{'' if metrics else hint}")
 
 
 def _recompute_on_one_thread(folder: Path, *task: Any) -> Recomputed:
@@ -188,9 +193,10 @@ def _config(snapshot: Snapshot, metrics: Any, plugins: Sequence[str]) -> Config:
         # The run's own plugins may be gone, and are not needed for other metrics.
         values = {"metrics": metrics, "on_plugin_error": values.get("on_plugin_error", "disable")}
     values["plugins"] = [*values.get("plugins", []), *plugins]
-    return build_config(values, "the selection of metrics")
+    return build_config(values, _SELECTION)
 
 
+_SELECTION = "the selection of metrics"
 _MEASURING = ("metrics", "enable_slow_metrics", "plugins", "on_plugin_error")
 
 

@@ -1,19 +1,23 @@
-"""What the built-in plots share: panels, colours of layers and groups, scales and labels."""
+"""What the built-in plots share: panels, titles and keys, colours, names along axes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from cmp_core import PALETTE, Group, PlotView, RunRecord, UndefinedError
+from cmp_core import PALETTE, Group, PlotView, UndefinedError
+from cmp_plots._scales import UNBOUNDED, Bounds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Style = dict[str, Any]
+"""How a line looks, in matplotlib's words."""
 
 PHASE_NAMES = {
     "batch": "training batches",
@@ -21,17 +25,20 @@ PHASE_NAMES = {
     "val": "validation",
     "test": "test",
 }
-MOST_IN_LEGEND = 8
-"""More layers than this get a colour bar in place of a legend."""
+MOST_IN_KEY = 12
+"""Of more layers than this the key names some, from which the others' colours can be told."""
+
+_LETTER = 0.085
+"""Width in inches of a letter of 10 points, on average."""
 
 
 # Figures
 
 
 def panels(
-    count: int, columns: int = 4, size: tuple[float, float] = (3.4, 2.5), **options: object
+    count: int, columns: int = 4, size: tuple[float, float] = (3.4, 2.6), **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with `count` axes in rows of at most `columns`."""
+    """Return a figure with `count` axes in rows of at most `columns`, each of a size in inches."""
     from matplotlib import pyplot as plt
 
     columns = min(columns, count)
@@ -40,9 +47,10 @@ def panels(
     figure, grid = plt.subplots(
         rows,
         columns,
-        figsize=(width, rows * size[1] + 0.7),
+        figsize=(width, rows * size[1]),
         squeeze=False,
-        **options,  # type: ignore[arg-type]
+        layout="constrained",
+        **options,
     )
     axes = list(grid.flat)
     for unused in axes[count:]:
@@ -50,15 +58,46 @@ def panels(
     return figure, axes[:count]
 
 
-def single(width: float = 7.0, height: float = 4.2) -> tuple[Figure, Axes]:
+def single(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
     """Return a figure with one pair of axes."""
     figure, (axes,) = panels(1, size=(width, height))
     return figure, axes
 
 
-def title(figure: Figure, text: str, context: str) -> None:
-    """Put a headline and a line of context above all axes."""
-    figure.suptitle(f"{text}\n{context}", x=0.01, ha="left")
+def title(figure: Figure, text: str, context: str, key: Mapping[str, Style] | None = None) -> None:
+    """Put a headline, a line of context and a key of the lines above all axes.
+
+    The figure grows by their height; nothing else may change its size afterwards.
+    """
+    from matplotlib.lines import Line2D
+
+    width = figure.get_figwidth() - 0.2
+    headline, below = literal(text, width / 1.35), literal(context, width)
+    names = [literal(name, 4, lines=1) for name in key or {}]
+    columns = key_columns(names, width)
+    heights = [
+        0.08,
+        0.21 * (headline.count("\n") + 1),
+        0.18 * (below.count("\n") + 1) + 0.04,
+        0.21 * math.ceil(len(names) / columns),
+    ]
+    height = figure.get_figheight() + sum(heights) + 0.06
+    tops = 1 - np.cumsum(heights) / height
+    left = 0.1 / figure.get_figwidth()
+    figure.set_figheight(height)
+    figure.text(left, tops[0], headline, va="top", fontsize=12, fontweight="bold")
+    figure.text(left, tops[1], below, va="top", alpha=0.75)
+    if key:
+        handles = [Line2D([], [], **style) for style in key.values()]
+        place: Style = {"loc": "upper left", "bbox_to_anchor": (left, tops[2])}
+        figure.legend(handles, names, ncols=columns, borderaxespad=0, borderpad=0, **place)
+    figure.get_layout_engine().set(rect=(0, 0, 1, tops[-1]))  # type: ignore[union-attr, call-arg]
+
+
+def key_columns(names: Sequence[str], width: float) -> int:
+    """Return how many entries of a key fit side by side into some inches."""
+    longest = max((len(line) for name in names for line in name.split("\n")), default=1)
+    return max(1, min(len(names), int(width / (_LETTER * longest + 0.55))))
 
 
 def context(view: PlotView, phase: str | None = None) -> str:
@@ -90,136 +129,86 @@ def _split(view: PlotView, phase: str) -> str:
     return f"{name} (n = {max(sizes):,})" if sizes else name
 
 
+def literal(text: str, width: float, lines: int = 2) -> str:
+    """Return a text of 10 points broken to lines of some inches, and cut if they do not suffice.
+
+    Lines may end at an underscore. A dollar sign is itself, and begins no formula.
+
+    >>> literal("bits per $ of mutual_information", 1.0)
+    'bits per \\\\$\\nof mutual_…'
+    """
+    broken = textwrap.wrap(
+        text.replace("_", "_ "), max(8, int(width / _LETTER)), max_lines=lines, placeholder="…"
+    )
+    return "\n".join(broken).replace("_ ", "_").replace("$", r"\$")
+
+
 # Colours
 
 
-def layer_colours(layers: Sequence[str]) -> dict[str, tuple[float, float, float, float]]:
+def layer_colours(layers: Sequence[str]) -> dict[str, Any]:
     """Return a colour per layer, from dark for the first to light for the last."""
     import matplotlib as mpl
+    from matplotlib.colors import to_rgb
 
-    shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.88, max(2, len(layers))))
+    is_dark = sum(to_rgb(mpl.rcParams["axes.facecolor"])) < 1.5
+    ends = (0.25, 1.0) if is_dark else (0.0, 0.86)
+    shades = mpl.colormaps["viridis"](np.linspace(*ends, max(2, len(layers))))
     return {layer: tuple(shade) for layer, shade in zip(layers, shades, strict=False)}
 
 
-def group_colours(groups: Iterable[Group]) -> dict[str, str]:
+def layer_key(layers: Sequence[str]) -> dict[str, Style]:
+    """Return the key of the layers' colours."""
+    colours = layer_colours(layers)
+    shown = _some(len(layers), MOST_IN_KEY)
+    return {layers[i]: {"color": colours[layers[i]]} for i in shown}
+
+
+def group_colours(groups: Sequence[Group]) -> dict[str, Any]:
     """Return a colour per group of runs."""
-    return {group.label: PALETTE[i % len(PALETTE)] for i, group in enumerate(groups)}
-
-
-def layer_key(figure: Figure, axes: Sequence[Axes], layers: Sequence[str]) -> None:
-    """Tell which colour is which layer: a legend beside the axes, or a bar if there are many."""
     import matplotlib as mpl
 
-    if len(layers) <= MOST_IN_LEGEND:
-        colours = layer_colours(layers)
-        handles = [mpl.lines.Line2D([], [], color=colours[layer]) for layer in layers]
-        figure.legend(handles, layers, loc="outside right upper")
-        return
-    ends = mpl.colormaps["viridis"](np.linspace(0.0, 0.88, len(layers)))
-    bar = figure.colorbar(
-        mpl.cm.ScalarMappable(
-            mpl.colors.BoundaryNorm(np.arange(len(layers) + 1) - 0.5, len(layers)),
-            mpl.colors.ListedColormap(ends),
-        ),
-        ax=list(axes),
-        label="layer, in order of depth",
-        fraction=0.05,
-    )
-    bar.set_ticks(np.unique(np.linspace(0, len(layers) - 1, 6).round().astype(int)).tolist())
-    bar.ax.tick_params(which="both", length=0)
+    colours: Iterable[Any] = PALETTE
+    if len(groups) > len(PALETTE):
+        colours = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, len(groups)))
+    return {group.label: colour for group, colour in zip(groups, colours, strict=False)}
+
+
+def group_key(groups: Sequence[Group], **style: Any) -> dict[str, Style]:
+    """Return the key of the groups' colours."""
+    return {label: {"color": colour, **style} for label, colour in group_colours(groups).items()}
 
 
 # Axes
 
 
-def metric_label(runs: Sequence[RunRecord], metric: str) -> str:
+def unit(view: PlotView, metric: str) -> str:
+    """Return a metric's unit, empty where runs differ about it."""
+    units = {run.unit_of(metric) for run in view.runs} - {""}
+    return units.pop() if len(units) == 1 else ""
+
+
+def measured(view: PlotView, phase: str) -> list[str]:
+    """Return the headline metrics that any run has at a layer in this phase."""
+    there = {
+        metric
+        for run in view.runs
+        for p, layer, metric in run.log.series
+        if p == phase and layer in run.layers
+    }
+    return [metric for metric in view.run_set.headlines if metric in there]
+
+
+def metric_label(view: PlotView, metric: str, width: float = 3.0) -> str:
     """Return a metric's name with its unit."""
-    units = {unit for run in runs if (unit := run.unit_of(metric))}
-    return f"{metric} ({units.pop()})" if len(units) == 1 else metric
+    in_units = unit(view, metric)
+    return literal(f"{metric} ({in_units})" if in_units else metric, width)
 
 
-def readable(name: str, width: int = 24) -> str:
-    """Return a long name on two lines, broken at an underscore."""
-    if len(name) <= width or "_" not in name:
-        return name
-    cuts = [i for i, letter in enumerate(name) if letter == "_"]
-    cut = min(cuts, key=lambda i: abs(i - len(name) / 2))
-    return f"{name[: cut + 1]}\n{name[cut + 1 :]}"
-
-
-def set_scale(axes: Axes, runs: Sequence[RunRecord], metric: str, values: ArrayLike) -> None:
-    """Give the value axis a scale that suits the metric and its values.
-
-    - shares in [0, 1] that come near 1: logit, on which .9, .99 and .999 are equally far apart;
-    - positive values over more than a decade and a half: logarithmic;
-    - signed values whose sizes differ by more than a hundredfold: linear near 0, logarithmic
-      beyond; 0 is marked wherever it is crossed.
-    """
-    numbers = np.asarray(values, dtype=np.float64).ravel()
-    numbers = numbers[np.isfinite(numbers)]
-    if not len(numbers):
-        return
-    facts = next((run.facts[metric] for run in runs if metric in run.facts), None)
-    low, high = float(numbers.min()), float(numbers.max())
-    if facts is not None and facts.bounds == (0, 1) and high >= 0.9 and high - low > 0.02:
-        _set_logit(axes, low, high)
-    elif low > 0 and high / low > 30:
-        axes.set_yscale("log")
-    elif low < 0 < high:
-        axes.axhline(0, color="0.5", linewidth=0.8, zorder=1)
-        sizes = np.abs(numbers[numbers != 0])
-        if high > 0 and sizes.max() > 100 * np.quantile(sizes, 0.25):
-            axes.set_yscale("symlog", linthresh=float(np.quantile(sizes, 0.25)))
-
-
-_TICKS = (
-    0.001,
-    0.01,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    0.75,
-    0.9,
-    0.95,
-    0.98,
-    0.99,
-    0.995,
-    0.998,
-    0.999,
-    0.9995,
-)
-_NEAREST = 5e-4
-"""How near to 0 and 1 the logit scale goes; values beyond are drawn at its ends."""
-
-
-def _set_logit(axes: Axes, low: float, high: float) -> None:
-    def forward(share: NDArray[np.float64]) -> NDArray[np.float64]:
-        inside = np.clip(share, _NEAREST, 1 - _NEAREST)
-        return np.asarray(np.log(inside / (1 - inside)))
-
-    def backward(logit: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(1 / (1 + np.exp(-np.asarray(logit))))
-
-    axes.set_yscale("function", functions=(forward, backward))
-    ends = forward(np.array([low, high]))
-    pad = 0.06 * (ends[1] - ends[0])
-    bottom, top = backward(np.array([ends[0] - pad, ends[1] + pad]))
-    axes.set_ylim(max(bottom, _NEAREST), min(top, 1 - _NEAREST))
-    inside = [tick for tick in _TICKS if bottom <= tick <= top]
-    spaced: list[float] = []
-    for tick in reversed(inside):  # the upper ticks matter most
-        place = forward(np.array([tick, *spaced[-1:]]))
-        if not spaced or abs(place[0] - place[1]) > 0.09 * (ends[1] - ends[0] + 2 * pad):
-            spaced.append(tick)
-    axes.set_yticks(spaced, [f"{tick:g}" for tick in spaced])
-    axes.yaxis.set_minor_locator(_no_ticks())
-
-
-def _no_ticks() -> object:
-    from matplotlib.ticker import NullLocator
-
-    return NullLocator()
+def bounds(view: PlotView, metric: str) -> Bounds:
+    """Return the smallest and largest possible value of a metric."""
+    found = [run.facts[metric].bounds for run in view.runs if metric in run.facts]
+    return found[0] if found else UNBOUNDED
 
 
 def whole_ticks(axes: Axes) -> None:
@@ -230,107 +219,48 @@ def whole_ticks(axes: Axes) -> None:
 
 
 def layer_ticks(axes: Axes, layers: Sequence[str], *, vertical: bool = False) -> None:
-    """Name the layers along an axis: every one, or with many every second, third, …"""
-    step = math.ceil(len(layers) / 12)
-    places = list(range(0, len(layers), step))
-    names = [layers[i] for i in places]
+    """Name the layers along an axis: `layer_0`, `layer_1`, … by their numbers."""
+    name_ticks(axes, [layer.removeprefix("layer_") for layer in layers], vertical=vertical)
+    axes.set(**{"ylabel" if vertical else "xlabel": "layer"})
+
+
+def name_ticks(axes: Axes, names: Sequence[str], *, vertical: bool = False) -> None:
+    """Name the places 0, 1, … along an axis: every one, or with many every second, third, …
+
+    Along the bottom they are broken to lines where that suffices, and turned where it does not.
+    """
+    box = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
+    pitch = (box.height if vertical else box.width) / max(1, len(names))
+    longest = max(map(len, names), default=0)
+    turned: Style = {}
     if vertical:
-        axes.set_yticks(places, names)
-        return
-    crowded = sum(map(len, names)) > 40
-    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
-    axes.set_xticks(places, names, **turned)
-
-
-# Cells
-
-
-def draw_heatmap(
-    axes: Axes, values: NDArray[np.float64], view: PlotView, label: str, most_numbers: int = 120
-) -> None:
-    """Draw values (rows, columns) as colours, with numbers where there are few cells.
-
-    Signed values of both signs get a diverging map about 0, positive ones over many decades a
-    logarithmic map.
-    """
-    import matplotlib as mpl
-
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    norm: mpl.colors.Normalize
-    if low < 0 < high:
-        reach = max(-low, high)
-        norm, colours = mpl.colors.Normalize(-reach, reach), "RdBu_r"
-    elif low > 0 and high / low > 30:
-        norm, colours = mpl.colors.LogNorm(low, high), "cividis"
+        needed, room, lines = 0.17, 2.4, 1
+    elif longest <= 5:
+        needed, room, lines = _LETTER * (longest + 0.8), 1.0, 1
+    elif max(len(word) for name in names for word in name.split()) * _LETTER < pitch - 0.05:
+        needed, room, lines = 0.0, pitch - 0.05, 4
     else:
-        norm, colours = mpl.colors.Normalize(low, high), "cividis"
-    image = axes.imshow(values, aspect="auto", cmap=colours, norm=norm)
-    axes.grid(visible=False)
-    axes.figure.colorbar(image, ax=axes, label=label, pad=0.02)
-    if values.size <= most_numbers:
-        for (row, column), value in np.ndenumerate(values):
-            if np.isfinite(value):
-                write_in_cell(axes, row, column, number(value), image.cmap(norm(value)))
+        needed, room, lines = 0.26, 1.8, 1
+        turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    places = _some(len(names), max(2, int(len(names) * pitch / needed)) if needed else len(names))
+    shown = [literal(names[i], room, lines) for i in places]
+    if vertical:
+        axes.set_yticks(places, shown)
+    else:
+        axes.set_xticks(places, shown, **turned)
 
 
-def write_in_cell(
-    axes: Axes, row: int, column: int, text: str, background: tuple[float, ...]
-) -> None:
-    """Write a text into a cell, in black or white, whichever can be read."""
-    red, green, blue = background[:3]
-    is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-    axes.text(
-        column,
-        row,
-        text,
-        ha="center",
-        va="center",
-        fontsize=8,
-        color="white" if is_dark else "black",
-    )
+def _some(count: int, most: int) -> list[int]:
+    """Return at most so many of the numbers below a count, evenly spaced, and the last of all.
 
-
-def number(value: float) -> str:
-    """Return a number in at most three digits, without an exponent where it fits.
-
-    >>> number(0.98765), number(1234.5), number(-0.0001)
-    ('0.988', '1234', '-1e-04')
+    >>> _some(5, 9), _some(21, 8)
+    ([0, 1, 2, 3, 4], [0, 3, 6, 9, 12, 15, 20])
     """
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        return f"{value:.0e}"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    step = math.ceil(count / most) if count else 1
+    return [i for i in range(0, count - 1, step) if count - 1 - i >= step] + [count - 1][:count]
 
 
-# Lines
-
-
-def mean_and_spread(axes: Axes, x: ArrayLike, values: NDArray[np.float64], **style: object) -> None:
-    """Draw the mean of values (runs, k) over x (k,) and, for several runs, their range."""
-    present = np.isfinite(values).any(axis=0)
-    if not present.any():
-        return
-    at, kept = np.asarray(x)[present], values[:, present]
-    (line,) = axes.plot(at, np.nanmean(kept, axis=0), **style)  # type: ignore[arg-type]
-    if len(values) > 1:
-        low, high = np.nanmin(kept, axis=0), np.nanmax(kept, axis=0)
-        axes.fill_between(at, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-
-
-def over_epochs(
-    runs: Sequence[RunRecord], phase: str, layer: str, metric: str
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return epochs (k,) and the values of the runs at a layer (runs, k), NaN where missing."""
-    found = [run.series(phase, layer, metric) for run in runs]
-    times = [series.epochs for series in found if series is not None]
-    epochs = np.unique(np.concatenate(times)) if times else np.zeros(0, dtype=np.int64)
-    values = np.full((len(runs), len(epochs)), np.nan)
-    for row, series in zip(values, found, strict=True):
-        if series is not None:
-            row[np.searchsorted(epochs, series.epochs)] = series.values
-    return epochs, values
-
-
-def require(there: bool, reason: str) -> None:
+def require(there: object, reason: str) -> None:
     """Raise the reason where there is nothing to draw."""
     if not there:
         raise UndefinedError(reason)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cmp_core import PlotView, Register, hookimpl, plot
-from cmp_plots._style import context, layer_ticks, number, panels, require, title, write_in_cell
+from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_plots._cells import colour_bar, draw_cells, in_digits
+from cmp_plots._lines import mean_of_known, some_epochs
+from cmp_plots._style import context, layer_ticks, literal, panels, require, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_PANELS = 6
+_MOST_PANELS = 4
 _MOST_WITH_NUMBERS = 6
 
 
@@ -21,45 +24,53 @@ def cka_matrix(view: PlotView) -> Figure:
     """Linear CKA of all pairs of layers, from the untrained network to the last epoch.
 
     1 for layers that differ by a rotation and a scale, about 0 for independent ones. Debiased
-    values can be below 0. Any other metric of pairs gets a row of its own. Of several runs of one
-    experiment it is the mean.
+    values can be below 0. A row per experiment, of which it is the mean over the runs, and per
+    metric of pairs, if there are others. All have one scale of colours.
     """
-    (group, *others) = view.groups
-    require(not others, "it shows one experiment, and there are several")
-    metrics = dict.fromkeys(m for run in group.runs for p, m in run.log.pairs if p == view.phase)
-    require(bool(metrics), f"no matrices of pairs in {view.phase}")
-    layers = view.run_set.layers
     rows = []
-    for metric in metrics:
-        matrices: dict[int, list[np.ndarray[tuple[int, int], np.dtype[np.float64]]]] = {}
-        for run in group.runs:
-            for entry in run.pairs(view.phase, metric):
-                if entry.value.shape == (len(layers), len(layers)):
-                    matrices.setdefault(entry.epoch, []).append(entry.value)
-        require(bool(matrices), f"the matrices of {metric} are not over the runs' layers")
-        epochs = sorted(matrices)
-        picked = np.unique(np.geomspace(1, len(epochs), min(len(epochs), _MOST_PANELS)).round())
-        rows.append([(metric, epochs[int(i) - 1], matrices[epochs[int(i) - 1]]) for i in picked])
-    cells = [cell for row in rows for cell in row]
-    side = float(np.clip(0.42 * len(layers) + 1.0, 2.6, 5.0))
-    figure, grid = panels(len(cells), columns=max(map(len, rows)), size=(side, side))
-    for axes, (metric, epoch, matrices_) in zip(grid, cells, strict=True):
-        values = np.mean(matrices_, axis=0)
-        image = axes.imshow(values, vmin=min(0.0, float(np.nanmin(values))), vmax=1)
-        axes.grid(visible=False)
-        if len(layers) <= _MOST_WITH_NUMBERS:
-            for (row, column), value in np.ndenumerate(values):
-                if np.isfinite(value):
-                    colour = image.cmap(image.norm(value))
-                    write_in_cell(axes, row, column, number(round(float(value), 2)), colour)
-        when = "untrained" if epoch == 0 else f"epoch {epoch}"
-        axes.set_title(when if len(metrics) == 1 else f"{metric}, {when}")
-        layer_ticks(axes, layers)
-        layer_ticks(axes, layers, vertical=True)
-    figure.colorbar(image, ax=grid, label="similarity", fraction=0.02)
-    name = next(iter(metrics)) if len(metrics) == 1 else "Similarity"
+    for group in view.groups:
+        names = dict.fromkeys(m for run in group.runs for p, m in run.log.pairs if p == view.phase)
+        for metric in names:
+            matrices = _matrices(group, view.phase, metric)
+            if matrices:
+                rows.append((group, metric, matrices))
+    require(rows, f"no matrices of pairs of layers in {view.phase}")
+    most = max(len(group.runs[0].layers) for group, _, _ in rows)
+    side = float(np.clip(0.3 * most + 1.6, 2.8, 4.2))
+    figure, grid = panels(len(rows) * _MOST_PANELS, _MOST_PANELS, (side, side))
+    low = min(np.nanmin(matrix) for _, _, matrices in rows for matrix in matrices.values())
+    used = []
+    for place, (group, metric, matrices) in enumerate(rows):
+        row = grid[place * _MOST_PANELS : (place + 1) * _MOST_PANELS]
+        for axes in row[len(matrices) :]:
+            axes.remove()
+        for axes, (epoch, matrix) in zip(row, matrices.items(), strict=False):
+            layers = group.runs[0].layers
+            texts = in_digits(matrix.round(2)) if len(layers) <= _MOST_WITH_NUMBERS else None
+            image = draw_cells(axes, matrix, texts, vmin=min(low, 0.99), vmax=1)
+            layer_ticks(axes, layers)
+            layer_ticks(axes, layers, vertical=True)
+            told = [group.label] if len(view.groups) > 1 else []
+            told += [metric] if any(other != metric for _, other, _ in rows) else []
+            when = "untrained" if epoch == 0 else f"epoch {epoch}"
+            axes.set_title(literal(", ".join([*told, when]), side - 0.8))
+            used.append(axes)
+    colour_bar(image, used, "similarity")
+    metrics = {metric for _, metric, _ in rows}
+    name = metrics.pop() if len(metrics) == 1 else "Similarity"
     title(figure, f"{name} of all pairs of layers", context(view, view.phase))
     return figure
+
+
+def _matrices(group: Group, phase: str, metric: str) -> dict[int, NDArray[np.float64]]:
+    """Return the mean over runs (L, L) at some epochs, the first and the last among them."""
+    count = len(group.runs[0].layers)
+    found: dict[int, list[NDArray[np.float64]]] = {}
+    for run in group.runs:
+        for entry in run.pairs(phase, metric):
+            if entry.value.shape == (count, count) and np.isfinite(entry.value).any():
+                found.setdefault(entry.epoch, []).append(entry.value)
+    return {epoch: mean_of_known(found[epoch]) for epoch in some_epochs(found, _MOST_PANELS)}
 
 
 @hookimpl

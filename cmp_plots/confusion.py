@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core import Group, PlotView, Register, hookimpl, plot
-from cmp_plots._style import context, panels, require, title
+from cmp_plots._cells import colour_bar, draw_cells
+from cmp_plots._style import context, literal, name_ticks, panels, require, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,14 +28,15 @@ def confusion(view: PlotView) -> Figure:
     adds up to 1.
     """
     shown = [(group, counts) for group in view.groups if (counts := _counts(group)) is not None]
-    require(bool(shown), "no run was tested: there is no confusion matrix")
+    require(shown, "no run was tested: there is no confusion matrix")
     classes = max(len(counts) for _, counts in shown)
-    side = float(np.clip(0.42 * classes + 1.2, 4.0, 9.0))
-    figure, axes = panels(len(shown), columns=2, size=(side + 0.8, side))
-    for ax, (group, counts) in zip(axes, shown, strict=True):
-        _draw(ax, counts, group.runs[0].class_names, view.normalized)
+    names = max((len(name) for group, _ in shown for name in group.runs[0].class_names), default=1)
+    side = float(np.clip(0.4 * classes + 0.9, 4.0, 9.0))
+    figure, grid = panels(len(shown), columns=2, size=(side + min(0.08 * names, 1.5) + 0.9, side))
+    for axes, (group, counts) in zip(grid, shown, strict=True):
+        _draw(axes, counts, group.runs[0].class_names, view.normalized)
         if len(shown) > 1:
-            ax.set_title(group.label)
+            axes.set_title(literal(group.label, side))
     what = "share of the true class" if view.normalized else "count"
     title(figure, f"Confusion on the test split ({what})", context(view))
     return figure
@@ -44,30 +46,24 @@ def _counts(group: Group) -> NDArray[np.int64] | None:
     """Return the sum over a group's runs that were tested on as many classes as its first."""
     matrices = [run.confusion for run in group.runs]
     there = [counts for counts in matrices if counts is not None]
-    return sum(c for c in there if c.shape == there[0].shape) if there else None  # type: ignore
+    same = [counts for counts in there if counts.shape == there[0].shape]
+    return np.stack(same).sum(axis=0) if same else None
 
 
-def _draw(ax: Axes, counts: NDArray[np.int64], names: tuple[str, ...], normalized: bool) -> None:
+def _draw(axes: Axes, counts: NDArray[np.int64], names: tuple[str, ...], normalized: bool) -> None:
     rows = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
-    # Errors are few beside the diagonal: a square root lets them be seen.
-    image = ax.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
-    ax.grid(visible=False)
-    step = math.ceil(len(names) / 40)
-    places = range(0, len(names), step)
-    labels = [names[i] for i in places]
-    long = max(map(len, labels), default=0) > 2
-    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if long else {}
-    ax.set_xticks(list(places), labels, **turned)
-    ax.set_yticks(list(places), labels)
-    ax.set(xlabel="predicted class", ylabel="true class")
+    texts = None
     if len(counts) <= _MOST_WITH_NUMBERS:
-        for (row, column), count in np.ndenumerate(counts):
-            if count:
-                text = f"{shares[row, column]:.2f}" if normalized else str(count)
-                colour = "white" if shares[row, column] > 0.35 else "black"
-                ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, label="share of the true class")
+        words = [f"{x:.2f}" for x in shares.flat] if normalized else [str(x) for x in counts.flat]
+        texts = np.where(counts > 0, np.array(words).reshape(counts.shape), "")
+    # Errors are few beside the diagonal: a square root lets them be seen.
+    image = draw_cells(axes, np.sqrt(shares), texts, cmap="Blues", vmin=0, vmax=1)
+    labels = names if len(names) == len(counts) else [str(i) for i in range(len(counts))]
+    name_ticks(axes, labels)
+    name_ticks(axes, labels, vertical=True)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    bar = colour_bar(image, axes, "share of the true class")
     ticks = [0, 0.01, 0.05, 0.2, 0.5, 1]
     bar.set_ticks([math.sqrt(tick) for tick in ticks], labels=[f"{tick:g}" for tick in ticks])
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cmp_core import PlotView, Register, hookimpl, plot
-from cmp_plots._style import context, number, require, single, title, write_in_cell
+from cmp_core import Group, PlotView, Register, RunRecord, hookimpl, plot
+from cmp_plots._cells import colour_bar, draw_cells, in_digits
+from cmp_plots._style import context, literal, measured, name_ticks, panels, require, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
 
 _MOST_WITH_NUMBERS = 18
 _FEWEST = 5
@@ -22,50 +26,50 @@ def correlation(view: PlotView) -> Figure:
     """Spearman's rank correlation of all headline metrics over layers and epochs.
 
     A point is a layer at an epoch of a run. Points of one layer follow each other in time, so the
-    coefficients describe this data; they are no tests.
+    coefficients describe this data; they are no tests. Each experiment has its own matrix: what
+    differs between two of them would look like a correlation.
     """
-    from scipy import stats
-
-    points = _points(view)
-    metrics = [metric for metric, values in points.items() if np.isfinite(values).any()]
+    metrics = measured(view, view.phase)
     require(len(metrics) > 1, f"fewer than two metrics in {view.phase}")
-    matrix = np.full((len(metrics), len(metrics)), np.nan)
-    for i, first in enumerate(metrics):
-        for j, second in enumerate(metrics):
-            both = np.isfinite(points[first]) & np.isfinite(points[second])
-            x, y = points[first][both], points[second][both]
-            if len(x) >= _FEWEST and np.ptp(x) > 0 and np.ptp(y) > 0:
-                matrix[i, j] = stats.spearmanr(x, y).statistic
-    require(bool(np.isfinite(matrix).any()), f"fewer than {_FEWEST} values of each metric")
-    side = max(5.0, 0.42 * len(metrics) + 2.4)
-    figure, axes = single(side + 1, side)
-    image = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
-    axes.grid(visible=False)
-    axes.set_xticks(range(len(metrics)), metrics, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(metrics)), metrics)
-    if len(metrics) <= _MOST_WITH_NUMBERS:
-        for (row, column), value in np.ndenumerate(matrix):
-            if np.isfinite(value):
-                text = number(round(float(value), 2))
-                write_in_cell(axes, row, column, text, image.cmap(image.norm(value)))
-    figure.colorbar(image, ax=axes, label="Spearman's ρ", fraction=0.046)
+    matrices = {group.label: _matrix(view, group, metrics) for group in view.groups}
+    known = {label: matrix for label, matrix in matrices.items() if np.isfinite(matrix).any()}
+    require(known, f"fewer than {_FEWEST} values of each metric in {view.phase}")
+    side = 0.4 * len(metrics) + 1.8
+    figure, grid = panels(len(known), columns=2, size=(max(5.0, side + 1.8), max(3.2, side)))
+    for axes, (label, matrix) in zip(grid, known.items(), strict=True):
+        texts = in_digits(matrix.round(2)) if len(metrics) <= _MOST_WITH_NUMBERS else None
+        image = draw_cells(axes, matrix, texts, cmap="RdBu_r", vmin=-1, vmax=1)
+        name_ticks(axes, metrics)
+        name_ticks(axes, metrics, vertical=True)
+        colour_bar(image, axes, "Spearman's ρ")
+        if len(view.groups) > 1:
+            axes.set_title(literal(label, side))
     title(figure, "Correlation of metrics over layers and epochs", context(view, view.phase))
     return figure
 
 
-def _points(view: PlotView) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Return each metric's values at all layers and epochs of all runs, NaN where missing."""
-    grids: dict[str, list[np.ndarray[tuple[int], np.dtype[np.float64]]]] = {}
-    for run in view.runs:
-        times = np.unique(
-            [e for (p, _, _), s in run.log.series.items() if p == view.phase for e in s.epochs]
-        )
-        for metric in view.run_set.headlines:
-            epochs, values = run.grid(view.phase, metric)
-            full = np.full((len(run.layers), len(times)), np.nan)
-            full[:, np.searchsorted(times, epochs)] = values
-            grids.setdefault(metric, []).append(full.ravel())
-    return {metric: np.concatenate(parts) for metric, parts in grids.items()}
+def _matrix(view: PlotView, group: Group, metrics: list[str]) -> Floats:
+    """Return the correlations (M, M), NaN where there are too few values or they are all one."""
+    from scipy import stats
+
+    points = np.concatenate([_points(run, view.phase, metrics) for run in group.runs], axis=1)
+    matrix = np.full((len(metrics), len(metrics)), np.nan)
+    for i, j in zip(*np.tril_indices(len(metrics)), strict=True):
+        x, y = points[[i, j]][:, np.isfinite(points[[i, j]]).all(axis=0)]
+        if len(x) >= _FEWEST and np.ptp(x) > 0 and np.ptp(y) > 0:
+            ranks = stats.rankdata([x, y], axis=1)
+            matrix[i, j] = matrix[j, i] = np.corrcoef(ranks)[0, 1]
+    return matrix
+
+
+def _points(run: RunRecord, phase: str, metrics: list[str]) -> Floats:
+    """Return the metrics at all layers and epochs (M, points), NaN where missing."""
+    grids = [run.grid(phase, metric) for metric in metrics]
+    times = np.unique(np.concatenate([epochs for epochs, _ in grids]))
+    points = np.full((len(metrics), len(run.layers), len(times)), np.nan)
+    for values, (epochs, grid) in zip(points, grids, strict=True):
+        values[:, np.searchsorted(times, epochs)] = grid
+    return points.reshape(len(metrics), -1)
 
 
 @hookimpl

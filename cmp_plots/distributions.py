@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cmp_core import PlotView, Register, hookimpl, plot
-from cmp_plots._style import context, layer_colours, layer_ticks, panels, require, set_scale, title
+from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_plots._scales import set_scale
+from cmp_plots._style import (
+    bounds,
+    context,
+    group_colours,
+    group_key,
+    layer_colours,
+    layer_ticks,
+    literal,
+    panels,
+    require,
+    title,
+    unit,
+)
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -18,44 +33,55 @@ def distributions(view: PlotView) -> Figure:
     """All headline metrics as boxes by layer: the spread over epochs 1, 2, … of all runs.
 
     A box holds the middle half, the line in it the median, the whiskers reach at most 1.5 boxes
-    further. The untrained network is left out.
+    further. The untrained network is left out. Several experiments stand side by side.
     """
-    layers = view.run_set.layers
+    layers, groups = view.run_set.layers, view.groups
     shown = {}
     for metric in view.run_set.headlines:
-        values = [_trained(view, layer, metric) for layer in layers]
-        if any(len(box) for box in values):
-            shown[metric] = values
-    require(bool(shown), f"no metrics of trained weights in {view.phase}")
-    colours = layer_colours(layers)
+        boxes = [[_trained(view, group, layer, metric) for layer in layers] for group in groups]
+        if any(len(values) for row in boxes for values in row):
+            shown[metric] = boxes
+    require(shown, f"no metrics of trained weights in {view.phase}")
+    by_layer, by_group = layer_colours(layers), group_colours(groups)
     figure, grid = panels(len(shown))
-    for axes, (metric, values) in zip(grid, shown.items(), strict=True):
-        boxes = axes.boxplot(
-            values,
-            positions=range(len(layers)),
-            widths=0.7,
-            patch_artist=True,
-            medianprops={"color": "white", "linewidth": 1.5},
-            flierprops={"markersize": 2, "markeredgecolor": "0.5"},
-            whiskerprops={"color": "0.5"},
-            capprops={"color": "0.5"},
-        )
-        for box, layer in zip(boxes["boxes"], layers, strict=True):
-            box.set(facecolor=colours[layer], edgecolor="0.5", linewidth=0.6)
-        set_scale(axes, view.runs, metric, np.concatenate(values))
-        units = {run.unit_of(metric) for run in view.runs} - {""}
-        axes.set(title=metric, ylabel=units.pop() if len(units) == 1 else "")
+    width = 0.8 / len(groups)
+    for axes, (metric, boxes) in zip(grid, shown.items(), strict=True):
+        for i, (group, row) in enumerate(zip(groups, boxes, strict=True)):
+            for place, (layer, values) in enumerate(zip(layers, row, strict=True)):
+                colour = by_layer[layer] if len(groups) == 1 else by_group[group.label]
+                at = place + (i - (len(groups) - 1) / 2) * width
+                _draw(axes, values, at, 0.85 * width, colour)
+        values = np.concatenate([values for row in boxes for values in row])
+        set_scale(axes, values, bounds(view, metric))
+        axes.set(title=literal(metric, 2.6), ylabel=unit(view, metric))
+        axes.set_xlim(-0.5, len(layers) - 0.5)
         layer_ticks(axes, layers)
-    title(figure, "Spread over epochs, by layer", context(view, view.phase))
+    key = group_key(groups) if len(groups) > 1 else None
+    title(figure, "Spread over epochs, by layer", context(view, view.phase), key)
     return figure
 
 
-def _trained(
-    view: PlotView, layer: str, metric: str
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    found = [run.series(view.phase, layer, metric) for run in view.runs]
+def _draw(axes: Axes, values: NDArray[np.float64], place: float, width: float, colour: Any) -> None:
+    if len(values):
+        line = {"color": colour}
+        axes.boxplot(
+            [values],
+            positions=[place],
+            widths=width,
+            manage_ticks=False,
+            patch_artist=True,
+            boxprops={"facecolor": (*colour[:3], 0.35), "edgecolor": colour},
+            medianprops={"color": colour, "linewidth": 2},
+            flierprops={"markersize": 2, "markeredgecolor": colour},
+            whiskerprops=line,
+            capprops=line,
+        )
+
+
+def _trained(view: PlotView, group: Group, layer: str, metric: str) -> NDArray[np.float64]:
+    found = [run.series(view.phase, layer, metric) for run in group.runs]
     values = [series.values[series.epochs > 0] for series in found if series is not None]
-    return np.concatenate(values) if values else np.zeros(0)
+    return np.concatenate(values or [np.zeros(0)])
 
 
 @hookimpl

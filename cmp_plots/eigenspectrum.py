@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cmp_core import PlotView, Register, hookimpl, plot
-from cmp_plots._style import context, layer_colours, layer_key, panels, require, title
+from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_plots._lines import INPUT, INPUT_LEVEL
+from cmp_plots._style import context, layer_colours, layer_key, literal, panels, require, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_SMALLEST = 1e-9
+"""Smaller shares are rounding errors of a rank that is not full."""
 
 
 @plot("eigenspectrum", file="eigenspectrum_{phase}")
@@ -18,40 +23,44 @@ def eigenspectrum(view: PlotView) -> Figure:
     """Eigenvalues of each layer's covariance as shares of their sum, untrained and tested weights.
 
     On logarithmic axes a power law is a straight line. Shares are of the logged eigenvalues, of
-    which there may be fewer than the layer has units. Dashed grey: the input. Of several runs of
-    one experiment it is the mean.
+    which there may be fewer than the layer has units. Dashed: the input. A row per experiment, of
+    which it is the mean over the runs.
     """
-    (group, *others) = view.groups
-    require(not others, "it shows one experiment, and there are several")
-    layers = view.run_set.layers
-    metrics = dict.fromkeys(
-        m for run in group.runs for p, _, m in run.log.vectors if p == view.phase
-    )
-    require(bool(metrics), f"no vector-valued metric in {view.phase}")
-    metric = next(iter(metrics))
-    colours = {"input": (0.5, 0.5, 0.5, 1.0), **layer_colours(layers)}
-    figure, grid = panels(2, size=(4.4, 3.6), sharex=True, sharey=True)
-    for axes, tested in zip(grid, (False, True), strict=True):
-        for layer, colour in colours.items():
-            spectra = []
-            for run in group.runs:
-                epoch = run.tested_epoch if tested else 0
-                for entry in run.vectors(view.phase, layer, metric):
-                    if entry.epoch == epoch and np.nansum(entry.value) > 0:
-                        spectra.append(entry.value / np.nansum(entry.value))
-            if spectra:
-                length = min(map(len, spectra))
-                mean = np.mean([spectrum[:length] for spectrum in spectra], axis=0)
-                positive = mean > 1e-9
-                style = {"linestyle": "--"} if layer == "input" else {}
-                axes.plot(np.arange(1, length + 1)[positive], mean[positive], color=colour, **style)
+    vectors = [name for run in view.runs for p, _, name in run.log.vectors if p == view.phase]
+    require(vectors, f"no vector-valued metric in {view.phase}")
+    metric, layers = vectors[0], view.run_set.layers
+    styles = {INPUT: INPUT_LEVEL}
+    styles |= {layer: {"color": colour} for layer, colour in layer_colours(layers).items()}
+    figure, grid = panels(2 * len(view.groups), 2, (4.0, 3.2), sharex=True, sharey=True)
+    cells = [(group, tested) for group in view.groups for tested in (False, True)]
+    for axes, (group, tested) in zip(grid, cells, strict=True):
+        for layer, style in styles.items():
+            shares = _shares(group, view.phase, layer, metric, tested)
+            axes.plot(np.arange(1, len(shares) + 1), shares, **style)
         axes.set(xscale="log", yscale="log", xlabel="index of the eigenvalue")
-        axes.set_title("tested weights" if tested else "untrained")
-    require(any(axes.lines for axes in grid), f"no {metric} of the tested or untrained weights")
-    grid[0].set_ylabel("share of the variance")
-    layer_key(figure, grid, layers)
-    title(figure, f"{metric} by layer", context(view, view.phase))
+        name = f"{group.label}, " if len(view.groups) > 1 else ""
+        axes.set_title(literal(f"{name}{'tested weights' if tested else 'untrained'}", 3.4))
+        if not tested:
+            axes.set_ylabel("share of the variance")
+    drawn = any(len(line.get_xdata()) for axes in grid for line in axes.lines)  # type: ignore
+    require(drawn, f"no {metric} of the tested or untrained weights in {view.phase}")
+    key = layer_key(layers) | {INPUT: INPUT_LEVEL}
+    title(figure, f"{metric} by layer", context(view, view.phase), key)
     return figure
+
+
+def _shares(group: Group, phase: str, layer: str, metric: str, tested: bool) -> NDArray[np.float64]:
+    """Return the mean over runs of the shares, empty where no run has any."""
+    spectra = []
+    for run in group.runs:
+        epoch = run.tested_epoch if tested else 0
+        for entry in run.vectors(phase, layer, metric):
+            total = np.nansum(entry.value)
+            if total > 0 and (entry.epoch == epoch or (tested and phase == "test")):
+                spectra.append(entry.value / total)
+    length = min(map(len, spectra), default=0)
+    mean = np.mean([spectrum[:length] for spectrum in spectra] or [np.zeros(0)], axis=0)
+    return np.where(mean > _SMALLEST, mean, np.nan)
 
 
 @hookimpl

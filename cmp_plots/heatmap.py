@@ -5,22 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cmp_core import PlotView, Register, hookimpl, plot
+from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_plots._cells import colour_bar, draw_cells, in_digits
+from cmp_plots._lines import profiles
+from cmp_plots._scales import colour_scale
 from cmp_plots._style import (
+    bounds,
     context,
-    draw_heatmap,
     layer_ticks,
     metric_label,
+    name_ticks,
     require,
     single,
     title,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_MOST_WITH_NUMBERS = 120
+_WIDEST = 20
 
 
 @plot("heatmap", file="heatmap_{metric}_{phase}")
@@ -29,39 +34,29 @@ def heatmap(view: PlotView) -> Figure:
 
     Empty cells have no value: the layer is not there, or the metric is not defined at it.
     """
-    several = len(view.runs) > 1
-    columns, values = _by_run(view) if several else _by_epoch(view)
     layers = view.run_set.layers
+    if len(view.runs) == 1:
+        epochs, values = view.run.grid(view.phase, view.metric)
+        columns, what, room = [str(epoch) for epoch in epochs], "epoch", 0.5
+    else:
+        everyone = Group("", view.runs)
+        values = profiles(everyone, layers, view.metric, view.phase).T
+        columns, what, room = list(view.run_set.names), "run", 1.0
     present = np.isfinite(values).any(axis=1)
-    require(bool(present.any()), f"no value of {view.metric} in {view.phase}")
-    kept = [layer for layer, there in zip(layers, present, strict=True) if there]
-    width = float(np.clip(0.5 * len(columns) + 2.5, 5.5, 12.0))
-    figure, ax = single(width, max(2.4, 0.34 * len(kept) + 1.2))
-    draw_heatmap(ax, values[present], view, metric_label(view.runs, view.metric))
-    layer_ticks(ax, kept, vertical=True)
-    _name_columns(ax, columns, several)
-    ax.set(ylabel="layer", xlabel="" if several else "epoch (0: untrained)")
-    how = "run" if several else "epoch"
-    title(figure, f"{view.metric} by layer and {how}", context(view, view.phase))
+    require(present.any(), f"no value of {view.metric} in {view.phase}")
+    kept = [layers[i] for i in np.flatnonzero(present)]
+    values = values[present]
+    width = float(np.clip(room * len(columns) + 1.8, 5.5, 12.0))
+    figure, axes = single(width, max(1.9, 0.34 * len(kept) + 0.7))
+    norm, colours = colour_scale(values, bounds(view, view.metric))
+    fits = values.size <= _MOST_WITH_NUMBERS and len(columns) <= _WIDEST
+    image = draw_cells(axes, values, in_digits(values) if fits else None, norm=norm, cmap=colours)
+    colour_bar(image, axes, metric_label(view, view.metric, 1.8))
+    layer_ticks(axes, kept, vertical=True)
+    name_ticks(axes, columns)
+    axes.set_xlabel("epoch (0: untrained)" if what == "epoch" else "")
+    title(figure, f"{view.metric} by layer and {what}", context(view, view.phase))
     return figure
-
-
-def _by_epoch(view: PlotView) -> tuple[list[str], NDArray[np.float64]]:
-    epochs, values = view.run.grid(view.phase, view.metric)
-    return [str(epoch) for epoch in epochs], values
-
-
-def _by_run(view: PlotView) -> tuple[list[str], NDArray[np.float64]]:
-    layers = view.run_set.layers
-    profiles = [run.profile(view.phase, view.metric, run.tested_epoch, layers) for run in view.runs]
-    return list(view.run_set.names), np.stack(profiles, axis=1)
-
-
-def _name_columns(ax: Axes, columns: list[str], several: bool) -> None:
-    step = -(-len(columns) // 20)
-    places = list(range(0, len(columns), step))
-    turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if several else {}
-    ax.set_xticks(places, [columns[i] for i in places], **turned)
 
 
 @hookimpl

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cmp_core import PlotView, Register, hookimpl, plot
+from cmp_plots._lines import UNTRAINED, mean_of_known, profiles, some_epochs
+from cmp_plots._scales import set_scale
 from cmp_plots._style import (
+    bounds,
     context,
     layer_ticks,
+    literal,
     metric_label,
+    panels,
     require,
-    set_scale,
-    single,
     title,
 )
 
@@ -27,45 +30,38 @@ _MOST_LINES = 8
 def layerwise(view: PlotView) -> Figure:
     """A metric by layer, a line per epoch from light to dark; dotted, the untrained network.
 
-    Of many epochs some are shown, spaced logarithmically. Of several runs of one experiment it is
-    the mean.
+    Of many epochs some are shown, spaced logarithmically. A panel per experiment, of which it is
+    the mean over the runs.
     """
     import matplotlib as mpl
 
-    (group, *others) = view.groups
-    require(not others, "it shows one experiment, and there are several")
     layers = view.run_set.layers
-    times = {int(e) for run in group.runs for e in run.grid(view.phase, view.metric)[0]}
-    require(bool(times), f"no value of {view.metric} in {view.phase}")
-    trained = _some(sorted(times - {0}))
-    shades = mpl.colormaps["viridis_r"](np.linspace(0.1, 1, max(1, len(trained))))
-    figure, axes = single()
+    times = {int(e) for run in view.runs for e in run.grid(view.phase, view.metric)[0]}
+    require(times, f"no value of {view.metric} in {view.phase}")
+    trained = some_epochs(times - {0}, _MOST_LINES)
+    shades = mpl.colormaps["plasma_r"](np.linspace(0.2, 1, max(2, len(trained))))
+    styles = {0: {"color": "0.5", **UNTRAINED}} if 0 in times else {}
+    styles |= {e: {"color": s} for e, s in zip(trained, shades[-len(trained) :], strict=True)}
+    alone = len(view.groups) == 1
+    size = (7.0, 4.0) if alone else (4.6, 3.4)
+    figure, grid = panels(len(view.groups), 2, size, sharey=True)
     everything = []
-    for epoch in ([0] if 0 in times else []) + trained:
-        profiles = [run.profile(view.phase, view.metric, epoch, layers) for run in group.runs]
-        known = np.isfinite(profiles).any(axis=0)
-        values = np.nanmean(np.stack(profiles)[:, known], axis=0)
-        style = (
-            {"color": "0.5", "linestyle": ":", "label": "untrained"}
-            if epoch == 0
-            else {"color": shades[trained.index(epoch)], "label": f"epoch {epoch}"}
-        )
-        axes.plot(np.arange(len(layers))[known], values, marker="o", **style)  # type: ignore
-        everything.append(values)
-    set_scale(axes, view.runs, view.metric, np.concatenate(everything))
-    layer_ticks(axes, layers)
-    axes.set(xlabel="layer", ylabel=metric_label(view.runs, view.metric))
-    figure.legend(loc="outside right upper")
-    title(figure, f"{view.metric} by layer", context(view, view.phase))
+    for axes, group in zip(grid, view.groups, strict=True):
+        for epoch, style in styles.items():
+            values = mean_of_known(profiles(group, layers, view.metric, view.phase, epoch))
+            known = np.isfinite(values)
+            axes.plot(np.flatnonzero(known), values[known], marker="o", **style)
+            everything.append(values)
+        layer_ticks(axes, layers)
+        axes.set_xlim(-0.4, len(layers) - 0.6)
+        axes.set_title("" if alone else literal(group.label, 4.0))
+    for axes in grid[::2]:
+        axes.set_ylabel(metric_label(view, view.metric))
+    for axes in grid:
+        set_scale(axes, np.concatenate(everything), bounds(view, view.metric))
+    key = {f"epoch {epoch}" if epoch else "untrained": style for epoch, style in styles.items()}
+    title(figure, f"{view.metric} by layer", context(view, view.phase), key)
     return figure
-
-
-def _some(epochs: list[int]) -> list[int]:
-    """Return the first, the last, and between them some epochs at growing distances."""
-    if len(epochs) <= _MOST_LINES:
-        return epochs
-    places = np.geomspace(1, len(epochs), _MOST_LINES).round().astype(int) - 1
-    return [epochs[place] for place in np.unique(places)]
 
 
 @hookimpl

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cmp_core import PlotView, Register, hookimpl, plot
+from cmp_plots._cells import colour_bar, draw_cells, in_digits
+from cmp_plots._lines import mean_of_known, profiles
 from cmp_plots._style import (
     context,
     layer_ticks,
+    literal,
+    measured,
     metric_label,
-    number,
+    name_ticks,
+    panels,
     require,
-    single,
     title,
-    write_in_cell,
 )
 
 if TYPE_CHECKING:
@@ -27,38 +30,29 @@ def metrics_heatmap(view: PlotView) -> Figure:
     """All headline metrics by layer at the tested weights: numbers, coloured within each row.
 
     Colours run from the smallest to the largest value of a row, so they cannot be compared between
-    rows. Of several runs of one experiment it is the mean.
+    rows. A panel per experiment, of which it is the mean over the runs.
     """
-    (group, *others) = view.groups
-    require(not others, "it shows one experiment, and there are several")
-    layers = view.run_set.layers
-    rows = {}
-    for metric in view.run_set.headlines:
-        profiles = np.stack(
-            [run.profile(view.phase, metric, run.tested_epoch, layers) for run in group.runs]
-        )
-        known = np.isfinite(profiles).any(axis=0)
-        if known.any():
-            rows[metric] = np.full(len(layers), np.nan)
-            rows[metric][known] = np.nanmean(profiles[:, known], axis=0)
-    require(bool(rows), f"no metrics of the tested weights in {view.phase}")
-    values = np.stack(list(rows.values()))
-    low, high = np.nanmin(values, axis=1, keepdims=True), np.nanmax(values, axis=1, keepdims=True)
-    spread = np.where(high > low, high - low, 1)
-    shades = np.where(
-        high > low, (values - low) / spread, np.where(np.isfinite(values), 0.5, np.nan)
-    )
-    figure, axes = single(max(6.5, 0.62 * len(layers) + 3.6), 0.36 * len(rows) + 1.2)
-    image = axes.imshow(shades, aspect="auto", vmin=0, vmax=1)
-    axes.grid(visible=False)
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            colour = image.cmap(image.norm(shades[row, column]))
-            write_in_cell(axes, row, column, number(value), colour)
-    axes.set_yticks(range(len(rows)), [metric_label(view.runs, metric) for metric in rows])
-    layer_ticks(axes, layers)
-    bar = figure.colorbar(image, ax=axes, pad=0.02)
-    bar.set_ticks([0, 1], labels=["lowest\nof row", "highest\nof row"])
+    layers, metrics = view.run_set.layers, measured(view, view.phase)
+    pages = {}
+    for group in view.groups:
+        rows = [mean_of_known(profiles(group, layers, name, view.phase)) for name in metrics]
+        known = [i for i, row in enumerate(rows) if np.isfinite(row).any()]
+        if known:
+            pages[group.label] = [metrics[i] for i in known], np.stack([rows[i] for i in known])
+    require(pages, f"no metrics of the tested weights in {view.phase}")
+    most = max(len(names) for names, _ in pages.values())
+    size = (max(6.5, 0.56 * len(layers) + 3.6), max(1.5, 0.33 * most + 0.8))
+    figure, grid = panels(len(pages), columns=1, size=size)
+    for axes, (label, (names, values)) in zip(grid, pages.items(), strict=True):
+        low = np.nanmin(values, axis=1, keepdims=True)
+        span = np.nanmax(values, axis=1, keepdims=True) - low
+        shades = np.where(span > 0, (values - low) / np.where(span > 0, span, 1), values * 0 + 0.5)
+        image = draw_cells(axes, shades, in_digits(values), vmin=0, vmax=1)
+        name_ticks(axes, [metric_label(view, name) for name in names], vertical=True)
+        layer_ticks(axes, layers)
+        bar = colour_bar(image, axes, "")
+        bar.set_ticks([0, 1], labels=["lowest\nof row", "highest\nof row"])
+        axes.set_title(literal(label, size[0] - 3) if len(view.groups) > 1 else "")
     title(figure, "All metrics at the tested weights", context(view, view.phase))
     return figure
 

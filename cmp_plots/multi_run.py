@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cmp_core import PlotView, Register, hookimpl, plot
+from cmp_plots._lines import mean_and_spread, over_time
+from cmp_plots._scales import set_scale
 from cmp_plots._style import (
+    bounds,
     context,
-    group_colours,
-    mean_and_spread,
+    group_key,
     metric_label,
-    over_epochs,
     require,
-    set_scale,
     single,
     title,
     whole_ticks,
@@ -28,24 +28,22 @@ if TYPE_CHECKING:
 def multi_run(view: PlotView) -> Figure:
     """A metric at a layer by epoch in several runs: each one thin, the mean of replicates thick."""
     figure, axes = single()
-    colours = group_colours(view.groups)
-    everything = []
+    key = group_key(view.groups)
+    drawn = {}
     for group in view.groups:
-        epochs, values = over_epochs(group.runs, view.phase, view.layer, view.metric)
-        if not len(epochs):
-            continue
-        everything.append(values.ravel())
-        count = f" ({len(group.runs)} seeds)" if len(group.runs) > 1 else ""
-        colour = colours[group.label]
-        mean_and_spread(axes, epochs, values, color=colour, label=f"{group.label}{count}")
-        if len(group.runs) > 1:
-            axes.plot(epochs, values.T, color=colour, linewidth=0.6, alpha=0.6)
-    require(bool(everything), f"no value of {view.metric} at {view.layer} in {view.phase}")
-    set_scale(axes, view.runs, view.metric, np.concatenate(everything))
-    axes.set(xlabel="epoch", ylabel=metric_label(view.runs, view.metric))
+        epochs, values = over_time(group.runs, view.phase, view.layer, view.metric)
+        if len(epochs):
+            drawn[group.label] = values.ravel()
+            mean_and_spread(axes, epochs, values, **key[group.label])
+            if len(group.runs) > 1:
+                axes.plot(epochs, values.T, linewidth=0.6, alpha=0.6, **key[group.label])
+    require(drawn, f"no value of {view.metric} at {view.layer} in {view.phase}")
+    set_scale(axes, np.concatenate(list(drawn.values())), bounds(view, view.metric))
+    axes.set(xlabel="epoch", ylabel=metric_label(view, view.metric))
     whole_ticks(axes)
-    axes.legend()
-    title(figure, f"{view.metric} at {view.layer}", context(view, view.phase))
+    shown = {label: style for label, style in key.items() if label in drawn}
+    what = f"{view.metric} at {view.layer}"
+    title(figure, what, context(view, view.phase), shown if len(view.groups) > 1 else None)
     return figure
 
 

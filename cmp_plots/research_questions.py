@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core import PALETTE, QUESTIONS, Answer, PlotView, Register, Witness, hookimpl, plot
-from cmp_plots._style import (
-    context,
-    layer_ticks,
-    mean_and_spread,
-    panels,
-    require,
-    set_scale,
-    title,
-)
+from cmp_plots._lines import UNTRAINED, mean_and_spread, mean_of_known
+from cmp_plots._scales import set_scale
+from cmp_plots._style import context, key_columns, layer_ticks, literal, panels, require, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
 
 
 @plot("research_questions", file="research_questions", answers=True)
@@ -36,19 +32,20 @@ def research_questions(view: PlotView) -> Figure:
         any(answer.witnesses for answer in answers),
         "no metric that bears witness was measured at two layers or more",
     )
-    size = (6.4, 3.4) if view.question else (4.4, 3.4)
-    figure, grid = panels(len(answers), columns=len(questions), size=size)
+    width = 6.4 if view.question else 4.4
+    figure, grid = panels(len(answers), columns=len(questions), size=(width, 3.6))
     for index, (axes, answer) in enumerate(zip(grid, answers, strict=True)):
-        _draw(axes, answer, view)
+        _draw(axes, answer, width - 0.8)
         group = view.groups[index // len(questions)]
         name = f"{group.label}: " if len(view.groups) > 1 else ""
-        axes.set_title(f"{name}{answer.title}\n{answer.short_verdict}")
+        head = literal(f"{name}{answer.title}", width - 0.9)
+        axes.set_title(f"{head}\n{literal(answer.short_verdict, width - 0.9)}")
     if not view.question:
         title(figure, "The three questions", context(view))
     return figure
 
 
-def _draw(axes: Axes, answer: Answer, view: PlotView) -> None:
+def _draw(axes: Axes, answer: Answer, width: float) -> None:
     """Draw the witnesses of an answer: each in a colour, the untrained network dotted."""
     if not answer.witnesses:
         axes.text(0.5, 0.5, "nothing was measured\nthat tells", ha="center", va="center")
@@ -58,55 +55,54 @@ def _draw(axes: Axes, answer: Answer, view: PlotView) -> None:
     for witness, colour in zip(answer.witnesses, PALETTE, strict=False):
         places = np.arange(len(witness.places))
         trained, untrained = _shown(answer, witness)
-        mean_and_spread(axes, places, trained, color=colour, marker="o", label=witness.facts.label)
+        name = literal(witness.facts.label, width - 0.6, lines=1)
+        mean_and_spread(axes, places, trained, color=colour, marker="o", label=name)
         everything.append(trained.ravel())
         if untrained is not None:
-            mean_and_spread(axes, places, untrained, color=colour, linestyle=":", linewidth=1.2)
-            everything.append(untrained.ravel())
+            mean = mean_of_known(untrained)
+            axes.plot(places, mean, color=colour, **UNTRAINED)
+            everything.append(mean)
     if any(witness.untrained is not None for witness in answer.witnesses):
-        axes.plot([], [], color="0.4", linestyle=":", linewidth=1.2, label="untrained")
+        axes.plot([], [], color="0.4", label="untrained", **UNTRAINED)
+    longest = max((witness.places for witness in answer.witnesses), key=len)
     if answer.question == "predictive":
-        set_scale(axes, view.runs, answer.witnesses[0].facts.label, np.concatenate(everything))
-        axes.set_ylabel("held-out accuracy")
+        set_scale(axes, np.concatenate(everything), answer.witnesses[0].facts.bounds)
+        axes.set_ylabel("held-out accuracy (fraction)")
     elif answer.question == "compressing":
         _set_shares(axes, np.concatenate(everything))
     else:
-        axes.set(ylabel="1 − similarity to neighbour")
         axes.set_ylim(bottom=min(0.0, float(np.concatenate(everything).min())))
-    longest = max((w.places for w in answer.witnesses), key=len)
-    layer_ticks(axes, _between(longest) if answer.question == "different" else longest)
-    axes.set_xlabel("pair of layers" if answer.question == "different" else "layer")
-    axes.legend()
+        axes.set_ylabel("1 − similarity to neighbour")
+        longest = tuple(f"{i}–{i + 1}" for i in range(len(longest)))
+    layer_ticks(axes, longest)
+    if answer.question == "different":
+        axes.set_xlabel("pair of layers")
+    _, names = axes.get_legend_handles_labels()
+    below: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.19)}
+    axes.legend(ncols=key_columns(names, width), borderaxespad=0, **below)
 
 
-def _shown(
-    answer: Answer, witness: Witness
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+def _shown(answer: Answer, witness: Witness) -> tuple[Floats, Floats | None]:
     """Return the values as they are drawn, (seeds, places), and those of the untrained network."""
-    both = [witness.values, witness.untrained]
-    if answer.question == "compressing":
-        both = [None if values is None else values / values[:, :1] for values in both]
-    elif answer.question == "different":
-        both = [None if values is None else 1 - values for values in both]
-    assert both[0] is not None
-    return both[0], both[1]
+
+    def shown(values: Floats) -> Floats:
+        if answer.question == "compressing":
+            return values / values[:, :1]
+        return 1 - values if answer.question == "different" else values
+
+    return shown(witness.values), None if witness.untrained is None else shown(witness.untrained)
 
 
-def _set_shares(axes: Axes, values: NDArray[np.float64]) -> None:
+def _set_shares(axes: Axes, values: Floats) -> None:
     """Make the axis one of shares of the first layer: a halving is as far as a doubling."""
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     axes.set_yscale("log", base=2)
-    low, high = np.floor(np.log2(values.min())), np.ceil(np.log2(values.max()))
-    ticks = 2.0 ** np.arange(low, high + 1, max(1, round((high - low) / 6)))
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.yaxis.set_minor_locator(NullLocator())
+    near = values.max() / values.min() < 8
+    axes.yaxis.set_major_locator(LogLocator(base=2, subs=(1, 2**0.5) if near else (1,)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.2g}"))
+    axes.minorticks_off()
     axes.set_ylabel("value / value at the first layer")
-
-
-def _between(places: tuple[str, ...]) -> list[str]:
-    """Return the places of pairs, named by their numbers: neighbours of 0 and 1 are `0–1`."""
-    return [f"{i}–{i + 1}" for i in range(len(places))]
 
 
 @hookimpl

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cmp_core import PALETTE, PlotView, Register, Series, hookimpl, plot
-from cmp_plots._style import context, metric_label, require, set_scale, single, title
+from cmp_core import PALETTE, Group, PlotView, Register, hookimpl, plot
+from cmp_plots._lines import mean_and_spread, over_time
+from cmp_plots._scales import set_scale
+from cmp_plots._style import (
+    PHASE_NAMES,
+    bounds,
+    context,
+    literal,
+    metric_label,
+    panels,
+    require,
+    title,
+)
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MOST_POINTS = 2000
 """More batches than this are thinned out, or they are a solid block and a slow file."""
+
+_STYLES: dict[str, dict[str, Any]] = {
+    "batch": {"color": "0.45"},
+    "val": {"color": PALETTE[0], "marker": "o"},
+    "train": {"color": PALETTE[1], "marker": "s"},
+}
 
 
 @plot("timeline", file="timeline_{metric}_{layer}")
@@ -22,48 +39,61 @@ def timeline(view: PlotView) -> Figure:
     """A metric at a layer by step: training batches, the training subset, and validation.
 
     Batches and splits differ in the number of samples, on which many metrics depend. The line
-    through the batches is a running median.
+    through the batches is a running mean. A panel per experiment, of which the mean over the runs
+    and their range are shown.
     """
-    run, values = view.run, []
-    figure, axes = single(8.0, 4.2)
-    batches = run.series("batch", view.layer, view.metric)
-    if batches is not None:
-        values.append(batches.values)
-        thin = slice(None, None, -(-len(batches.values) // _MOST_POINTS))
-        name = f"training batches ({_samples(batches)})"
-        axes.plot(
-            batches.steps[thin], batches.values[thin], ".", color="0.6", markersize=2, alpha=0.6
-        )
-        axes.plot(batches.steps, _running_median(batches.values), color="0.45", label=name)
-    phases = [("val", "validation", "o"), ("train", "training subset", "s")]
-    for (phase, name, marker), colour in zip(phases, PALETTE, strict=False):
-        series = run.series(phase, view.layer, view.metric)
-        if series is None or (phase == "train" and run.log.averages_batches):
-            continue
-        values.append(series.values)
-        label = f"{name} ({_samples(series)})"
-        axes.plot(series.steps, series.values, marker=marker, color=colour, label=label)
-    require(bool(values), f"no value of {view.metric} at {view.layer}")
-    set_scale(axes, view.runs, view.metric, np.concatenate(values))
-    axes.set(xlabel="step", ylabel=metric_label(view.runs, view.metric))
-    axes.legend()
-    title(figure, f"{view.metric} at {view.layer}", context(view))
+    groups = [group for group in view.groups if any(_sizes(view, group, p) for p in _STYLES)]
+    require(groups, f"no value of {view.metric} at {view.layer}")
+    figure, grid = panels(
+        len(groups), 1, (8.0, 3.8 if len(groups) == 1 else 2.8), sharex=True, sharey=True
+    )
+    everything = []
+    sizes: dict[str, set[int]] = {}
+    for axes, group in zip(grid, groups, strict=True):
+        for phase, style in _STYLES.items():
+            if found := _sizes(view, group, phase):
+                sizes.setdefault(phase, set()).update(found)
+                everything.append(_draw(axes, view, group, phase, style))
+        axes.set_ylabel(metric_label(view, view.metric))
+        axes.set_title(literal(group.label, 7.0) if len(view.groups) > 1 else "")
+    for axes in grid:
+        set_scale(axes, np.concatenate(everything), bounds(view, view.metric))
+    grid[-1].set_xlabel("step")
+    key = {f"{PHASE_NAMES[p]} ({_told(sizes[p])})": s for p, s in _STYLES.items() if p in sizes}
+    title(figure, f"{view.metric} at {view.layer}", context(view), key)
     return figure
 
 
-def _samples(series: Series) -> str:
-    sizes = np.unique(series.n)
-    if sizes[0] == 0:
+def _sizes(view: PlotView, group: Group, phase: str) -> set[int]:
+    """Return the numbers of samples that values rest on; none where there are no such values."""
+    found = [run.series(phase, view.layer, view.metric) for run in group.runs]
+    averaged = phase == "train" and any(run.log.averages_batches for run in group.runs)
+    return {int(n) for series in found if series and not averaged for n in series.n}
+
+
+def _told(sizes: set[int]) -> str:
+    if sizes == {0}:
         return "n not known"
-    return f"n = {sizes[-1]:,}" if len(sizes) == 1 else f"n up to {sizes[-1]:,}"
+    return f"n = {max(sizes):,}" if len(sizes) == 1 else f"n up to {max(sizes):,}"
 
 
-def _running_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the median of the nearest 2 % of all values, at least three."""
-    from scipy.ndimage import median_filter
+def _draw(axes: Axes, view: PlotView, group: Group, phase: str, style: dict[str, Any]) -> Any:
+    """Draw the values of a phase, and return them."""
+    from scipy.ndimage import uniform_filter1d
 
-    width = max(3, len(values) // 50)
-    return np.asarray(median_filter(values, size=width, mode="nearest"))
+    steps, values = over_time(group.runs, phase, view.layer, view.metric, "steps")
+    if phase != "batch":
+        mean_and_spread(axes, steps, values, **style)
+        return values.ravel()
+    known = np.isfinite(values)
+    steps, values = np.broadcast_to(steps, values.shape)[known], values[known]
+    order = np.argsort(steps, kind="stable")
+    steps, values = steps[order], values[order]
+    thin = slice(None, None, -(-len(values) // _MOST_POINTS))
+    axes.plot(steps[thin], values[thin], ".", color="0.6", markersize=3, alpha=0.6)
+    width = max(9, len(values) // 20)
+    axes.plot(steps, uniform_filter1d(values, width, mode="nearest"), **style)
+    return values
 
 
 @hookimpl

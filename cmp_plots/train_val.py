@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmp_core import PlotView, Register, hookimpl, plot
+from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_plots._lines import mean_and_spread, over_time
+from cmp_plots._scales import set_scale
 from cmp_plots._style import (
+    bounds,
     context,
     layer_colours,
     layer_key,
-    mean_and_spread,
+    literal,
     metric_label,
-    over_epochs,
     panels,
     require,
-    set_scale,
     title,
     whole_ticks,
 )
@@ -29,50 +30,56 @@ if TYPE_CHECKING:
 def train_val(view: PlotView) -> Figure:
     """A metric on the training subset, on validation, and the gap between them, by layer and epoch.
 
-    Both are measured in eval mode at the end of the epoch, on as many samples. Of several runs of
-    one experiment the mean and the range are shown.
+    Both are measured in eval mode at the end of the epoch, on as many samples. A row per
+    experiment, of which the mean over the runs and their range are shown.
     """
-    (group, *others) = view.groups
-    require(not others, "it shows one experiment, and there are several")
-    layers = [layer for layer in view.run_set.layers if _has(view, layer)]
-    require(bool(layers), f"no value of {view.metric} on both training and validation")
-    figure, (trained, validated, gap) = panels(3, size=(3.6, 3.2))
-    colours = layer_colours(layers)
-    everything = []
-    for layer in layers:
-        epochs, train = over_epochs(group.runs, "train", layer, view.metric)
-        val_epochs, val = over_epochs(group.runs, "val", layer, view.metric)
-        style = {"color": colours[layer]}
-        mean_and_spread(trained, epochs, train, **style)
-        mean_and_spread(validated, val_epochs, val, **style)
-        common, first, second = np.intersect1d(epochs, val_epochs, return_indices=True)
-        mean_and_spread(gap, common, train[:, first] - val[:, second], **style)
-        everything += [train.ravel(), val.ravel()]
-    for axes in (trained, validated):
-        set_scale(axes, view.runs, view.metric, np.concatenate(everything))
-    low = min(trained.get_ylim()[0], validated.get_ylim()[0])
-    high = max(trained.get_ylim()[1], validated.get_ylim()[1])
-    for axes in (trained, validated):
-        axes.set_ylim(low, high)
-    gap.axhline(0, color="0.5", linewidth=0.8)
+    shown = [(group, layers) for group in view.groups if (layers := _layers(view, group))]
+    require(shown, f"no value of {view.metric} on both training and validation")
+    every = [layer for layer in view.run_set.layers if any(layer in kept for _, kept in shown)]
+    colours = layer_colours(every)
+    figure, grid = panels(3 * len(shown), columns=3, size=(3.4, 2.9))
     averaged = any(run.log.averages_batches for run in view.runs)
-    trained.set(title="training batches (mean)" if averaged else "training subset")
-    trained.set_ylabel(metric_label(view.runs, view.metric))
-    validated.set(title="validation")
-    gap.set(title="training − validation")
-    for axes in (trained, validated, gap):
-        axes.set_xlabel("epoch")
-        whole_ticks(axes)
-    layer_key(figure, [trained, validated, gap], layers)
-    title(figure, f"{view.metric} in training and validation", context(view))
+    heads = ["training batches (mean)" if averaged else "training subset", "validation"]
+    everything = []
+    for row, (group, layers) in enumerate(shown):
+        trained, validated, gap = grid[3 * row : 3 * row + 3]
+        for layer in layers:
+            epochs, train = over_time(group.runs, "train", layer, view.metric)
+            val_epochs, val = over_time(group.runs, "val", layer, view.metric)
+            common, first, second = np.intersect1d(epochs, val_epochs, return_indices=True)
+            mean_and_spread(trained, epochs, train, color=colours[layer])
+            mean_and_spread(validated, val_epochs, val, color=colours[layer])
+            mean_and_spread(gap, common, train[:, first] - val[:, second], color=colours[layer])
+            everything += [train.ravel(), val.ravel()]
+        gap.axhline(0, color="0.5", linewidth=0.8)
+        trained.set_ylabel(metric_label(view, view.metric, 2.2))
+        for axes, head in zip(
+            (trained, validated, gap), [*heads, "training − validation"], strict=True
+        ):
+            name = f"{group.label}: " if len(view.groups) > 1 else ""
+            axes.set(title=literal(f"{name}{head}", 2.8), xlabel="epoch")
+            whole_ticks(axes)
+    compared = [axes for i, axes in enumerate(grid) if i % 3 < 2]
+    for axes in compared:
+        set_scale(axes, np.concatenate(everything), bounds(view, view.metric))
+    lows, highs = zip(*(axes.get_ylim() for axes in compared), strict=True)
+    for axes in compared:
+        axes.set_ylim(min(lows), max(highs))
+    what = f"{view.metric} in training and validation"
+    title(figure, what, context(view), layer_key(every))
     return figure
 
 
-def _has(view: PlotView, layer: str) -> bool:
-    return all(
-        any(run.series(phase, layer, view.metric) for run in view.runs)
-        for phase in ("train", "val")
-    )
+def _layers(view: PlotView, group: Group) -> list[str]:
+    """Return the layers that have values in both."""
+    return [
+        layer
+        for layer in view.run_set.layers
+        if all(
+            any(run.series(phase, layer, view.metric) for run in group.runs)
+            for phase in ("train", "val")
+        )
+    ]
 
 
 @hookimpl

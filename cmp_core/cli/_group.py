@@ -40,6 +40,8 @@ class _Group(click.Group):
             if isinstance(error, PluginError) and error.__cause__ is not None:
                 traceback.print_exception(error.__cause__)
             sys.exit(error.exit_code)
+        except BrokenPipeError:
+            raise  # the reader of a pipe has gone; click ends without a word
         except OSError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(CmpError.exit_code)

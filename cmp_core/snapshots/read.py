@@ -231,6 +231,8 @@ class _Reader:
         for name, group in self._group(LAYERS).items():
             if not isinstance(group, h5py.Group):
                 raise self._wrong(f"/{LAYERS}/{name}", "a group", type(group).__name__.lower())
+            if not name.isprintable():
+                raise self._wrong(f"/{LAYERS}", "printable names of layers", repr(name))
             self._required(group, "activations")
             activations = self._floats(group, "activations", n)
             assert activations is not None  # required above
