@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
 
 from cmp_core.inference import LEVEL, mcnemar
+from cmp_core.run_log import as_number
 from cmp_core.run_record import RunRecord
 from cmp_core.run_set import Group
 
@@ -36,28 +38,57 @@ def difference(first: Group, second: Group) -> Difference | None:
     With two seeds or more on both sides by Welch's t-test over seeds; of two single runs that were
     tested on the same samples by the exact McNemar test, which is about these two networks only.
     """
-    from scipy import stats
-
-    a, b = _accuracies(first), _accuracies(second)
-    if not a or not b:
+    ours, theirs = _tested(first), _tested(second)
+    if not ours or not theirs:
         return None
+    a, b = list(ours.values()), list(theirs.values())
     effect = float(np.mean(b) - np.mean(a))
-    if min(len(a), len(b)) >= 2 and np.var(a) + np.var(b) > 0:
-        test = stats.ttest_ind(b, a, equal_var=False)
-        low, high = test.confidence_interval(1 - LEVEL)
-        return Difference(effect, float(low), float(high), float(test.pvalue), "Welch, over seeds")
+    if min(len(a), len(b)) >= 2:
+        if max(np.ptp(a), np.ptp(b)) < _TIED:
+            return Difference(effect, how="no test: the seeds of a side are all alike")
+        return _welch(a, b)
     if len(a) == len(b) == 1:
-        shared = _shared_hits(first.runs[0], second.runs[0])
+        shared = _shared_hits(*ours, *theirs)
         if shared is not None:
             *_, p = mcnemar(*shared)
             return Difference(effect, p=p, how=f"McNemar, {len(shared[0]):,} samples, two networks")
     return Difference(effect, how="no test: one seed on a side")
 
 
-def _accuracies(group: Group) -> list[float]:
-    """Return the test accuracy of the output layer, once for each seed."""
-    tested = {str(run.seed): list(run.test_accuracies.values()) for run in group.runs}
-    return [layers[-1] for layers in tested.values() if layers]
+_TIED = 1e-9
+"""Accuracies that differ by less are the same number of samples."""
+
+
+def _welch(a: Sequence[float], b: Sequence[float]) -> Difference:
+    """Return what Welch's t-test says; SciPy's would warn where one side does not vary."""
+    from scipy import stats
+
+    effect = float(np.mean(b) - np.mean(a))
+    parts = [float(np.var(side, ddof=1)) / len(side) for side in (a, b)]
+    error = math.sqrt(sum(parts))
+    freedom = error**4 / sum(
+        part**2 / (len(side) - 1) for part, side in zip(parts, (a, b), strict=True)
+    )
+    t = stats.t(freedom)
+    reach = float(t.ppf(1 - LEVEL / 2)) * error
+    p = float(2 * t.sf(abs(effect) / error))
+    return Difference(effect, effect - reach, effect + reach, p, "Welch, over seeds")
+
+
+def _tested(group: Group) -> dict[RunRecord, float]:
+    """Return the test accuracy of the output layer of tested runs, the first of each seed."""
+    accuracies: dict[object, tuple[RunRecord, float]] = {}
+    for run in group.runs:
+        seed = run.directory if run.seed is None else str(run.seed)
+        accuracy = _output_accuracy(run)
+        if math.isfinite(accuracy):
+            accuracies.setdefault(seed, (run, accuracy))
+    return dict(accuracies.values())
+
+
+def _output_accuracy(run: RunRecord) -> float:
+    told = as_number(run.log.test.get("acc"))
+    return told if math.isfinite(told) else [math.nan, *run.test_accuracies.values()][-1]
 
 
 def _shared_hits(
@@ -67,8 +98,9 @@ def _shared_hits(
     sides = []
     for run in (first, second):
         file = run.predictions
-        if file is None or "sample_ids" not in file or run.layers[-1] not in file:
+        output = run.layers[-1] if run.layers else ""
+        if file is None or not {"sample_ids", "labels", output} <= file.keys():
             return None
-        sides.append((file["sample_ids"], file[run.layers[-1]] == file["labels"]))
+        sides.append((file["sample_ids"], file[output] == file["labels"]))
     common, left, right = np.intersect1d(sides[0][0], sides[1][0], return_indices=True)
     return (sides[0][1][left], sides[1][1][right]) if len(common) else None

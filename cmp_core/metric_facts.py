@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 
@@ -71,4 +71,29 @@ def load_facts(text: str) -> dict[str, MetricFacts]:
             facts[label] = MetricFacts(label=label, **kept | {"bounds": bounds})
     except (AttributeError, TypeError) as error:
         raise ValueError(f"expected {{label: {{metric: …}}}}: {error}") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    for fact in facts.values():
+        _check(fact)
     return facts
+
+
+def _check(facts: MetricFacts) -> None:
+    expected = {
+        "metric": ("a text", isinstance(facts.metric, str)),
+        "summary": ("a text", isinstance(facts.summary, str)),
+        "unit": ("a text", isinstance(facts.unit, str)),
+        "question": _one_of(facts.question, *get_args(Question), None),
+        "evidence": _one_of(facts.evidence, *get_args(Evidence), None),
+        "bounds": ("numbers", all(isinstance(bound, (int, float)) for bound in facts.bounds)),
+        "neighbour": _one_of(facts.neighbour, "previous", "next", None),
+        "options": ("{name: value}", isinstance(facts.options, Mapping)),
+    }
+    for name, (what, is_right) in expected.items():
+        if not is_right:
+            found = json.dumps(getattr(facts, name))
+            raise ValueError(f"{facts.label}.{name}: expected {what}, got {found}")
+
+
+def _one_of(value: Any, *known: Any) -> tuple[str, bool]:
+    return f"one of {', '.join(map(json.dumps, known))}", value in known

@@ -66,6 +66,8 @@ def compare_seeds(runs: Sequence[RunRecord]) -> tuple[Reseeded, ...]:
     if len(replicates) < 2:
         raise UndefinedError("it takes two seeds")
     listeners = list(_listeners(replicates))
+    if not listeners:
+        raise UndefinedError("no installed metric of similarity was measured")
     found: dict[str, list[tuple[float, float]]] = {}
     sizes = []
     for first, second in pairwise(map(_last_snapshot, replicates)):
@@ -93,6 +95,8 @@ def compare_seeds(runs: Sequence[RunRecord]) -> tuple[Reseeded, ...]:
             others = [values[metric] for values in again if metric in values]
             if others:
                 found.setdefault(metric, []).append((value, float(np.mean(others))))
+    if not found:
+        raise UndefinedError("no metric of similarity has a value both ways")
     reseeded = []
     for metric, values in found.items():
         neighbours_mean, same_layer_mean = np.mean(values, axis=0).tolist()
@@ -106,13 +110,15 @@ def _listeners(runs: Sequence[RunRecord]) -> Iterator[MetricListener]:
     for facts in telling(runs, "different"):
         try:
             definition = definition_of(registry.get("metric", facts.metric).factory, "metric")
+            metric = definition(facts.label, **facts.options)
         except UsageError:
             continue
-        yield MetricListener(definition(facts.label, **facts.options))
+        yield MetricListener(metric)
 
 
 def _last_snapshot(run: RunRecord) -> Path:
-    files = sorted((run.directory / FOLDER).glob("step_*.h5"))
+    found = (run.directory / FOLDER).glob("step_*.h5")
+    files = sorted(found, key=lambda file: (len(file.name), file.name))
     if not files:
         raise UndefinedError(f"{run.name} has no snapshots")
     return files[-1]
@@ -135,7 +141,7 @@ def _layers(snapshot: Snapshot, rows: NDArray[np.intp]) -> dict[str, Layer]:
 def _dissimilarities(
     listeners: Sequence[MetricListener], ids: NDArray[np.int64], layers: dict[str, Layer]
 ) -> dict[str, float]:
-    """Return the mean of 1 − value over neighbours, by metric."""
+    """Return the mean of 1 − value over neighbours, by label of the metric."""
     event = LayerActivations(
         source="replay",
         phase="val",
@@ -154,7 +160,8 @@ def _dissimilarities(
         manager.register(listener, listener.name)
     rows = Measurer(dispatcher, listeners).split(ids, None, lambda _: [event])
     values: dict[str, list[float]] = {}
+    labels = {listener.metric.label for listener in listeners}
     for row in rows:
-        if isinstance(row.value, float) and not row.pair:
+        if isinstance(row.value, float) and not row.pair and row.metric in labels:
             values.setdefault(row.metric, []).append(1 - row.value)
     return {metric: float(np.mean(some)) for metric, some in values.items()}

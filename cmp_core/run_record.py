@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from cmp_core.config import shown
 from cmp_core.config_io import read_yaml
 from cmp_core.errors import DataError, UsageError
 from cmp_core.metric_facts import MetricFacts, load_facts
@@ -30,7 +31,7 @@ from cmp_core.run_directory import (
     TEST_RESULTS,
     open_run,
 )
-from cmp_core.run_log import RunLog, Series, Vector, read_log
+from cmp_core.run_log import RunLog, Series, Vector, as_count, as_number, read_log
 
 HEAD = "head"
 """The layer of an MLP's logits; a step to it is not one of depth alone, as its scores differ."""
@@ -84,7 +85,7 @@ class RunRecord:
     def layers(self) -> tuple[str, ...]:
         """The names of the layers in order of depth, the head last."""
         logged = {layer for _, layer, _ in (*self.log.series, *self.log.vectors)} - {INPUT}
-        told = [str(name) for name in self.environment.get("layers", ())]
+        told = _texts(self.environment.get("layers"))
         return (*told, *sorted(logged.difference(told), key=_depth))
 
     @property
@@ -95,9 +96,9 @@ class RunRecord:
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes; numbers where only their number is known."""
-        names = self.environment.get("class_names")
+        names = _texts(self.environment.get("class_names"))
         if names:
-            return tuple(map(str, names))
+            return names
         count = 0 if self.confusion is None else len(self.confusion)
         return tuple(map(str, range(count)))
 
@@ -173,8 +174,9 @@ class RunRecord:
     @cached_property
     def tested_epoch(self) -> int:
         """The epoch whose weights were tested: the best by validation accuracy."""
-        if "epoch" in self.log.test:
-            return int(self.log.test["epoch"])
+        tested = as_count(self.log.test.get("epoch"))
+        if tested is not None:
+            return tested
         acc = self.log.validation.acc
         trained = self.log.validation.epochs > 0
         if not np.isfinite(acc[trained]).any():
@@ -184,14 +186,15 @@ class RunRecord:
 
     @cached_property
     def test_accuracies(self) -> dict[str, float]:
-        """The test accuracy of each layer; of the output alone where only that is known."""
-        test = self.log.test
-        layers = test.get("acc_layers")
-        if isinstance(layers, Mapping) and layers:
-            return {str(layer): float(acc) for layer, acc in layers.items()}
-        if "acc" in test:
-            return {self.layers[-1] if self.layers else "output": float(test["acc"])}
-        return {}
+        """The test accuracy of each layer in order of depth; of the output where that is all."""
+        told = self.log.test.get("acc_layers")
+        layers = dict(told) if isinstance(told, Mapping) else {}
+        if not layers:
+            layers = {self.layers[-1] if self.layers else "output": self.log.test.get("acc")}
+        known = {layer: as_number(acc) for layer, acc in layers.items()}
+        order = [name for name in self.layers if name in known]
+        order += sorted(known.keys() - set(order), key=_depth)
+        return {layer: known[layer] for layer in order if np.isfinite(known[layer])}
 
     # Files
 
@@ -200,16 +203,20 @@ class RunRecord:
         """`sample_ids`, `labels` and the predicted class of each layer on the test split, or none.
 
         Raises:
-            DataError: the file cannot be read.
+            DataError: the file cannot be read, or its arrays are of different lengths.
         """
         path = self.directory / TEST_PREDICTIONS
         if not path.exists():
             return None
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return dict(file)
-        except (OSError, ValueError) as error:
-            raise DataError(f"'{path}' cannot be read: {error}") from error
+        arrays = _load_numpy(path)
+        if not isinstance(arrays, dict):
+            raise DataError(f"'{path}': expected arrays by name (.npz), got a single one")
+        names = [name for name in ("labels", "sample_ids", *self.layers) if name in arrays]
+        shapes = {arrays[name].shape for name in names}
+        if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+            found = ", ".join(f"{name} {arrays[name].shape}" for name in names)
+            raise DataError(f"'{path}': expected arrays (n,) of the same n, got {found}")
+        return arrays
 
     @cached_property
     def confusion(self) -> NDArray[np.int64] | None:
@@ -221,12 +228,13 @@ class RunRecord:
         path = self.directory / CONFUSION
         if not path.exists():
             return None
-        try:
-            counts: NDArray[np.int64] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"'{path}' cannot be read: {error}") from error
-        if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
-            raise DataError(f"'{path}': expected counts (C, C), got {counts.shape}")
+        counts: NDArray[np.int64] | dict[str, Any] = _load_numpy(path)
+        if isinstance(counts, dict):
+            raise DataError(f"'{path}': expected one array (.npy), got {len(counts)} by name")
+        is_square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] > 0
+        if not is_square or counts.dtype.kind not in "iuf":
+            found = f"{counts.dtype} of shape {counts.shape}"
+            raise DataError(f"'{path}': expected counts (C, C), got {found}")
         return counts
 
     # For notebooks
@@ -276,6 +284,8 @@ def load_run(path: str | Path) -> RunRecord:
     config = read_yaml(directory / PARAMS)
     log = read_log(log_path, directory / TEST_RESULTS)
     problems = list(log.problems)
+    if not len(log.training.epochs) and not len(log.validation.epochs):
+        problems.append(f"'{log_path}' holds no training step and no epoch that can be read")
     environment = _mapping(directory / ENVIRONMENT, problems)
     status = _mapping(directory / STATUS, problems)
     logged = {metric for _, _, metric in (*log.series, *log.vectors)}
@@ -289,10 +299,33 @@ def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         problems.append(f"'{path}' is left out: {error}")
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        problems.append(f"'{path}' is left out: expected {{name: value}}, got {shown(content)}")
+        return {}
+    return content
+
+
+def _texts(content: Any) -> tuple[str, ...]:
+    """Return a JSON file's list of names, each once; what is no list holds none."""
+    return tuple(dict.fromkeys(map(str, content))) if isinstance(content, list) else ()
+
+
+def _load_numpy(path: Path) -> Any:
+    """Return the array of an `.npy` file, or the arrays of an `.npz` file by name.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            return content if isinstance(content, np.ndarray) else dict(content)
+    except Exception as error:  # NumPy and zipfile raise a different kind for every way to be so
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"'{path}' cannot be read: {reason}") from error
 
 
 def _facts(path: Path, logged: Collection[str], problems: list[str]) -> dict[str, MetricFacts]:
@@ -300,7 +333,7 @@ def _facts(path: Path, logged: Collection[str], problems: list[str]) -> dict[str
     if path.exists():
         try:
             return load_facts(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             problems.append(f"'{path}' is left out: {error}")
     return {name: facts for name, facts in _installed_facts().items() if name in logged}
 

@@ -6,9 +6,10 @@ things are; they form a group, whose mean and spread plots show and whose seeds 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
+from pprint import pformat
+from typing import Any
 
 import attrs
 
@@ -98,10 +99,12 @@ class RunSet:
             for run in group.runs
         }
         names = [short[id(run)] for run in self.runs]
-        return tuple(
-            f"{name} · {run.name}" if names.count(name) > 1 else name
-            for name, run in zip(names, self.runs, strict=True)
-        )
+        for told in ([run.name for run in self.runs], [str(run.directory) for run in self.runs]):
+            names = [
+                f"{short[id(run)]} · {more}" if names.count(name) > 1 else name
+                for run, name, more in zip(self.runs, names, told, strict=True)
+            ]
+        return tuple(names)
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -126,9 +129,17 @@ class RunSet:
 
 
 def _experiment(run: RunRecord) -> str:
-    """Return what two replicates have in common."""
-    telling = {key: value for key, value in run.config.items() if key not in _NOT_TELLING}
-    return json.dumps(telling, sort_keys=True, default=str)
+    """Return what two replicates have in common; a key that is null is one that is not there."""
+    telling = {
+        key: value
+        for key, value in run.config.items()
+        if key not in _NOT_TELLING and value is not None
+    }
+    return pformat(telling)  # unlike JSON it has a form for whatever YAML can hold
+
+
+def _values(runs: Sequence[RunRecord], key: Any) -> set[str]:
+    return {pformat(run.config.get(key)) for run in runs}
 
 
 def _labels(runs: Sequence[RunRecord]) -> list[str]:
@@ -137,20 +148,11 @@ def _labels(runs: Sequence[RunRecord]) -> list[str]:
     if len(set(models)) == len(runs):
         return models
     keys = dict.fromkeys(key for run in runs for key in run.config if key not in _NOT_TELLING)
-    differing = [
-        key
-        for key in keys
-        if key != "model"
-        and len({json.dumps(run.config.get(key), default=str) for run in runs}) > 1
-    ]
+    differing = [key for key in keys if key != "model" and len(_values(runs, key)) > 1]
     labels = []
     for run in runs:
         # Of two models only keys that differ among the runs of one model are worth the space.
         peers = [other for other in runs if other.model == run.model]
-        told = [
-            f"{key}={run.config.get(key)}"
-            for key in differing
-            if len({json.dumps(peer.config.get(key), default=str) for peer in peers}) > 1
-        ]
+        told = [f"{key}={run.config.get(key)}" for key in differing if len(_values(peers, key)) > 1]
         labels.append(" ".join([run.model, *told]))
     return labels

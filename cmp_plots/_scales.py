@@ -100,7 +100,10 @@ def _linear_below(numbers: NDArray[np.float64]) -> float:
 _AT_ENDS = 1e-3
 """Keeps 0 and 1 at a finite place; what is nearer to them than this is hardly told apart."""
 
-_TICKS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1)
+_TICKS = (
+    *(0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.6, 0.7, 0.8, 0.85),
+    *(0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1),
+)
 
 
 def _stretched(share: ArrayLike) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from cmp_core import PALETTE, Group, PlotView, UndefinedError
 from cmp_plots._scales import UNBOUNDED, Bounds
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -89,8 +90,8 @@ def title(figure: Figure, text: str, context: str, key: Mapping[str, Style] | No
     figure.text(left, tops[1], below, va="top", alpha=0.75)
     if key:
         handles = [Line2D([], [], **style) for style in key.values()]
-        place: Style = {"loc": "upper left", "bbox_to_anchor": (left, tops[2])}
-        figure.legend(handles, names, ncols=columns, borderaxespad=0, borderpad=0, **place)
+        place: Style = {"loc": "upper left", "bbox_to_anchor": (left, tops[2]), "borderpad": 0}
+        legend_by_row(figure, handles, names, columns, **place)
     figure.get_layout_engine().set(rect=(0, 0, 1, tops[-1]))  # type: ignore[union-attr, call-arg]
 
 
@@ -98,6 +99,19 @@ def key_columns(names: Sequence[str], width: float) -> int:
     """Return how many entries of a key fit side by side into some inches."""
     longest = max((len(line) for name in names for line in name.split("\n")), default=1)
     return max(1, min(len(names), int(width / (_LETTER * longest + 0.55))))
+
+
+def legend_by_row(
+    where: Axes | Figure,
+    handles: Sequence[Artist],
+    names: Sequence[str],
+    columns: int,
+    **style: Any,
+) -> None:
+    """Add a legend whose entries are read row by row; matplotlib fills column by column."""
+    order = [i for column in range(columns) for i in range(column, len(names), columns)]
+    shown = [handles[i] for i in order], [names[i] for i in order]
+    where.legend(*shown, ncols=columns, borderaxespad=0, **style)
 
 
 def context(view: PlotView, phase: str | None = None) -> str:
@@ -234,7 +248,7 @@ def name_ticks(axes: Axes, names: Sequence[str], *, vertical: bool = False) -> N
     longest = max(map(len, names), default=0)
     turned: Style = {}
     if vertical:
-        needed, room, lines = 0.17, 2.4, 1
+        needed, room, lines = 0.17, 3.0, 1
     elif longest <= 5:
         needed, room, lines = _LETTER * (longest + 0.8), 1.0, 1
     elif max(len(word) for name in names for word in name.split()) * _LETTER < pitch - 0.05:

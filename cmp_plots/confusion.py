@@ -37,8 +37,8 @@ def confusion(view: PlotView) -> Figure:
         _draw(axes, counts, group.runs[0].class_names, view.normalized)
         if len(shown) > 1:
             axes.set_title(literal(group.label, side))
-    what = "share of the true class" if view.normalized else "count"
-    title(figure, f"Confusion on the test split ({what})", context(view))
+    what = "shares of the true class" if view.normalized else "counts"
+    title(figure, f"Confusion in the test: {what}", context(view))
     return figure
 
 

@@ -62,6 +62,8 @@ def distributions(view: PlotView) -> Figure:
 
 
 def _draw(axes: Axes, values: NDArray[np.float64], place: float, width: float, colour: Any) -> None:
+    from matplotlib.colors import to_rgba
+
     if len(values):
         line = {"color": colour}
         axes.boxplot(
@@ -70,7 +72,7 @@ def _draw(axes: Axes, values: NDArray[np.float64], place: float, width: float, c
             widths=width,
             manage_ticks=False,
             patch_artist=True,
-            boxprops={"facecolor": (*colour[:3], 0.35), "edgecolor": colour},
+            boxprops={"facecolor": to_rgba(colour, 0.35), "edgecolor": colour},
             medianprops={"color": colour, "linewidth": 2},
             flierprops={"markersize": 2, "markeredgecolor": colour},
             whiskerprops=line,

@@ -47,11 +47,12 @@ def heatmap(view: PlotView) -> Figure:
     kept = [layers[i] for i in np.flatnonzero(present)]
     values = values[present]
     width = float(np.clip(room * len(columns) + 1.8, 5.5, 12.0))
-    figure, axes = single(width, max(1.9, 0.34 * len(kept) + 0.7))
+    height = max(1.9, 0.34 * len(kept) + 0.7)
+    figure, axes = single(width, height)
     norm, colours = colour_scale(values, bounds(view, view.metric))
     fits = values.size <= _MOST_WITH_NUMBERS and len(columns) <= _WIDEST
     image = draw_cells(axes, values, in_digits(values) if fits else None, norm=norm, cmap=colours)
-    colour_bar(image, axes, metric_label(view, view.metric, 1.8))
+    colour_bar(image, axes, metric_label(view, view.metric, height - 0.1))
     layer_ticks(axes, kept, vertical=True)
     name_ticks(axes, columns)
     axes.set_xlabel("epoch (0: untrained)" if what == "epoch" else "")

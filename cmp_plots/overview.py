@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmp_core import PlotView, Register, hookimpl, plot
+from cmp_core import Group, PlotView, Register, hookimpl, plot
 from cmp_plots._lines import mean_and_spread, over_time
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
@@ -32,33 +32,37 @@ if TYPE_CHECKING:
 def overview(view: PlotView) -> Figure:
     """All headline metrics by epoch, a panel each, a line per layer.
 
-    Of several runs of one experiment the mean and the range are shown; of several experiments the
-    last layer before a head, a line per experiment.
+    Of several runs of one experiment the mean and the range are shown; of several experiments a
+    line each, at the last layer before a head that has the metric.
     """
     shown, layers = measured(view, view.phase), view.run_set.layers
     require(shown, f"no metrics in {view.phase}")
-    if len(view.groups) == 1:
-        what, key = "by layer and epoch", layer_key(layers)
-        lines = [(view.groups[0], layer, colour) for layer, colour in layer_colours(layers).items()]
-    else:
-        what, key = "at the last layer, by epoch", group_key(view.groups)
-        lines = [
-            (group, group.runs[0].hidden_layers[-1], key[group.label]["color"])
-            for group in view.groups
-            if group.runs[0].hidden_layers
-        ]
+    is_alone = len(view.groups) == 1
+    what = "by layer and epoch" if is_alone else "at the last layer that has them, by epoch"
+    key = layer_key(layers) if is_alone else group_key(view.groups)
+    by_layer = layer_colours(layers)
     figure, grid = panels(len(shown))
     for axes, metric in zip(grid, shown, strict=True):
         everything = []
-        for group, layer, colour in lines:
-            epochs, values = over_time(group.runs, view.phase, layer, metric)
-            mean_and_spread(axes, epochs, values, color=colour)
-            everything.append(values.ravel())
+        for group in view.groups:
+            measured_at = _layers(view, group, metric)
+            for layer in measured_at if is_alone else measured_at[-1:]:
+                colour = by_layer[layer] if is_alone else key[group.label]["color"]
+                epochs, values = over_time(group.runs, view.phase, layer, metric)
+                mean_and_spread(axes, epochs, values, color=colour)
+                everything.append(values.ravel())
         set_scale(axes, np.concatenate(everything), bounds(view, metric))
         axes.set(title=literal(metric, 2.6), xlabel="epoch", ylabel=unit(view, metric))
         whole_ticks(axes)
     title(figure, f"All metrics {what}", context(view, view.phase), key)
     return figure
+
+
+def _layers(view: PlotView, group: Group, metric: str) -> list[str]:
+    """Return the layers at which a group has a metric, of several groups without heads."""
+    layers = view.run_set.layers if len(view.groups) == 1 else group.runs[0].hidden_layers
+    runs, phase = group.runs, view.phase
+    return [layer for layer in layers if any(run.series(phase, layer, metric) for run in runs)]
 
 
 @hookimpl

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 from cmp_core import PALETTE, QUESTIONS, Answer, PlotView, Register, Witness, hookimpl, plot
 from cmp_plots._lines import UNTRAINED, mean_and_spread, mean_of_known
 from cmp_plots._scales import set_scale
-from cmp_plots._style import context, key_columns, layer_ticks, literal, panels, require, title
+from cmp_plots._style import (
+    context,
+    key_columns,
+    layer_ticks,
+    legend_by_row,
+    literal,
+    panels,
+    require,
+    title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,9 +47,11 @@ def research_questions(view: PlotView) -> Figure:
         _draw(axes, answer, width - 0.8)
         group = view.groups[index // len(questions)]
         name = f"{group.label}: " if len(view.groups) > 1 else ""
-        head = literal(f"{name}{answer.title}", width - 0.9)
-        axes.set_title(f"{head}\n{literal(answer.short_verdict, width - 0.9)}")
-    if not view.question:
+        lines = [f"{name}{answer.title}", answer.short_verdict]
+        axes.set_title("\n".join(literal(line, width - 0.9) for line in lines))
+    if view.question:
+        grid[0].set_title("")  # stands above the picture
+    else:
         title(figure, "The three questions", context(view))
     return figure
 
@@ -77,9 +88,9 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
     layer_ticks(axes, longest)
     if answer.question == "different":
         axes.set_xlabel("pair of layers")
-    _, names = axes.get_legend_handles_labels()
+    handles, names = axes.get_legend_handles_labels()
     below: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.19)}
-    axes.legend(ncols=key_columns(names, width), borderaxespad=0, **below)
+    legend_by_row(axes, handles, names, key_columns(names, width), **below)
 
 
 def _shown(answer: Answer, witness: Witness) -> tuple[Floats, Floats | None]:

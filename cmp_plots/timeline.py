@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cmp_core import PALETTE, Group, PlotView, Register, hookimpl, plot
-from cmp_plots._lines import mean_and_spread, over_time
+from cmp_plots._lines import mean_and_spread, mean_of_known, over_time
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
     PHASE_NAMES,
@@ -39,8 +39,8 @@ def timeline(view: PlotView) -> Figure:
     """A metric at a layer by step: training batches, the training subset, and validation.
 
     Batches and splits differ in the number of samples, on which many metrics depend. The line
-    through the batches is a running mean. A panel per experiment, of which the mean over the runs
-    and their range are shown.
+    through the batches is a running mean over the runs and a twentieth of the steps. A panel per
+    experiment, of which the mean over the runs and their range are shown.
     """
     groups = [group for group in view.groups if any(_sizes(view, group, p) for p in _STYLES)]
     require(groups, f"no value of {view.metric} at {view.layer}")
@@ -86,14 +86,13 @@ def _draw(axes: Axes, view: PlotView, group: Group, phase: str, style: dict[str,
         mean_and_spread(axes, steps, values, **style)
         return values.ravel()
     known = np.isfinite(values)
-    steps, values = np.broadcast_to(steps, values.shape)[known], values[known]
-    order = np.argsort(steps, kind="stable")
-    steps, values = steps[order], values[order]
-    thin = slice(None, None, -(-len(values) // _MOST_POINTS))
-    axes.plot(steps[thin], values[thin], ".", color="0.6", markersize=3, alpha=0.6)
-    width = max(9, len(values) // 20)
-    axes.plot(steps, uniform_filter1d(values, width, mode="nearest"), **style)
-    return values
+    times = np.broadcast_to(steps, values.shape)[known]
+    thin = slice(None, None, -(-len(times) // _MOST_POINTS))
+    axes.plot(times[thin], values[known][thin], ".", color="0.6", markersize=3, alpha=0.6)
+    means = mean_of_known(values)
+    width = max(9, len(means) // 20)
+    axes.plot(steps, uniform_filter1d(means, width, mode="nearest"), **style)
+    return values.ravel()
 
 
 @hookimpl

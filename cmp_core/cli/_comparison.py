@@ -25,7 +25,8 @@ def print_comparison(runs: RunSet) -> None:
         table.add_column(escape(group.label), justify="right", overflow="fold")
     table.add_row("seeds", *(_seeds(group) for group in groups))
     layers = dict.fromkeys(x for run in runs.runs for x in run.test_accuracies)
-    for layer in sorted(layers, key=runs.layers.index):
+    order = [*runs.layers, *layers]  # a test may tell of layers that the log does not
+    for layer in sorted(layers, key=order.index):
         table.add_row(escape(layer), *(_accuracy(group, layer) for group in groups))
     table.add_section()
     for question, title in QUESTIONS.items():

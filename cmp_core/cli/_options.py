@@ -17,7 +17,7 @@ def selection(text: str | None, option: str) -> object:
     """Return what `metrics:` or `plots:` would have in YAML; none where nothing was given."""
     if text is None or text == "all":
         return text
-    return parse_yaml(f"[{text}]", option)
+    return parse_yaml(text if text.startswith("[") else f"[{text}]", option)
 
 
 def plugin_options(command: Command) -> Command:

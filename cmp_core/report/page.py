@@ -62,7 +62,7 @@ def report_html(runs: RunSet, plots: Sequence[Plot]) -> tuple[str, list[Failure]
         settings=_settings(runs),
         margins=MARGINS,
         words=words,
-        environment=[_environment(run) for run in runs.runs],
+        environments=_environments(runs),
         reproduce=[_reproduce(run) for run in runs.runs],
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         version=metadata.version("chain-of-metric-predictors"),
@@ -213,9 +213,10 @@ def _missing(group: Group) -> list[dict[str, Any]]:
             if phase in ("val", "test"):
                 for reason in reasons:
                     found.setdefault((metric.partition(":")[0], reason), {})[layer] = None
+    order = {layer: place for place, layer in enumerate((INPUT, *RunSet(group.runs).layers))}
     return [
-        {"metric": metric, "reason": reason, "layers": list(layers)}
-        for (metric, reason), layers in found.items()
+        {"metric": m, "reason": reason, "layers": sorted(names, key=lambda x: order.get(x, -1))}
+        for (m, reason), names in found.items()
     ]
 
 
@@ -237,6 +238,19 @@ def _plain(value: Any) -> str:
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _environments(runs: RunSet) -> list[tuple[list[str], dict[str, str]]]:
+    """Return each environment once, with the names of its runs."""
+    found: list[tuple[list[str], dict[str, str]]] = []
+    for name, run in zip(runs.names, runs.runs, strict=True):
+        facts = _environment(run)
+        same = next((names for names, other in found if other == facts), None)
+        if same is None:
+            found.append(([name], facts))
+        else:
+            same.append(name)
+    return found
 
 
 def _environment(run: RunRecord) -> dict[str, str]:

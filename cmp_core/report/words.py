@@ -22,12 +22,12 @@ def number(value: float | None, digits: int = 3) -> str:
 def p_value(p: float) -> str:
     """Return a p-value; of very small ones only how small.
 
-    >>> p_value(0.0412), p_value(1e-9)
-    ('.041', '< .001')
+    >>> p_value(0.0412), p_value(1e-9), p_value(0.9999)
+    ('.041', '< .001', '1')
     """
     if not math.isfinite(p):
         return "–"
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 1 else "1"
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 0.9995 else "1"
 
 
 def effect(witness: Witness, value: float) -> str:
@@ -53,6 +53,14 @@ def interval(witness: Witness) -> str:
     return f"{effect(witness, low)} to {effect(witness, high)}"
 
 
+def untrained(witness: Witness) -> str:
+    """Return the same of the untrained network; for similarities its mean of 1 − value."""
+    if witness.untrained_changes is None:
+        return "–"
+    mean = float(witness.untrained_changes.mean())
+    return number(mean, 2) if witness.facts.evidence == "similarity" else effect(witness, mean)
+
+
 def evidence(witness: Witness) -> str:
     """Return what a witness says, in a few words.
 
@@ -61,9 +69,8 @@ def evidence(witness: Witness) -> str:
     if witness.facts.evidence != "similarity":
         return f"{witness.facts.label} {effect(witness, witness.test.effect)}"
     differs = number(float((1 - witness.values).mean()), 2)
-    before = witness.untrained_changes
-    untrained = "" if before is None else f" (untrained {number(float(before.mean()), 2)})"
-    return f"{witness.facts.label} differs by {differs}{untrained}"
+    before = "" if witness.untrained is None else f" (untrained {untrained(witness)})"
+    return f"{witness.facts.label} differs by {differs}{before}"
 
 
 def sentence(answer: Answer) -> str:
