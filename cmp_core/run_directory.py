@@ -62,7 +62,8 @@ def open_run(path: str | Path) -> Path:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise UsageError(f"run '{path}' does not exist")
+        what = "is a file, not a run directory" if folder.exists() else "does not exist"
+        raise UsageError(f"run '{path}' {what}")
     if not (folder / PARAMS).is_file():
         runs = sorted(p.parent for p in folder.glob(f"**/{PARAMS}"))
         hint = f"; did you mean '{runs[-1]}'?" if runs else ""

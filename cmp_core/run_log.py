@@ -214,15 +214,17 @@ class _Gathered:
     def _add(self, line: Mapping[str, Any], phase: str, prefix: str, time: _Time) -> None:
         epoch, step, _ = time
         whole = as_count(line.get(f"{prefix}n")) or 0
-        counts = {(x, m): n for x, m, n in self._entries(line, f"{prefix}counts")}
+        counts = {
+            (layer, metric): whole if (n := as_count(fewer)) is None else n
+            for layer, metric, fewer in self._entries(line, f"{prefix}counts")
+        }
         reference = self._items(line.get(f"{prefix}reference"), f"{prefix}reference")
         of_input = [(INPUT, metric, value) for metric, value in reference]
         for layer, metric, value in [*self._entries(line, f"{prefix}metrics"), *of_input]:
             number = as_number(value)
             if math.isfinite(number):
-                n = as_count(counts.get((layer, metric)))
-                point = (epoch, step, number, whole if n is None else n)
-                self._values[phase, layer, metric][time] = point
+                n = counts.get((layer, metric), whole)
+                self._values[phase, layer, metric][time] = (epoch, step, number, n)
             else:
                 self._missing[phase, layer, metric][f"{_shown(value)} in the log"] += 1
         for layer, metric, vector in self._entries(line, f"{prefix}vectors"):
