@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from cmp_core.errors import UndefinedError as UndefinedError
     from cmp_core.errors import UsageError as UsageError
     from cmp_core.event_statistics import statistics_of as statistics_of
+    from cmp_core.events import EpochFinished as EpochFinished
+    from cmp_core.events import EpochStarted as EpochStarted
     from cmp_core.events import LayerActivations as LayerActivations
+    from cmp_core.events import Run as Run
+    from cmp_core.events import RunFailed as RunFailed
+    from cmp_core.events import RunFinished as RunFinished
+    from cmp_core.events import RunStarted as RunStarted
+    from cmp_core.events import SnapshotWritten as SnapshotWritten
+    from cmp_core.events import SplitFinished as SplitFinished
+    from cmp_core.events import StepFinished as StepFinished
     from cmp_core.hookspecs import PLUGIN_API as PLUGIN_API
     from cmp_core.hookspecs import Register as Register
     from cmp_core.hookspecs import hookimpl as hookimpl
@@ -84,7 +93,16 @@ _HOMES = {
     "UndefinedError": "errors",
     "UsageError": "errors",
     "statistics_of": "event_statistics",
+    "EpochFinished": "events",
+    "EpochStarted": "events",
     "LayerActivations": "events",
+    "Run": "events",
+    "RunFailed": "events",
+    "RunFinished": "events",
+    "RunStarted": "events",
+    "SnapshotWritten": "events",
+    "SplitFinished": "events",
+    "StepFinished": "events",
     "PLUGIN_API": "hookspecs",
     "Register": "hookspecs",
     "hookimpl": "hookspecs",

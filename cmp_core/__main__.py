@@ -12,7 +12,7 @@ def main() -> None:
     """Hand a POSIX call to the POSIX `cmp`; otherwise run the command line."""
     from cmp_core.cli import cli
 
-    if Path(sys.argv[0]).name == "cmp" and is_for_posix(sys.argv[1:], list(cli.commands)):
+    if Path(sys.argv[0]).name == "cmp" and is_for_posix(sys.argv[1:], cli.has):
         hand_over(sys.argv[1:])
     cli(prog_name=None if Path(sys.argv[0]).name != "__main__.py" else "python -m cmp_core")
 

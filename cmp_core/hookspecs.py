@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    import click
+
     from cmp_core import events
     from cmp_core.settling import Reading
 
@@ -51,6 +53,11 @@ def cmp_register_models(register: Register) -> None:
 @hookspec
 def cmp_register_learning_rules(register: Register) -> None:
     """Register learning rules: functions `(model, config, total_steps) -> LearningRule`."""
+
+
+@hookspec
+def cmp_register_commands(cli: click.Group) -> None:
+    """Add commands to `cmp` with `@cli.command()`; of installed plugins only."""
 
 
 # Events, in the order in which a run emits them
@@ -112,4 +119,6 @@ REGISTRATIONS = {
     "cmp_register_models": "model",
     "cmp_register_learning_rules": "learning rule",
 }
-"""Registration hooks and the kind of thing that each registers."""
+"""Registration hooks and the kind of thing that each files by `register`."""
+
+COMMANDS = "cmp_register_commands"

@@ -99,6 +99,7 @@ class MetricListener:
                 readings += self._missing(group.cell, group.reason)
                 continue
             try:
+                _require_samples(group.cells[0].view.n)
                 values = self._values(group)
             except UndefinedError as error:
                 if len(group.cells) > 1:  # one layer's trouble must not cost another its value
@@ -209,6 +210,8 @@ class _State:
         if self._reason is not None:
             return
         cell = group.cell if isinstance(group, Lacking) else group.cells[0]
+        if not cell.view.n:  # such a chunk adds nothing, and many functions raise on no samples
+            return
         is_first = reading == self._metric.definition.readings[0]
         if is_first:
             self.n += cell.view.n
@@ -239,6 +242,7 @@ class _State:
         """
         if self._reason is not None:
             raise UndefinedError(self._reason)
+        _require_samples(self.n)
         return _by_name(self.inner.compute())
 
     def forget_samples(self) -> None:
@@ -264,9 +268,12 @@ class _Means:
             self._means[name] = self._means[name] + mean if name in self._means else mean
 
     def compute(self) -> dict[str, Mean]:
-        if not self._means:
-            raise UndefinedError("there are no samples")
         return self._means
+
+
+def _require_samples(n: int) -> None:
+    if not n:
+        raise UndefinedError("there are no samples")
 
 
 def _samples(metric: Metric, values: Any, group: Group) -> Samples:

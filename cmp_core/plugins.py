@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import pkgutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -17,8 +16,18 @@ import attrs
 import pluggy
 
 from cmp_core import hookspecs
+from cmp_core.catalog import (
+    BUILT_IN_PACKAGES,
+    EXAMPLE,
+    allowed,
+    built_in_modules,
+    check_allowed,
+    entry_points,
+    example_folder,
+    line_of,
+    origin_of,
+)
 from cmp_core.config import Config, Selection
-from cmp_core.config_io import shipped_folder
 from cmp_core.errors import ConfigError, UsageError, unknown
 from cmp_core.hookspecs import PROJECT, REGISTRATIONS, Register
 from cmp_core.registry import Registry, definition_of
@@ -27,23 +36,22 @@ if TYPE_CHECKING:
     from cmp_core.metric_contract import Metric
     from cmp_core.plot_contract import Plot
 
-ENTRY_POINTS = "cmp.plugins"
-BUILT_IN_PACKAGES = {
-    "cmp_metrics": "",
-    "cmp_plots": "_plot",
-    "cmp_core.datasets": "",
-    "cmp_core.models": "",
-    "cmp_core.learning": "",
-}
-"""Packages each of whose modules is a plugin, and what their plugins' names append to the module's,
-as a metric and a plot may have the same one."""
-
 DECLARED = ("metric", "plot")
 """Kinds whose factories are under a decorator that names them."""
-EXAMPLE = "cmp:"
 BLOCK = "no:"
 _ALL = Selection("all", "all")
 """An entry of `metrics` or `plots` that stands for all that are registered."""
+
+
+@attrs.frozen
+class Broken:
+    """An installed plugin that cannot be loaded, and what is wrong with it."""
+
+    name: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.problem}; the plugin is left out"
 
 
 @attrs.frozen
@@ -55,14 +63,16 @@ class Plugins:
         registry: what they registered.
         named: names of the plugins that were asked for one by one.
         specs: what loads the same plugins again, from any folder and without a plugins folder.
-        warnings: installed plugins that were left out, and why.
+        broken: installed plugins that were left out because they are broken.
+        origins: where each plugin comes from, by name.
     """
 
     manager: pluggy.PluginManager
     registry: Registry
     named: tuple[str, ...] = ()
     specs: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    broken: tuple[Broken, ...] = ()
+    origins: Mapping[str, str] = attrs.field(factory=dict)
 
     def select_metrics(self, config: Config) -> list[Metric]:
         """Return the metrics that the configuration and `-p` select, with their options.
@@ -167,26 +177,37 @@ def load_plugins(
     named = tuple(loader.load(spec) for spec in wanted)
     loader.check_blocked()
     return Plugins(
-        loader.manager, loader.registry, named, tuple(loader.specs), tuple(loader.warnings)
+        manager=loader.manager,
+        registry=loader.registry,
+        named=named,
+        specs=tuple(loader.specs),
+        broken=tuple(loader.broken),
+        origins=loader.origins,
     )
+
+
+def new_manager() -> pluggy.PluginManager:
+    """Return a manager that knows the hooks, and no plugin."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
 
 
 class _Loader:
     """Adds plugins to a fresh manager and registry, each under a name of its own."""
 
     def __init__(self, blocked: set[str]) -> None:
-        self.manager = pluggy.PluginManager(PROJECT)
-        self.manager.add_hookspecs(hookspecs)
+        self.manager = new_manager()
         self.registry = Registry()
         self.origins: dict[str, str] = {}
         self.specs: list[str] = []
-        self.warnings: list[str] = []
+        self.broken: list[Broken] = []
         self._blocked = blocked
         self._left_out: set[str] = set()
 
     def load_built_ins(self, packages: Iterable[str]) -> None:
         for package in packages:
-            for module_name in _module_names(package):
+            for module_name, _ in built_in_modules(package):
                 name = module_name + BUILT_IN_PACKAGES[package]
                 if self._is_blocked(name):
                     self.specs.append(f"{BLOCK}{name}")
@@ -195,18 +216,17 @@ class _Loader:
                 self._add(importlib.import_module(origin), name, origin)
 
     def load_entry_points(self, wanted: list[str]) -> None:
-        for entry in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
-            distribution = entry.dist.name if entry.dist else "unknown"
-            origin = f"{entry.value} (installed by {distribution})"
+        check_allowed()
+        for entry in entry_points():
             if self._is_blocked(entry.name):
                 self.specs.append(f"{BLOCK}{entry.name}")
-                continue
-            try:
-                self._add(_load_entry_point(entry, origin), entry.name, origin)
-            except UsageError as error:
-                if entry.name in wanted:
-                    raise
-                self.warnings.append(f"{error}; the plugin is left out")
+            elif allowed(entry) or entry.name in wanted:
+                try:
+                    self._add(load_entry_point(entry), entry.name, origin_of(entry))
+                except UsageError as error:
+                    if entry.name in wanted:
+                        raise
+                    self.broken.append(Broken(entry.name, str(error)))
 
     def load_folder(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -230,7 +250,7 @@ class _Loader:
             hint = ""
             if isinstance(error, ModuleNotFoundError) and error.name == spec.partition(".")[0]:
                 hint = f". {unknown('plugin', spec, self.origins)}"
-            raise UsageError(f"-p {spec}: cannot be imported: {_line(error)}{hint}") from error
+            raise UsageError(f"-p {spec}: cannot be imported: {line_of(error)}{hint}") from error
         return self._add(module, spec, f"module {spec}")
 
     def check_blocked(self) -> None:
@@ -256,18 +276,20 @@ class _Loader:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
             del sys.modules[module_name]
-            raise UsageError(f"plugin '{path}' could not be loaded: {_line(error)}") from error
+            raise UsageError(f"plugin '{path}' could not be loaded: {line_of(error)}") from error
         return self._add(module, name, str(path.resolve()))
 
     def _add(self, plugin: object, name: str, origin: str) -> str:
         """Register a plugin and what it offers, or nothing of it."""
         if self.origins.get(name) == origin:
             return name
+        if known := self.manager.get_name(plugin):
+            return known  # an installed one that was named by its module as well
         if name in self.origins:
             raise UsageError(f"two plugins are named '{name}': {self.origins[name]} and {origin}")
         try:
             self.manager.register(plugin, name)
-            _check_hooks(self.manager, plugin)
+            check_hooks(self.manager, plugin)
             _collect(self.manager, plugin, self.registry, name, origin)
         except (pluggy.PluginValidationError, UsageError) as error:
             if self.manager.has_plugin(name):
@@ -284,18 +306,22 @@ class _Loader:
         return False
 
 
-def _load_entry_point(entry: metadata.EntryPoint, origin: str) -> object:
+def load_entry_point(entry: metadata.EntryPoint) -> object:
+    """Import an installed plugin; raise `UsageError` where that fails."""
     try:
         return entry.load()
     except (Exception, SystemExit) as error:
-        message = f"plugin '{entry.name}' ({origin}) could not be loaded: {_line(error)}"
+        message = (
+            f"plugin '{entry.name}' ({origin_of(entry)}) could not be loaded: {line_of(error)}"
+        )
         raise UsageError(message) from error
 
 
-def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
-    """Raise where a hook is misspelt, is a wrapper, or lacks the marker, which hides it."""
+def check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
+    """Raise where a hook is misspelt, is a wrapper, or lacks the marker, or there is none."""
     known = [name for name in vars(hookspecs) if name.startswith("cmp_")]
-    for caller in manager.get_hookcallers(plugin) or ():
+    callers = manager.get_hookcallers(plugin) or ()
+    for caller in callers:
         if caller.name not in known:
             raise UsageError(unknown("hook", caller.name, known))
         for implementation in caller.get_hookimpls():
@@ -307,6 +333,11 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
         is_own = getattr(function, "__module__", None) == getattr(plugin, "__name__", "")
         if function is not None and is_own and not hasattr(function, f"{PROJECT}_impl"):
             raise UsageError(f"put @hookimpl above {name}, or it is never called")
+    if not callers:
+        raise UsageError(
+            "it implements no hook; a metric, for example, is registered by a function "
+            "cmp_register_metrics(register) under @hookimpl"
+        )
 
 
 def _collect(
@@ -322,7 +353,7 @@ def _collect(
                 except UsageError:
                     raise
                 except (Exception, SystemExit) as error:
-                    raise UsageError(f"{hook} raised {_line(error)}") from error
+                    raise UsageError(f"{hook} raised {line_of(error)}") from error
 
 
 def _register_as(registry: Registry, kind: str, plugin: str, origin: str) -> Register:
@@ -338,20 +369,10 @@ def _register_as(registry: Registry, kind: str, plugin: str, origin: str) -> Reg
     return register
 
 
-def _module_names(package: str) -> Iterator[str]:
-    folder = importlib.import_module(package).__path__
-    return (info.name for info in pkgutil.iter_modules(folder) if not info.name.startswith("_"))
-
-
 def _example(name: str) -> Path:
-    folder = shipped_folder("examples", "plugins")
+    folder = example_folder()
     path = folder / f"{name}.py"
     if not path.is_file():
         examples = [example.stem for example in folder.glob("[!_]*.py")]
         raise UsageError(f"-p {EXAMPLE}{name}: {unknown('example plugin', name, examples)}")
     return path
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,11 @@ class Entry:
     factory: Callable[..., Any]
     plugin: str
     origin: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
 
 
 class Registry:
@@ -76,6 +82,15 @@ class Registry:
         if name not in entries:
             raise UsageError(unknown(kind, name, entries))
         return entries[name]
+
+    def of(self, plugin: str) -> list[tuple[str, str, Entry]]:
+        """Return all that a plugin registered: kind, name and entry."""
+        return [
+            (kind, name, entry)
+            for kind, entries in self._entries.items()
+            for name, entry in sorted(entries.items())
+            if entry.plugin == plugin
+        ]
 
     def names(self, kind: str, plugin: str | None = None) -> list[str]:
         """Return the names of a kind, of one plugin or of all, in alphabetical order."""

@@ -25,7 +25,7 @@ from cmp_core.events import LayerActivations, Run
 from cmp_core.layer import Layer
 from cmp_core.measurer import Measurer
 from cmp_core.measuring import MetricListener
-from cmp_core.plugins import load_plugins
+from cmp_core.plugins import load_plugins, new_manager
 from cmp_core.registry import definition_of
 from cmp_core.run_record import HEAD, RunRecord
 from cmp_core.snapshots.format import FOLDER
@@ -154,7 +154,7 @@ def _dissimilarities(
         inputs=None,
         num_classes=0,
     )
-    manager = load_plugins(built_ins=()).manager
+    manager = new_manager()
     dispatcher = Dispatcher(manager, Run(Config(), (), tuple(layers)), "raise")
     for listener in listeners:
         manager.register(listener, listener.name)

@@ -191,8 +191,8 @@ class _Parts:
 
 def _load_plugins(config: Config, plugins_dir: Path | None = None) -> Plugins:
     plugins = load_plugins(config.plugins, plugins_dir)
-    for warning in plugins.warnings:
-        warn(warning)
+    for broken in plugins.broken:
+        warn(str(broken))
     return plugins
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +46,8 @@ def set_scale(axes: Axes, values: ArrayLike, bounds: Bounds = UNBOUNDED) -> None
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     elif kind == "signed":
         axes.set_yscale("symlog", linthresh=_linear_below(numbers))
+        axes.autoscale_view(scalex=False)  # the margins so far are those of a linear scale
+        axes.set_yticks(_signed_ticks(axes.yaxis.get_transform().transform, *axes.get_ylim()))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     if kind != "linear":
         axes.minorticks_off()
@@ -120,10 +124,25 @@ def _unstretched(logit: ArrayLike) -> NDArray[np.float64]:
 
 def share_ticks(low: float, high: float) -> list[float]:
     """Return ticks between two shares, none too near another; the upper ones matter most."""
-    bottom, top = _stretched([low, high])
+    return apart(reversed(_TICKS), _stretched, low, high)
+
+
+def _signed_ticks(place: Callable[[Any], Any], low: float, high: float) -> list[float]:
+    """Return 0 and powers of ten of both signs, none too near another; 0, then the largest."""
+    exponents = range(math.floor(math.log10(max(-low, high))), -324, -1)
+    powers = (sign * 10.0**exponent for exponent in exponents for sign in (1, -1))
+    return apart([0.0, *islice(powers, 16)], place, low, high)
+
+
+def apart(
+    ticks: Iterable[float], place: Callable[[Any], Any], low: float, high: float
+) -> list[float]:
+    """Return those of some ticks, the first ones first, that have room between two ends."""
+    bottom, top = place([low, high])
     kept: list[float] = []
-    for tick in reversed(_TICKS):
-        place = _stretched([tick, *kept[-1:]])
-        if low <= tick <= high and (not kept or place[1] - place[0] > 0.1 * (top - bottom)):
+    for tick in ticks:
+        others = place(np.array([*kept, tick]))
+        room = np.abs(others[:-1] - others[-1]).min(initial=math.inf)
+        if low <= tick <= high and room > 0.1 * (top - bottom):
             kept.append(tick)
-    return kept
+    return sorted(kept)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import textwrap
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,8 +30,9 @@ PHASE_NAMES = {
 MOST_IN_KEY = 12
 """Of more layers than this the key names some, from which the others' colours can be told."""
 
-_LETTER = 0.085
-"""Width in inches of a letter of 10 points, on average."""
+_HEADLINE: Style = {"fontsize": 12, "fontweight": "bold"}
+_HANDLE = 0.6
+"""Width in inches of the piece of line beside a name in a key, with what keeps entries apart."""
 
 
 # Figures
@@ -68,13 +70,14 @@ def single(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
 def title(figure: Figure, text: str, context: str, key: Mapping[str, Style] | None = None) -> None:
     """Put a headline, a line of context and a key of the lines above all axes.
 
-    The figure grows by their height; nothing else may change its size afterwards.
+    The figure grows by their height, and by that of turned names along the bottom of axes; nothing
+    else may change its size afterwards.
     """
     from matplotlib.lines import Line2D
 
     width = figure.get_figwidth() - 0.2
-    headline, below = literal(text, width / 1.35), literal(context, width)
-    names = [literal(name, 4, lines=1) for name in key or {}]
+    headline, below = literal(text, width, **_HEADLINE), literal(context, width)
+    names = [literal(name, min(4, width - _HANDLE), lines=1) for name in key or {}]
     columns = key_columns(names, width)
     heights = [
         0.08,
@@ -82,11 +85,11 @@ def title(figure: Figure, text: str, context: str, key: Mapping[str, Style] | No
         0.18 * (below.count("\n") + 1) + 0.04,
         0.21 * math.ceil(len(names) / columns),
     ]
-    height = figure.get_figheight() + sum(heights) + 0.06
+    height = figure.get_figheight() + sum(heights) + 0.06 + _depth_of_names(figure)
     tops = 1 - np.cumsum(heights) / height
     left = 0.1 / figure.get_figwidth()
     figure.set_figheight(height)
-    figure.text(left, tops[0], headline, va="top", fontsize=12, fontweight="bold")
+    figure.text(left, tops[0], headline, va="top", **_HEADLINE)
     figure.text(left, tops[1], below, va="top", alpha=0.75)
     if key:
         handles = [Line2D([], [], **style) for style in key.values()]
@@ -95,10 +98,22 @@ def title(figure: Figure, text: str, context: str, key: Mapping[str, Style] | No
     figure.get_layout_engine().set(rect=(0, 0, 1, tops[-1]))  # type: ignore[union-attr, call-arg]
 
 
+def _depth_of_names(figure: Figure) -> float:
+    """Return how many inches names along the bottom need besides the usual, in all rows of axes."""
+    deepest = 0.0
+    for axes in figure.axes:
+        box = axes.xaxis.get_tightbbox()
+        if box is not None:
+            deepest = max(deepest, (axes.get_window_extent().y0 - box.y0) / figure.dpi)
+    place = figure.axes[0].get_subplotspec()
+    rows = 1 if place is None else place.get_gridspec().nrows
+    return rows * max(0.0, deepest - 0.5)
+
+
 def key_columns(names: Sequence[str], width: float) -> int:
     """Return how many entries of a key fit side by side into some inches."""
-    longest = max((len(line) for name in names for line in name.split("\n")), default=1)
-    return max(1, min(len(names), int(width / (_LETTER * longest + 0.55))))
+    longest = max(map(_inches, names), default=0)
+    return max(1, min(len(names), int(width / (longest + _HANDLE))))
 
 
 def legend_by_row(
@@ -143,18 +158,45 @@ def _split(view: PlotView, phase: str) -> str:
     return f"{name} (n = {max(sizes):,})" if sizes else name
 
 
-def literal(text: str, width: float, lines: int = 2) -> str:
-    """Return a text of 10 points broken to lines of some inches, and cut if they do not suffice.
+def literal(
+    text: str, width: float, lines: int = 2, fontsize: float = 10, fontweight: str = "normal"
+) -> str:
+    """Return a text broken to lines of some inches; if they do not suffice, the last loses letters.
 
-    Lines may end at an underscore. A dollar sign is itself, and begins no formula.
+    It loses them in its middle: what long names differ in may be at their end. Lines may end at an
+    underscore. A dollar sign is itself, and begins no formula.
 
     >>> literal("bits per $ of mutual_information", 1.0)
-    'bits per \\\\$\\nof mutual_…'
+    'bits per \\\\$ of\\nmutua…ation'
     """
-    broken = textwrap.wrap(
-        text.replace("_", "_ "), max(8, int(width / _LETTER)), max_lines=lines, placeholder="…"
-    )
-    return "\n".join(broken).replace("_ ", "_").replace("$", r"\$")
+    measure = partial(_inches, fontsize=fontsize, fontweight=fontweight)
+    rest, broken = " ".join(text.split()), list[str]()
+    while len(broken) < lines - 1 and measure(rest) > width:
+        beginnings = [rest[:end] for end in range(1, len(rest))]
+        fits = max(1, bisect_right(beginnings, width, key=measure))
+        end = max(rest.rfind(" ", 0, fits + 1), rest.rfind("_", 0, fits)) + 1 or fits
+        broken.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    if measure(rest) > width:
+        shortened = [f"{rest[: n - n // 2]}…{rest[len(rest) - n // 2 :]}" for n in range(len(rest))]
+        rest = shortened[max(1, bisect_right(shortened, width, key=measure)) - 1]
+    return "\n".join([*broken, rest]).replace("$", r"\$")
+
+
+@lru_cache(4096)
+def _inches(text: str, fontsize: float = 10, fontweight: str = "normal") -> float:
+    """Return how wide a line of text is."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=fontsize, weight=fontweight)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return 1.03 * float(width) / 72  # renderers round the places of letters
+
+
+def panel_title(axes: Axes, text: str, width: float) -> None:
+    """Put a title of at most some inches above axes."""
+    axes.set_title(literal(text, width, fontsize=11))
 
 
 # Colours
@@ -213,10 +255,15 @@ def measured(view: PlotView, phase: str) -> list[str]:
     return [metric for metric in view.run_set.headlines if metric in there]
 
 
-def metric_label(view: PlotView, metric: str, width: float = 3.0) -> str:
+def with_unit(view: PlotView, metric: str) -> str:
     """Return a metric's name with its unit."""
     in_units = unit(view, metric)
-    return literal(f"{metric} ({in_units})" if in_units else metric, width)
+    return f"{metric} ({in_units})" if in_units else metric
+
+
+def metric_label(view: PlotView, metric: str, width: float = 3.0) -> str:
+    """Return a metric's name with its unit, as the label of an axis of some inches."""
+    return literal(with_unit(view, metric), width)
 
 
 def bounds(view: PlotView, metric: str) -> Bounds:
@@ -245,13 +292,13 @@ def name_ticks(axes: Axes, names: Sequence[str], *, vertical: bool = False) -> N
     """
     box = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
     pitch = (box.height if vertical else box.width) / max(1, len(names))
-    longest = max(map(len, names), default=0)
+    longest = max(map(_inches, names), default=0)
     turned: Style = {}
     if vertical:
-        needed, room, lines = 0.17, 3.0, 1
-    elif longest <= 5:
-        needed, room, lines = _LETTER * (longest + 0.8), 1.0, 1
-    elif max(len(word) for name in names for word in name.split()) * _LETTER < pitch - 0.05:
+        needed, room, lines = 0.17, min(3.0, 0.5 * box.width), 1
+    elif longest < 0.45:
+        needed, room, lines = longest + 0.07, 1.0, 1
+    elif max(_inches(word) for name in names for word in name.split()) < pitch - 0.05:
         needed, room, lines = 0.0, pitch - 0.05, 4
     else:
         needed, room, lines = 0.26, 1.8, 1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cmp_core import Group, PlotView, Register, hookimpl, plot
 from cmp_plots._cells import colour_bar, draw_cells, in_digits
 from cmp_plots._lines import mean_of_known, some_epochs
-from cmp_plots._style import context, layer_ticks, literal, panels, require, title
+from cmp_plots._style import context, layer_ticks, panel_title, panels, require, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def cka_matrix(view: PlotView) -> Figure:
             told = [group.label] if len(view.groups) > 1 else []
             told += [metric] if any(other != metric for _, other, _ in rows) else []
             when = "untrained" if epoch == 0 else f"epoch {epoch}"
-            axes.set_title(literal(", ".join([*told, when]), side - 0.8))
+            panel_title(axes, ", ".join([*told, when]), side - 1.0)
             used.append(axes)
     colour_bar(image, used, "similarity")
     metrics = {metric for _, metric, _ in rows}

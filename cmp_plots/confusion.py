@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cmp_core import Group, PlotView, Register, hookimpl, plot
 from cmp_plots._cells import colour_bar, draw_cells
-from cmp_plots._style import context, literal, name_ticks, panels, require, title
+from cmp_plots._style import context, name_ticks, panel_title, panels, require, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def confusion(view: PlotView) -> Figure:
     for axes, (group, counts) in zip(grid, shown, strict=True):
         _draw(axes, counts, group.runs[0].class_names, view.normalized)
         if len(shown) > 1:
-            axes.set_title(literal(group.label, side))
+            panel_title(axes, group.label, side - 0.4)
     what = "shares of the true class" if view.normalized else "counts"
     title(figure, f"Confusion in the test: {what}", context(view))
     return figure

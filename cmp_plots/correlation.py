@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cmp_core import Group, PlotView, Register, RunRecord, hookimpl, plot
 from cmp_plots._cells import colour_bar, draw_cells, in_digits
-from cmp_plots._style import context, literal, measured, name_ticks, panels, require, title
+from cmp_plots._style import context, measured, name_ticks, panel_title, panels, require, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,8 @@ def correlation(view: PlotView) -> Figure:
     known = {label: matrix for label, matrix in matrices.items() if np.isfinite(matrix).any()}
     require(known, f"fewer than {_FEWEST} values of each metric in {view.phase}")
     side = 0.4 * len(metrics) + 1.8
-    figure, grid = panels(len(known), columns=2, size=(max(5.0, side + 1.8), max(3.2, side)))
+    width = max(5.0, side + 1.8)
+    figure, grid = panels(len(known), columns=2, size=(width, max(3.2, side)))
     for axes, (label, matrix) in zip(grid, known.items(), strict=True):
         texts = in_digits(matrix.round(2)) if len(metrics) <= _MOST_WITH_NUMBERS else None
         image = draw_cells(axes, matrix, texts, cmap="RdBu_r", vmin=-1, vmax=1)
@@ -43,7 +44,7 @@ def correlation(view: PlotView) -> Figure:
         name_ticks(axes, metrics, vertical=True)
         colour_bar(image, axes, "Spearman's ρ")
         if len(view.groups) > 1:
-            axes.set_title(literal(label, side))
+            panel_title(axes, label, width - 2.8)
     title(figure, "Correlation of metrics over layers and epochs", context(view, view.phase))
     return figure
 

@@ -16,7 +16,7 @@ from cmp_plots._style import (
     group_key,
     layer_colours,
     layer_ticks,
-    literal,
+    panel_title,
     panels,
     require,
     title,
@@ -53,7 +53,8 @@ def distributions(view: PlotView) -> Figure:
                 _draw(axes, values, at, 0.85 * width, colour)
         values = np.concatenate([values for row in boxes for values in row])
         set_scale(axes, values, bounds(view, metric))
-        axes.set(title=literal(metric, 2.6), ylabel=unit(view, metric))
+        panel_title(axes, metric, 2.5)
+        axes.set_ylabel(unit(view, metric))
         axes.set_xlim(-0.5, len(layers) - 0.5)
         layer_ticks(axes, layers)
     key = group_key(groups) if len(groups) > 1 else None

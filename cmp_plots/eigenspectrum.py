@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cmp_core import Group, PlotView, Register, hookimpl, plot
 from cmp_plots._lines import INPUT, INPUT_LEVEL
-from cmp_plots._style import context, layer_colours, layer_key, literal, panels, require, title
+from cmp_plots._style import context, layer_colours, layer_key, panel_title, panels, require, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ def eigenspectrum(view: PlotView) -> Figure:
             axes.plot(np.arange(1, len(shares) + 1), shares, **style)
         axes.set(xscale="log", yscale="log", xlabel="index of the eigenvalue")
         name = f"{group.label}, " if len(view.groups) > 1 else ""
-        axes.set_title(literal(f"{name}{'tested weights' if tested else 'untrained'}", 3.4))
+        panel_title(axes, f"{name}{'tested weights' if tested else 'untrained'}", 3.1)
         if not tested:
             axes.set_ylabel("share of the variance")
     drawn = any(len(line.get_xdata()) for axes in grid for line in axes.lines)  # type: ignore

@@ -52,7 +52,7 @@ def heatmap(view: PlotView) -> Figure:
     norm, colours = colour_scale(values, bounds(view, view.metric))
     fits = values.size <= _MOST_WITH_NUMBERS and len(columns) <= _WIDEST
     image = draw_cells(axes, values, in_digits(values) if fits else None, norm=norm, cmap=colours)
-    colour_bar(image, axes, metric_label(view, view.metric, height - 0.1))
+    colour_bar(image, axes, metric_label(view, view.metric, height - 0.55))
     layer_ticks(axes, kept, vertical=True)
     name_ticks(axes, columns)
     axes.set_xlabel("epoch (0: untrained)" if what == "epoch" else "")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cmp_core import PlotView, Register, hookimpl, plot
 from cmp_plots._lines import depth_key, draw_by_layer
-from cmp_plots._style import context, literal, measured, panels, require, title, unit
+from cmp_plots._style import context, measured, panel_title, panels, require, title, unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,8 @@ def layer_progression(view: PlotView) -> Figure:
     figure, grid = panels(len(shown))
     for axes, metric in zip(grid, shown, strict=True):
         draw_by_layer(axes, view, metric)
-        axes.set(title=literal(metric, 2.6), ylabel=unit(view, metric))
+        panel_title(axes, metric, 2.5)
+        axes.set_ylabel(unit(view, metric))
     title(figure, "From layer to layer", context(view, "val"), depth_key(view))
     return figure
 

@@ -13,8 +13,8 @@ from cmp_plots._style import (
     bounds,
     context,
     layer_ticks,
-    literal,
     metric_label,
+    panel_title,
     panels,
     require,
     title,
@@ -54,7 +54,7 @@ def layerwise(view: PlotView) -> Figure:
             everything.append(values)
         layer_ticks(axes, layers)
         axes.set_xlim(-0.4, len(layers) - 0.6)
-        axes.set_title("" if alone else literal(group.label, 4.0))
+        panel_title(axes, "" if alone else group.label, 3.6)
     for axes in grid[::2]:
         axes.set_ylabel(metric_label(view, view.metric))
     for axes in grid:

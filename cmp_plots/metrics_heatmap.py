@@ -12,13 +12,13 @@ from cmp_plots._lines import mean_of_known, profiles
 from cmp_plots._style import (
     context,
     layer_ticks,
-    literal,
     measured,
-    metric_label,
     name_ticks,
+    panel_title,
     panels,
     require,
     title,
+    with_unit,
 )
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def metrics_heatmap(view: PlotView) -> Figure:
         span = np.nanmax(values, axis=1, keepdims=True) - low
         shades = np.where(span > 0, (values - low) / np.where(span > 0, span, 1), values * 0 + 0.5)
         image = draw_cells(axes, shades, in_digits(values), vmin=0, vmax=1)
-        name_ticks(axes, [metric_label(view, name) for name in names], vertical=True)
+        name_ticks(axes, [with_unit(view, name) for name in names], vertical=True)
         layer_ticks(axes, layers)
         bar = colour_bar(image, axes, "")
         bar.set_ticks([0, 1], labels=["lowest\nof row", "highest\nof row"])
-        axes.set_title(literal(label, size[0] - 3) if len(view.groups) > 1 else "")
+        panel_title(axes, label if len(view.groups) > 1 else "", size[0] - 3.2)
     title(figure, "All metrics at the tested weights", context(view, view.phase))
     return figure
 

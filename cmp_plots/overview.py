@@ -15,8 +15,8 @@ from cmp_plots._style import (
     group_key,
     layer_colours,
     layer_key,
-    literal,
     measured,
+    panel_title,
     panels,
     require,
     title,
@@ -52,7 +52,8 @@ def overview(view: PlotView) -> Figure:
                 mean_and_spread(axes, epochs, values, color=colour)
                 everything.append(values.ravel())
         set_scale(axes, np.concatenate(everything), bounds(view, metric))
-        axes.set(title=literal(metric, 2.6), xlabel="epoch", ylabel=unit(view, metric))
+        panel_title(axes, metric, 2.5)
+        axes.set(xlabel="epoch", ylabel=unit(view, metric))
         whole_ticks(axes)
     title(figure, f"All metrics {what}", context(view, view.phase), key)
     return figure

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cmp_core import PALETTE, QUESTIONS, Answer, PlotView, Register, Witness, hookimpl, plot
 from cmp_plots._lines import UNTRAINED, mean_and_spread, mean_of_known
-from cmp_plots._scales import set_scale
+from cmp_plots._scales import apart, set_scale
 from cmp_plots._style import (
     context,
     key_columns,
@@ -48,7 +48,7 @@ def research_questions(view: PlotView) -> Figure:
         group = view.groups[index // len(questions)]
         name = f"{group.label}: " if len(view.groups) > 1 else ""
         lines = [f"{name}{answer.title}", answer.short_verdict]
-        axes.set_title("\n".join(literal(line, width - 0.9) for line in lines))
+        axes.set_title("\n".join(literal(line, width - 0.9, fontsize=11) for line in lines))
     if view.question:
         grid[0].set_title("")  # stands above the picture
     else:
@@ -89,8 +89,22 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
     if answer.question == "different":
         axes.set_xlabel("pair of layers")
     handles, names = axes.get_legend_handles_labels()
-    below: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.19)}
-    legend_by_row(axes, handles, names, key_columns(names, width), **below)
+    legend_by_row(axes, handles, names, key_columns(names, width), **_below(axes))
+
+
+def _below(axes: Axes) -> dict[str, Any]:
+    """Return where a key is that stands under the names along the axis, however tall they are."""
+    from matplotlib.transforms import ScaledTranslation
+
+    names = axes.xaxis.get_tightbbox()
+    assert names is not None  # there is a label
+    depth = (axes.get_window_extent().y0 - names.y0) / axes.figure.dpi + 0.05
+    down = ScaledTranslation(-0.1, -depth, axes.figure.dpi_scale_trans)
+    return {
+        "loc": "upper left",
+        "bbox_to_anchor": (0, 0),
+        "bbox_transform": axes.transAxes + down,
+    }
 
 
 def _shown(answer: Answer, witness: Witness) -> tuple[Floats, Floats | None]:
@@ -106,14 +120,14 @@ def _shown(answer: Answer, witness: Witness) -> tuple[Floats, Floats | None]:
 
 def _set_shares(axes: Axes, values: Floats) -> None:
     """Make the axis one of shares of the first layer: a halving is as far as a doubling."""
-    from matplotlib.ticker import LogLocator, StrMethodFormatter
-
     axes.set_yscale("log", base=2)
-    near = values.max() / values.min() < 8
-    axes.yaxis.set_major_locator(LogLocator(base=2, subs=(1, 2**0.5) if near else (1,)))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.2g}"))
+    step = 0.5 if values.max() / values.min() < 8 else 1
+    low, high = np.log2(axes.get_ylim())
+    exponents = step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
+    ticks = apart(2.0 ** np.array(sorted(exponents, key=abs)), np.log2, *axes.get_ylim())
+    axes.set_yticks(ticks, [f"{tick:.2g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_ylabel("value / value at the first layer")
+    axes.set_ylabel("relative to the first layer")
 
 
 @hookimpl

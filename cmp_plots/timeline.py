@@ -13,8 +13,8 @@ from cmp_plots._style import (
     PHASE_NAMES,
     bounds,
     context,
-    literal,
     metric_label,
+    panel_title,
     panels,
     require,
     title,
@@ -55,7 +55,7 @@ def timeline(view: PlotView) -> Figure:
                 sizes.setdefault(phase, set()).update(found)
                 everything.append(_draw(axes, view, group, phase, style))
         axes.set_ylabel(metric_label(view, view.metric))
-        axes.set_title(literal(group.label, 7.0) if len(view.groups) > 1 else "")
+        panel_title(axes, group.label if len(view.groups) > 1 else "", 6.6)
     for axes in grid:
         set_scale(axes, np.concatenate(everything), bounds(view, view.metric))
     grid[-1].set_xlabel("step")

@@ -14,8 +14,8 @@ from cmp_plots._style import (
     context,
     layer_colours,
     layer_key,
-    literal,
     metric_label,
+    panel_title,
     panels,
     require,
     title,
@@ -57,7 +57,8 @@ def train_val(view: PlotView) -> Figure:
             (trained, validated, gap), [*heads, "training − validation"], strict=True
         ):
             name = f"{group.label}: " if len(view.groups) > 1 else ""
-            axes.set(title=literal(f"{name}{head}", 2.8), xlabel="epoch")
+            panel_title(axes, f"{name}{head}", 2.5)
+            axes.set_xlabel("epoch")
             whole_ticks(axes)
     compared = [axes for i, axes in enumerate(grid) if i % 3 < 2]
     for axes in compared:

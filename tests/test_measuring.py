@@ -16,7 +16,8 @@ from cmp_core.measurer import SUBSET_SIZE
 from cmp_core.measuring import MetricListener
 from cmp_core.metric_contract import definition_of
 from cmp_core.rows import Row, log_form
-from cmp_core.testing import _measurer, example_event, measure_batch, measure_split, select
+from cmp_core.testing import example_event, measure_batch, measure_split, select
+from cmp_core.testing.measure import measurer_of
 
 
 @metric("ids")
@@ -249,7 +250,7 @@ def test_a_plugin_that_writes_changes_no_number_of_a_metric(what: str, hook: str
                 WRITES[what](event.subset)
 
     def values(*plugins: object) -> list[Row]:
-        subject = _measurer(definition_of(sums)(), *plugins, policy="disable")
+        subject = measurer_of(definition_of(sums)(), *plugins, policy="disable")
         event = example_event(part="chunk")
         parts = [select(event.copy(), where) for where in torch.arange(50).split(20)]
         return [
@@ -270,7 +271,7 @@ def test_a_value_does_not_stand_in_the_place_of_another() -> None:
         ones = torch.ones(len(view.sample_ids))
         return {"": ones, "low": ones}
 
-    subject = _measurer(definition_of(two)())
+    subject = measurer_of(definition_of(two)())
     clash = MetricListener(definition_of(mean_id)(label="two_low"))
     subject._dispatcher._manager.register(clash, clash.name)
     subject._listeners = [*subject._listeners, clash]

@@ -210,7 +210,7 @@ def test_installed_plugins_are_loaded_and_a_broken_one_is_a_warning(
     install(monkeypatch, good=good, bad=ImportError("no such thing"))
     plugins = load_plugins()
     assert "linear" in plugins.registry.names("model")
-    (warning,) = plugins.warnings
+    (warning,) = map(str, plugins.broken)
     assert "plugin 'bad' (bad_module (installed by bad-dist)) could not be loaded" in warning
     assert "linear" not in load_plugins(["no:good"]).registry.names("model")
     with pytest.raises(UsageError, match="ImportError: no such thing"):
@@ -230,7 +230,7 @@ def test_an_installed_plugin_that_breaks_a_rule_is_left_out_as_a_whole(
     bad.cmp_register_models = cmp_register_models
     install(monkeypatch, bad=bad)
     plugins = load_plugins()
-    assert "the model 'mlp' is registered already" in plugins.warnings[0]
+    assert "the model 'mlp' is registered already" in str(plugins.broken[0])
     assert plugins.registry.names("model") == ["greedy", "mlp"]
     assert not plugins.manager.has_plugin("bad")
 

@@ -23,7 +23,7 @@ def print_comparison(runs: RunSet) -> None:
     table.add_column("test accuracy", no_wrap=True)
     for group in groups:
         table.add_column(escape(group.label), justify="right", overflow="fold")
-    table.add_row("seeds", *(_seeds(group) for group in groups))
+    table.add_row("seeds", *(escape(_seeds(group)) for group in groups))
     layers = dict.fromkeys(x for run in runs.runs for x in run.test_accuracies)
     order = [*runs.layers, *layers]  # a test may tell of layers that the log does not
     for layer in sorted(layers, key=order.index):
@@ -51,7 +51,7 @@ def print_comparison(runs: RunSet) -> None:
 
 
 def _seeds(group: Group) -> str:
-    seeds = [str(run.seed) for run in group.runs]
+    seeds = ["–" if run.seed is None else str(run.seed) for run in group.runs]
     return ", ".join(seeds) if len(seeds) <= 4 else str(len(seeds))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import traceback
+from functools import cached_property
 from importlib import metadata
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -13,6 +15,7 @@ from cmp_core.cli.compare import compare_command
 from cmp_core.cli.eval import eval_command
 from cmp_core.cli.info import info_command
 from cmp_core.cli.plot import plot_command
+from cmp_core.cli.plugins import plugins_command
 from cmp_core.cli.recompute import recompute_command
 from cmp_core.cli.report import report_command
 from cmp_core.cli.run import run_command
@@ -23,16 +26,48 @@ INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """A group that names the nearest command, and whose commands may raise `CmpError`."""
+    """A group that names the nearest command, and whose commands may raise `CmpError`.
+
+    The commands of installed plugins are looked for when there is no built-in one of a name, and
+    for the help.
+    """
+
+    @cached_property
+    def installed(self) -> dict[str, click.Command]:
+        """The commands that installed plugins add."""
+        from cmp_core.commands import load_commands
+        from cmp_core.console import warn
+
+        try:
+            commands, broken = load_commands(self.commands)
+        except CmpError as error:
+            warn(str(error))
+            return {}
+        for plugin in broken:
+            warn(str(plugin))
+        return commands
+
+    def has(self, name: str) -> bool:
+        """Return whether there is a command of a name."""
+        return name in self.commands or name in self.installed
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *self.installed})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        return self.commands.get(name) or self.installed.get(name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands:
-            ctx.fail(unknown("command", args[0], self.commands))
+        if not self.has(args[0]):
+            ctx.fail(unknown("command", args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+            # What its encoding lacks, such as − in Latin-1, is shown by its code, as on stderr.
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except CmpError as error:
@@ -68,6 +103,7 @@ def cli() -> None:
     cmp report RUN               one page: results, and the three questions answered
     cmp recompute RUN            measure its stored activations again, with any metric
     cmp info RUN                 what a run or a snapshot holds
+    cmp plugins                  what can be selected; new and check for plugins of one's own
     """
 
 
@@ -80,5 +116,6 @@ for _command in (
     report_command,
     recompute_command,
     info_command,
+    plugins_command,
 ):
     cli.add_command(_command)

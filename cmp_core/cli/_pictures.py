@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmp_core.console import say, track, warn
+from cmp_core.errors import UsageError
 
 if TYPE_CHECKING:
     from cmp_core.drawing import Drawn, Task
+    from cmp_core.plot_contract import Plot
     from cmp_core.run_record import RunRecord
     from cmp_core.run_set import RunSet
 
@@ -18,14 +20,29 @@ FOLDER = "plots"
 
 
 def load_runs(paths: Sequence[str | Path], labels: Sequence[str] = ()) -> RunSet:
-    """Read runs, and warn of what could not be read."""
+    """Read runs, and warn of what could not be read.
+
+    Raises:
+        UsageError: one is no run, or none of them has logged anything yet.
+    """
     from cmp_core.run_record import load_run
     from cmp_core.run_set import RunSet
 
-    runs = tuple(map(load_run, dict.fromkeys(Path(path).absolute() for path in paths)))
+    # However it is spelt, a run that is given twice is one.
+    places: dict[str, Path] = {}
+    for path in map(Path, paths):
+        places.setdefault(os.path.realpath(path), path.absolute())
+    runs = tuple(map(load_run, places.values()))
     for run in runs:
         warn_of_problems(run)
+    if not any(map(_has_logged, runs)):
+        raise UsageError("there is nothing to show yet: no training step, no epoch and no test")
     return RunSet(runs, tuple(labels))
+
+
+def _has_logged(run: RunRecord) -> bool:
+    log = run.log
+    return bool(len(log.training.epochs) or len(log.validation.epochs) or log.test)
 
 
 def warn_of_problems(run: RunRecord) -> None:
@@ -39,6 +56,50 @@ def home_of(runs: RunSet) -> Path:
     return runs.runs[0].directory if len(runs.runs) == 1 else Path.cwd()
 
 
+def load_plots(plugins: Sequence[str] = (), plugins_dir: Path | None = None) -> list[Plot]:
+    """Return all plots, and warn of installed plugins that are broken."""
+    from cmp_core.plugins import load_plugins
+
+    loaded = load_plugins(plugins, plugins_dir, built_ins=("cmp_plots",))
+    for broken in loaded.broken:
+        warn(str(broken))
+    return loaded.select_plots()
+
+
+def check_folder(folder: Path) -> None:
+    """Raise before any work is done where a folder can be neither made nor written to."""
+    wanted = folder.absolute()
+    there = next(place for place in (wanted, *wanted.parents) if os.access(place, os.F_OK))
+    problem = ""
+    if not there.is_dir():
+        problem = "is a file"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        problem = "is read-only"
+    if problem:
+        place = "it" if there == wanted else f"'{there}'"
+        raise UsageError(
+            f"cannot write to '{folder}': {place} {problem}; choose another place with --out"
+        )
+
+
+def choose_backend(*, show: bool) -> None:
+    """Keep matplotlib from a backend for windows where none are to be opened.
+
+    It is called before plugins are loaded, which may import matplotlib.
+
+    Raises:
+        UsageError: windows are to be opened, and MPLBACKEND is not known to matplotlib.
+    """
+    if not show:
+        os.environ["MPLBACKEND"] = "agg"  # whatever the notebook that calls us has set
+        return
+    try:
+        import matplotlib  # noqa: F401
+    except ValueError as error:
+        wrong = os.environ.get("MPLBACKEND")
+        raise UsageError(f"--show: matplotlib has no MPLBACKEND '{wrong}': unset it") from error
+
+
 def draw_all(
     todo: Sequence[Task],
     folder: Path,
@@ -49,9 +110,6 @@ def draw_all(
     show: bool = False,
 ) -> list[Drawn]:
     """Draw pictures, with a bar, and open them in windows where that was asked for."""
-    if not show:
-        os.environ.setdefault("MPLBACKEND", "agg")
-
     from cmp_core.drawing import draw
 
     done = draw(todo, folder, form, dpi, policy, keeps_open=show)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +19,6 @@ REPORT = "report.html"
 
 def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failure]:
     """Write the page about some runs and return what its plots raised."""
-    os.environ.setdefault("MPLBACKEND", "agg")
-
     from cmp_core.report import report_html
 
     with out().status("writing the report"):

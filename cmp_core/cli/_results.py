@@ -32,7 +32,7 @@ def print_test(outcome: Outcome) -> None:
     table = Table("layer", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("test accuracy", justify="right")
     for layer, accuracy in results["acc_layers"].items():
-        table.add_row(layer, f"{accuracy:.4f}")
+        table.add_row(escape(layer), f"{accuracy:.4f}")
     out().print(table)
     say(
         f"{results['checkpoint']} checkpoint, epoch {results['epoch']}: "

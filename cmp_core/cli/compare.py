@@ -41,23 +41,32 @@ def compare_command(
     Runs that differ by seed alone are replicates: their mean and standard deviation are printed.
     """
     from cmp_core.cli._comparison import print_comparison
-    from cmp_core.cli._pictures import FOLDER, draw_all, load_runs, say_drawn
+    from cmp_core.cli._pictures import (
+        FOLDER,
+        check_folder,
+        choose_backend,
+        draw_all,
+        load_plots,
+        load_runs,
+        say_drawn,
+    )
     from cmp_core.cli._results import exit_code, print_failures
     from cmp_core.drawing import tasks
     from cmp_core.failures import write_plugin_errors
-    from cmp_core.plugins import load_plugins
     from cmp_core.run_directory import PLUGIN_ERRORS
 
+    choose_backend(show=show)
     run_set = load_runs(runs, split_labels(labels))
     if len(run_set.runs) < 2:
         raise UsageError("cmp compare: give two different runs or more")
+    target = folder or Path.cwd() / FOLDER
+    check_folder(target)
     print_comparison(run_set)
     plots = [
         plot
-        for plot in load_plugins(built_ins=("cmp_plots",)).select_plots()
+        for plot in load_plots()
         if plot.definition.runs == "several" or plot.definition.answers
     ]
-    target = folder or Path.cwd() / FOLDER
     drawn = draw_all(tasks(plots, run_set), target, form, dpi, show=show)
     say_drawn([picture for picture in drawn if picture.path is not None])
     failures = [picture.failure for picture in drawn if picture.failure is not None]

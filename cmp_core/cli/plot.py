@@ -81,14 +81,23 @@ def plot_command(
 
     Runs that differ by seed alone are replicates: their mean and spread are shown.
     """
-    from cmp_core.cli._pictures import FOLDER, draw_all, home_of, load_runs, say_drawn
+    from cmp_core.cli._pictures import (
+        FOLDER,
+        check_folder,
+        choose_backend,
+        draw_all,
+        home_of,
+        load_plots,
+        load_runs,
+        say_drawn,
+    )
     from cmp_core.cli._results import exit_code, print_failures
     from cmp_core.drawing import tasks
     from cmp_core.failures import write_plugin_errors
-    from cmp_core.plugins import load_plugins
     from cmp_core.run_directory import PLUGIN_ERRORS
 
-    plots = load_plugins(plugins, plugins_dir, built_ins=("cmp_plots",)).select_plots()
+    choose_backend(show=show)
+    plots = load_plots(plugins, plugins_dir)
     names = [plot.label for plot in plots]
     if kind not in (ALL, *names):
         raise UsageError(unknown("plot", kind, (ALL, *names)))
@@ -106,6 +115,7 @@ def plot_command(
         chosen = [plot.definition(**options) for plot in plots if plot.label == kind]
     run_set = load_runs(runs, split_labels(labels))
     target = folder or home_of(run_set) / FOLDER
+    check_folder(target)
     drawn = draw_all(tasks(chosen, run_set), target, form, dpi, show=show)
     failures = [picture.failure for picture in drawn if picture.failure is not None]
     if not failures and not any(picture.path for picture in drawn):

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,18 +15,19 @@ _SHORT = re.compile(r"-[lsb]+|-[lsb]*[in].*|-v")
 _LONG = re.compile(r"--(bytes|ignore-initial|print-bytes|quiet|silent|verbose)(=.*)?")
 
 
-def is_for_posix(arguments: Sequence[str], commands: Collection[str]) -> bool:
+def is_for_posix(arguments: Sequence[str], is_command: Callable[[str], bool]) -> bool:
     """Return whether the first argument is a POSIX (or GNU) option, `-`, or an existing file.
 
-    >>> is_for_posix(["-s", "a", "b"], ["run"]), is_for_posix(["run"], ["run"])
-    (True, False)
+    >>> is_for_posix(["-s", "a", "b"], ["run"].__contains__)
+    True
     """
-    if not arguments or arguments[0] in commands:
+    if not arguments:
         return False
     first = arguments[0]
     if first in ("-", "--") or _SHORT.fullmatch(first) or _LONG.fullmatch(first):
         return True
-    return Path(first).exists() and not Path(first).is_dir()  # a pipe, as in <(…), is a file too
+    is_file = Path(first).exists() and not Path(first).is_dir()  # a pipe, <(…), is a file too
+    return is_file and not is_command(first)
 
 
 def hand_over(arguments: Sequence[str]) -> NoReturn:

@@ -44,19 +44,28 @@ def report_command(
     Runs that differ by seed alone are replicates, over which the questions are tested; one seed is
     described.
     """
-    from cmp_core.cli._pictures import home_of, load_runs
+    from cmp_core.cli._pictures import (
+        check_folder,
+        choose_backend,
+        home_of,
+        load_plots,
+        load_runs,
+    )
     from cmp_core.cli._report import REPORT, write_report
     from cmp_core.cli._results import exit_code
     from cmp_core.console import say, warn
-    from cmp_core.plugins import load_plugins
 
     if target is not None and not target.parent.is_dir():
         raise UsageError(f"--out: there is no folder '{target.parent}'")
-    plots = load_plugins(plugins, plugins_dir, built_ins=("cmp_plots",)).select_plots()
+    if target is not None and target.is_dir():  # '' is the current one
+        raise UsageError(f"--out: expected the name of a file, got the folder '{target}'")
+    choose_backend(show=False)
+    plots = load_plots(plugins, plugins_dir)
     run_set = load_runs(runs, split_labels(labels))
     path = target or home_of(run_set) / REPORT
+    check_folder(path.parent)
     failures = write_report(run_set, plots, path)
     say(f"{path}")
-    for failure in failures:
+    for failure in {failure.plugin: failure for failure in failures}.values():
         warn(f"plugin {failure.plugin} raised in {failure.hook}: {failure.error}")
     sys.exit(exit_code(failures))

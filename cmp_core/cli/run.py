@@ -61,6 +61,9 @@ def run_command(
     Without options: the greedy net on scikit-learn's digits, no download, in seconds. Everything
     is kept in a new run directory below `runs`.
     """
+    from cmp_core.cli._pictures import choose_backend
+
+    choose_backend(show=show)
     others = _check_others(compared)
     asked = {"metrics": selection(metrics, "--metrics"), "plots": selection(plots, "--plots")}
     outcome = train(source, settings, asked, plugins, plugins_dir, no_snapshots, resumed)
@@ -76,4 +79,7 @@ def _check_others(compared: tuple[str, ...]) -> tuple[Path, ...]:
         return ()
     from cmp_core.run_record import load_run
 
-    return tuple(load_run(path).directory for path in compared)
+    runs = [load_run(path) for path in compared]
+    for run in runs:
+        _ = run.confusion, run.predictions  # raise where a file is damaged
+    return tuple(run.directory for run in runs)

@@ -8,19 +8,21 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cmp_core.answers import MARGINS, QUESTIONS, Answer, answer
+from cmp_core.answers import MARGINS, QUESTIONS, Answer, answer, distinct_seeds
 from cmp_core.drawing import render
-from cmp_core.errors import DataError, UndefinedError
+from cmp_core.errors import CmpError, UndefinedError
 from cmp_core.failures import Failure, failure_of
 from cmp_core.plot_contract import Plot, PlotView
 from cmp_core.report import words
 from cmp_core.rows import INPUT
+from cmp_core.run_directory import PARAMS
 from cmp_core.run_record import RunRecord
 from cmp_core.run_set import Group, RunSet
 
@@ -66,9 +68,10 @@ def report_html(runs: RunSet, plots: Sequence[Plot]) -> tuple[str, list[Failure]
         reproduce=[_reproduce(run) for run in runs.runs],
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         version=metadata.version("chain-of-metric-predictors"),
-        report_command=shlex.join(["cmp", "report", *(str(run.directory) for run in runs.runs)]),
+        report_command=_report_command(runs),
     )
-    return html, failures
+    # Half a surrogate pair, as a log or the name of a folder may hold one, is no text.
+    return html.encode(errors="replace").decode(), failures
 
 
 def _summary(runs: RunSet) -> list[str]:
@@ -144,11 +147,16 @@ def _pictures(
 
 def _reseeded(group: Group) -> dict[str, Any]:
     """Return how far layers differ from those of another seed, or why that is not known."""
+    from cmp_core.snapshots.format import FOLDER
+
+    for run in distinct_seeds(group.runs, notes=[]):
+        if not any((run.directory / FOLDER).glob("step_*.h5")):
+            return {"rows": (), "reason": f"{run.name} has no snapshots"}  # known without torch
     try:
         from cmp_core.reseeded import compare_seeds
 
         return {"rows": compare_seeds(group.runs), "reason": None}
-    except (UndefinedError, DataError) as error:
+    except CmpError as error:  # a metric that raises costs this table alone
         return {"rows": (), "reason": str(error)}
     except ModuleNotFoundError as error:
         if error.name != "torch":
@@ -167,8 +175,9 @@ def _accuracies(runs: RunSet) -> list[dict[str, Any]]:
     """Return for every layer the test accuracy of each group: mean, deviation and seeds."""
     tested = [[run.test_accuracies for run in group.runs] for group in runs.groups]
     layers = dict.fromkeys(layer for group in tested for run in group for layer in run)
+    order = [*runs.layers, *layers]  # a test may tell of layers that the log does not
     table = []
-    for layer in layers:
+    for layer in sorted(layers, key=order.index):
         cells = []
         for group in tested:
             values = [run[layer] for run in group if layer in run]
@@ -237,7 +246,12 @@ def _settings(runs: RunSet) -> list[dict[str, Any]]:
 def _plain(value: Any) -> str:
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return ", ".join(value)
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, default=str, ensure_ascii=False)
+    except (TypeError, ValueError):  # YAML has keys and circles that JSON has not
+        return str(value)
 
 
 def _environments(runs: RunSet) -> list[tuple[list[str], dict[str, str]]]:
@@ -263,8 +277,19 @@ def _environment(run: RunRecord) -> dict[str, str]:
 
 def _reproduce(run: RunRecord) -> list[str]:
     """Return the commands that made a run, and that make it again."""
-    given = run.environment.get("command")
     made = []
-    if isinstance(given, list) and given:
-        made = [shlex.join(["cmp", *map(str, given[1:])])]
-    return [*made, shlex.join(["cmp", "run", "-c", str(run.directory / "params.yaml")])]
+    match run.environment.get("command"):
+        case [str(program), *arguments] if _is_cmp(Path(program)):
+            made = [shlex.join(["cmp", *map(str, arguments)])]
+    return [*made, shlex.join(["cmp", "run", "-c", str(run.directory / PARAMS)])]
+
+
+def _is_cmp(program: Path) -> bool:
+    """Return whether a program is the command line; a run may be made in Python as well."""
+    is_module = program.parts[-2:] == ("cmp_core", "__main__.py")
+    return is_module or program.stem in ("cmp", "cmp-metrics")
+
+
+def _report_command(runs: RunSet) -> str:
+    labels = ["--labels", ",".join(runs.labels)] if runs.labels else []
+    return shlex.join(["cmp", "report", *(str(run.directory) for run in runs.runs), *labels])

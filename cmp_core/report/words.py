@@ -10,12 +10,14 @@ from cmp_core.answers import Answer, Witness
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number as people write it, `–` where there is none.
 
-    >>> number(0.98765), number(-840.25), number(1.5e-7), number(float("nan"))
-    ('0.988', '−840', '1.5e−07', '–')
+    >>> number(0.98765), number(-840.25), number(1.5e-7), number(99.6, 2), number(float("nan"))
+    ('0.988', '−840', '1.5e−07', '100', '–')
     """
     if value is None or not math.isfinite(value):
         return "–"
-    text = f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.{digits}g}"
+    text = f"{value + 0.0:.{digits}g}"  # + 0.0: no sign on zero
+    if 100 <= abs(float(text)) < 1e6:
+        text = f"{value:.0f}"
     return text.replace("-", "−")
 
 
@@ -36,10 +38,11 @@ def effect(witness: Witness, value: float) -> str:
         return "–"
     if witness.facts.evidence == "rises":
         if witness.facts.unit == "fraction":
-            return f"{100 * value:+.1f} points".replace("-", "−")
+            return f"{round(100 * value, 1) + 0.0:+.1f} points".replace("-", "−")
         return f"{_signed(value)} {witness.facts.unit}".rstrip()
     if witness.facts.evidence == "falls":
-        return f"{_signed(100 * (math.exp(-value) - 1))} %"
+        # Beyond e^700 a share is no float any more.
+        return f"{_signed(100 * math.expm1(min(-value, 700.0)))} %"
     return _signed(value)
 
 

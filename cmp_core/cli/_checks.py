@@ -1,0 +1,106 @@
+"""What `cmp plugins check` runs and prints."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from cmp_core import workflow
+from cmp_core.config_io import load_config
+from cmp_core.console import say, track
+from cmp_core.plugins import load_plugins
+from cmp_core.testing import Check, checks_of
+
+_SELECTED_BY = {"dataset": "dataset", "model": "model", "learning rule": "learning_rule"}
+"""Kinds that a key of the configuration selects."""
+
+_SMALL: Mapping[str, object] = {
+    "N": 16,
+    "layers": 2,
+    "epochs": 1,
+    "batch_size": 256,
+    "device": "cpu",
+    "metrics": [],
+    "plots": [],
+    "snapshots": None,
+    "on_plugin_error": "raise",
+}
+"""A run that a plugin must get through; what it registers itself is added to metrics and plots."""
+
+_EVENTS = (
+    "example_event and damaged_event are in cmp_core.testing; unless told otherwise they have 50 "
+    "samples of 3 classes, and layers of 6 and 5 units"
+)
+
+
+def check_plugins(specs: Sequence[str]) -> int:
+    """Check what some plugins register, print what failed, and return the exit code."""
+    is_whole = [_check(spec) for spec in specs]
+    return 0 if all(is_whole) else 1
+
+
+def _check(spec: str) -> bool:
+    loaded = load_plugins([spec])
+    (name,) = loaded.named
+    entries = [(kind, what, entry.factory) for kind, what, entry in loaded.registry.of(name)]
+    checks = [
+        check
+        for kind, _, factory in entries
+        if kind in ("metric", "plot")
+        for check in checks_of(factory)
+    ]
+    checks += _runs(spec, name, [(kind, what) for kind, what, _ in entries])
+    outcomes = [(check, _outcome(check)) for check in track(checks, "checking")]
+    failed = [(check, error) for check, error in outcomes if error is not None]
+    passed = f"{len(checks) - len(failed)} of {len(checks)} checks passed"
+    say(f"{name} ({loaded.origins[name]}): {passed}")
+    source = getattr(loaded.manager.get_plugin(name), "__file__", None)
+    for check, error in failed:
+        say(f"\nFAILED {check}")
+        for line in _explained(error, check, source):
+            say(f"  {line}")
+    if any("_event(" in check.tried for check, _ in failed):
+        say(f"\n{_EVENTS}")
+    return not failed
+
+
+def _outcome(check: Check) -> AssertionError | None:
+    try:
+        check()
+    except AssertionError as error:
+        return error
+    return None
+
+
+def _runs(spec: str, name: str, entries: Sequence[tuple[str, str]]) -> Iterator[Check]:
+    """Yield a short run for everything that takes a run of its own, or one for all."""
+    own = [(_SELECTED_BY[kind], what) for kind, what in entries if kind in _SELECTED_BY]
+    for key, what in own or [("dataset", "digits")]:
+        run = partial(_run, spec, **{key: what})
+        yield Check(name, "takes part in a run of one epoch", run, f"cmp run --set {key}={what}")
+
+
+def _run(spec: str, **settings: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        config = load_config(None, (), (spec,), **{**_SMALL, **settings, "out": folder})
+        workflow.run(config, console=Console(file=io.StringIO()))
+
+
+def _explained(error: BaseException, check: Check, source: str | None) -> Iterator[str]:
+    """Yield what went wrong, where in the plugin's file, and on which input."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    told = str(cause) if isinstance(cause, AssertionError) else f"{type(cause).__name__}: {cause}"
+    yield from told.splitlines()
+    frames = traceback.extract_tb(cause.__traceback__)
+    for frame in [frame for frame in frames if frame.filename == source][-1:]:
+        yield f"in {Path(frame.filename).name}, line {frame.lineno}: {frame.line}"
+    if check.tried:
+        yield f"tried on {check.tried}"

@@ -1,0 +1,72 @@
+"""What `cmp plugins` prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from cmp_core.catalog import Listing, list_plugins
+from cmp_core.console import out, say
+
+
+def print_plugins(*, verbose: bool, as_json: bool) -> None:
+    """Print all plugins; `verbose` imports them, and adds what each registers."""
+    listings = list_plugins()
+    details: dict[str, list[str]] = {}
+    if verbose:
+        listings, details = _imported(listings)
+    if as_json:
+        rows = [_as_json(listing, details if verbose else None) for listing in listings]
+        out().print(json.dumps(rows, indent=2, ensure_ascii=False), markup=False)
+        return
+    table = [("name", "kind", "version", "state", "origin")]
+    for listing in listings:
+        kinds = ", ".join(listing.kinds) or "?"
+        table.append((listing.name, kinds, listing.version, listing.state, listing.origin))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row, told in zip(table, [None, *listings], strict=True):
+        # One line each, however long: a reader may be grep.
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if told is not None:
+            for line in (*details.get(told.name, ()), *filter(None, [told.problem])):
+                say(f"    {line}")
+    if not verbose:
+        say("cmp plugins -v imports them and tells what each does")
+
+
+def _imported(
+    listings: Sequence[Listing],
+) -> tuple[list[Listing], dict[str, list[str]]]:
+    """Return the plugins as they are once imported, and lines about what each registers."""
+    from cmp_core.catalog import EXAMPLE
+    from cmp_core.errors import UsageError
+    from cmp_core.plugins import load_plugins
+
+    loaded = load_plugins()
+    broken = {plugin.name: plugin.problem for plugin in loaded.broken}
+    told: list[Listing] = []
+    details: dict[str, list[str]] = {}
+    for listing in listings:
+        name, registry = listing.name, loaded.registry
+        if listing.state == "example":
+            name = listing.name.removeprefix(EXAMPLE)
+            try:
+                registry = load_plugins([listing.name], built_ins=()).registry
+            except UsageError as error:
+                broken[listing.name] = str(error)
+        if listing.name in broken:
+            problem = listing.problem or broken[listing.name].splitlines()[0]
+            told.append(attrs.evolve(listing, state="broken", problem=problem))
+            continue
+        told.append(listing)
+        details[listing.name] = [f"{what}: {entry.summary}" for _, what, entry in registry.of(name)]
+    return told, details
+
+
+def _as_json(listing: Listing, details: dict[str, list[str]] | None) -> dict[str, Any]:
+    """Return a row; without a problem where there is none."""
+    row = attrs.asdict(listing, filter=lambda field, value: field.name != "problem" or value)
+    return row if details is None else row | {"registers": details.get(listing.name, [])}

@@ -1,0 +1,57 @@
+"""The conformance kit: what every metric and every plot must hold, run against any of them.
+
+In a test file of one's own:
+
+    from cmp_core.testing import each_check
+
+    @each_check(my_metric)
+    def test_my_metric_conforms(check):
+        check()
+
+or anywhere `check_metric(my_metric)`, or `cmp plugins check my_metric.py`. Metrics are measured by
+the engine itself, on random and on damaged activations, so the kit finds what a run would find;
+plots are drawn of example runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cmp_core.errors import UsageError
+from cmp_core.testing.check import Check as Check
+from cmp_core.testing.events import damaged_event as damaged_event
+from cmp_core.testing.events import example_event as example_event
+from cmp_core.testing.events import select as select
+from cmp_core.testing.measure import measure as measure
+from cmp_core.testing.measure import measure_batch as measure_batch
+from cmp_core.testing.measure import measure_split as measure_split
+from cmp_core.testing.metric_checks import check_metric as check_metric
+from cmp_core.testing.metric_checks import metric_checks as metric_checks
+from cmp_core.testing.plot_checks import check_plot as check_plot
+from cmp_core.testing.plot_checks import plot_checks as plot_checks
+from cmp_core.testing.runs import write_example_run as write_example_run
+
+
+def checks_of(factory: Any) -> list[Check]:
+    """Return the checks that apply to a metric or a plot.
+
+    Args:
+        factory: what is under `@metric` or `@plot`.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if hasattr(factory, "metric_definition"):
+        return metric_checks(factory)
+    if hasattr(factory, "plot_definition"):
+        return plot_checks(factory)
+    name = getattr(factory, "__name__", repr(factory))
+    raise UsageError(f"'{name}' is not under @metric or @plot: there is nothing to check")
+
+
+def each_check(*factories: Any) -> Any:
+    """Return a pytest decorator that runs a test once for every check, as its argument `check`."""
+    import pytest
+
+    checks = [check for factory in factories for check in checks_of(factory)]
+    return pytest.mark.parametrize("check", checks, ids=str)

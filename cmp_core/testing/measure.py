@@ -1,0 +1,96 @@
+"""Measuring activations at hand as a run would, without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from cmp_core.dispatch import Dispatcher
+from cmp_core.errors import UndefinedError
+from cmp_core.events import LayerActivations, Run
+from cmp_core.layer import Layer
+from cmp_core.measurer import Measurer
+from cmp_core.measuring import MetricListener
+from cmp_core.metric_contract import Metric, definition_of
+from cmp_core.plugins import new_manager
+from cmp_core.rows import Row, Value
+from cmp_core.testing.events import select
+
+
+def measure(
+    factory: Any, *layers: ArrayLike, labels: ArrayLike | None = None, **options: Any
+) -> dict[str, Value]:
+    """Return what a metric says of activations at hand, as of a whole split, by name.
+
+    Args:
+        factory: the function or class under `@metric`.
+        layers: activations (n, N) of each layer, in order of depth; values are those of the
+            last one, for scope `pair` with the layer before.
+        labels: (n,) whole numbers.
+        options: of the metric.
+
+    Raises:
+        UndefinedError: there is no value; the message is the reason.
+
+    >>> from cmp_metrics.participation_ratio import participation_ratio_metric
+    >>> square = [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]
+    >>> measure(participation_ratio_metric, square, debiased=False)
+    {'participation_ratio': 2.0}
+    """
+    metric = definition_of(factory)(**options)
+    tensors = [torch.as_tensor(x, dtype=torch.float64) for x in layers]
+    classes = None if labels is None else torch.as_tensor(labels)
+    event = LayerActivations(
+        source="live",
+        phase="val",
+        part="batch" if metric.definition.running else "chunk",
+        epoch=1,
+        step=1,
+        layers=tuple(Layer(f"layer_{i}", i, "", x) for i, x in enumerate(tensors)),
+        sample_ids=torch.arange(len(tensors[0])),
+        labels=classes,
+        inputs=None,
+        num_classes=0 if classes is None else int(classes.max()) + 1,
+    )
+    way = measure_batch if metric.definition.running else measure_split
+    last = event.layers[-1].name
+    rows = [row for row in way(metric, event) if row.layer == last and not row.pair]
+    values = {row.metric: row.value for row in rows if row.value is not None}
+    if not values:
+        raise UndefinedError("; ".join(str(row.reason) for row in rows) or "nothing was measured")
+    return values
+
+
+def measure_batch(metric: Metric, event: LayerActivations) -> list[Row]:
+    """Measure an event as a training batch."""
+    return list(measurer_of(metric).batch(attrs.evolve(event, part="batch", reference=None)))
+
+
+def measure_split(
+    metric: Metric, event: LayerActivations, size: int = 1000, order: Tensor | None = None
+) -> list[Row]:
+    """Measure an event's samples as a split, in chunks of a size and in any order of positions."""
+    order = torch.arange(event.n) if order is None else order
+
+    def read(reading: int) -> Iterator[LayerActivations]:
+        return (select(event, where, reading) for where in torch.split(order, size))
+
+    ids, labels = event.sample_ids.cpu().numpy(), event.labels
+    known = None if labels is None else labels.cpu().numpy()
+    return list(measurer_of(metric).split(ids, known, read))
+
+
+def measurer_of(metric: Metric, *plugins: object, policy: str = "raise") -> Measurer:
+    """Return a measurer of one metric; the plugins are called before it."""
+    manager = new_manager()
+    listener = MetricListener(metric)
+    manager.register(listener, listener.name)
+    for plugin in plugins:
+        manager.register(plugin)
+    run = Run(config=None, class_names=(), layer_names=())  # type: ignore[arg-type]
+    return Measurer(Dispatcher(manager, run, policy), [listener])

@@ -1,0 +1,285 @@
+"""What every metric must hold, by what it declares."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmp_core.events import LayerActivations
+from cmp_core.layer import Layer
+from cmp_core.measuring import MetricListener
+from cmp_core.metric_contract import Metric, definition_of
+from cmp_core.rows import Row, Value
+from cmp_core.testing.check import Check
+from cmp_core.testing.compare import EXACT, Key, assert_equal, both_ways, numbers_of, values_of
+from cmp_core.testing.events import DAMAGES, change_first, damaged_event, example_event, select
+from cmp_core.testing.measure import measure_batch, measure_split
+from cmp_core.testing.state_checks import STATE_CHECKS
+
+CHUNK_SIZES = (1, 7, 128, 1000)
+ROUNDED = {torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
+"""Tolerance, relative and absolute, for activations that are stored in fewer digits."""
+
+_Listed = tuple[str, str, Callable[[Metric], None]]
+"""What holds, the input on which it is tried as Python, and what raises where it does not."""
+
+
+def metric_checks(factory: Any, **options: Any) -> list[Check]:
+    """Return the checks that apply to a metric, by what it declares.
+
+    Args:
+        factory: the function or class under `@metric`.
+        options: of the metric.
+    """
+    metric = definition_of(factory)(**options)
+    return [
+        Check(metric.label, name, partial(run, metric), tried)
+        for name, tried, run in _checks(metric)
+    ]
+
+
+def check_metric(factory: Any, **options: Any) -> int:
+    """Run all checks on a metric and return how many there were.
+
+    Args:
+        factory: the function or class under `@metric`.
+        options: of the metric.
+
+    Raises:
+        AssertionError: some do not hold; the message lists them, each with what showed it.
+
+    >>> from cmp_metrics.participation_ratio import participation_ratio_metric
+    >>> check_metric(participation_ratio_metric) > 20
+    True
+    """
+    checks = metric_checks(factory, **options)
+    failures = []
+    for check in checks:
+        try:
+            check()
+        except AssertionError as error:
+            failures.append(f"- {check.name}: {error}")
+    if failures:
+        listed = "\n".join(failures)
+        raise AssertionError(
+            f"{checks[0].subject}: {len(failures)} of {len(checks)} checks failed\n{listed}"
+        )
+    return len(checks)
+
+
+def _checks(metric: Metric) -> Iterator[_Listed]:
+    definition = metric.definition
+    split, samples = 'example_event(part="chunk")', 'example_event(n=200, part="chunk")'
+    yield "says in its docstring what it is", "", _has_a_summary
+    for size in () if definition.coverage == "running" else CHUNK_SIZES:
+        what = f"reads a split in chunks of {size} as at once"
+        yield what, 'example_event(n=300, part="chunk")', partial(_reads_chunks, size=size)
+    for dtype, tolerance in ROUNDED.items():
+        reads = partial(_reads_dtype, dtype=dtype, tolerance=tolerance)
+        yield f"reads {dtype} activations", f"{samples}, as {dtype}", reads
+    for device in _devices():
+        reads = partial(_reads_device, device=device)
+        yield f"reads the same on {device}", f"{samples}, on {device}", reads
+    yield "keeps to its bounds", split, _keeps_to_bounds
+    yield "changes no input", split, _changes_no_input
+    yield "draws no random number", split, _draws_nothing
+    for invariance in sorted(definition.invariances - {"symmetric"}):
+        tried = f'example_event(n=64, part="chunk"), and after the map {invariance}'
+        yield f"is invariant: {invariance}", tried, partial(_is_invariant, invariance=invariance)
+    if "symmetric" in definition.invariances:
+        yield "is symmetric", "example_event(n=60, widths=(6, 6))", _is_symmetric
+    if definition.vectorized:
+        what = "keeps layers that it is given at once apart"
+        yield what, 'example_event(n=60, widths=(6, 6, 6), part="chunk")', _keeps_layers_apart
+    for name in DAMAGES:
+        tried = f'damaged_event("{name}")'
+        yield f"meets {name} with a value or a reason", tried, partial(_meets, damage=name)
+    for value in (math.nan, math.inf):
+        tried = f"{split}, whose first layer is {value}"
+        what = f"gives a reason where activations are {value}"
+        yield what, tried, partial(_gives_reason, value=value)
+    if definition.coverage == "running":
+        yield "has no value for a split, and says so", split, _has_no_value_for_a_split
+        yield "goes on from its state", "three of example_event()", _goes_on_from_its_state
+    elif definition.is_stateful:
+        for name, run in STATE_CHECKS.items():
+            yield name, 'example_event(n=90, part="chunk"), in shards of 20, 30 and 40', run
+
+
+def _has_a_summary(metric: Metric) -> None:
+    assert metric.definition.summary, "there is no docstring"
+
+
+def _reads_chunks(metric: Metric, size: int) -> None:
+    event = example_event(n=300, part="chunk")
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(size))
+    rows = measure_split(metric, event, size, order)
+    split = values_of(rows)
+    reasons = "; ".join(dict.fromkeys(f"{row.layer}: {row.reason}" for row in rows))
+    assert split, f"no layer has a value for 300 random samples ({reasons})"
+    assert_equal(split, values_of(measure_split(metric, event)), EXACT, "one chunk")
+    batch = values_of(measure_batch(metric, event))
+    seen = {key: value for key, value in split.items() if key in batch}
+    assert_equal(seen, batch, EXACT, "the samples as a batch")
+
+
+def _reads_dtype(metric: Metric, dtype: torch.dtype, tolerance: float) -> None:
+    exact = example_event(n=200, part="chunk")
+    rounded = exact.map_tensors(lambda x: x.to(dtype) if x.is_floating_point() else x)
+    for found, expected in zip(both_ways(metric, rounded), both_ways(metric, exact), strict=True):
+        assert_equal(values_of(found), values_of(expected), tolerance, "float64")
+
+
+def _reads_device(metric: Metric, device: str) -> None:
+    event = example_event(n=200, dtype=torch.float32, part="chunk")
+    moved = event.map_tensors(lambda x: x.to(device))
+    for found, expected in zip(both_ways(metric, moved), both_ways(metric, event), strict=True):
+        assert_equal(values_of(found), values_of(expected), ROUNDED[torch.float32], "cpu")
+
+
+def _keeps_to_bounds(metric: Metric) -> None:
+    low, high = metric.definition.bounds
+    for seed in range(20):
+        for rows in both_ways(metric, example_event(n=5 + seed, seed=seed, part="chunk")):
+            # The bounds are those of the headline; a sub-value may have others.
+            for row in (row for row in rows if row.metric == metric.label):
+                for value in numbers_of(row.value):
+                    assert low - EXACT <= value <= high + EXACT, (
+                        f"{value} at {row.layer} is outside of [{low}, {high}] for "
+                        f"example_event(n={5 + seed}, seed={seed})"
+                    )
+
+
+def _changes_no_input(metric: Metric) -> None:
+    event = example_event(part="chunk")
+    before = event.copy()
+    both_ways(metric, event)
+    for layer, old in zip(event.all_layers, before.all_layers, strict=True):
+        for what in ("activations", "scores", "anchors"):
+            tensor, same = getattr(layer, what), getattr(old, what)
+            assert tensor is None or tensor.equal(same), f"{what} of {layer.name} were changed"
+
+
+def _draws_nothing(metric: Metric) -> None:
+    def state() -> list[Any]:
+        return [torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())]
+
+    before = state()
+    both_ways(metric, example_event(part="chunk"))
+    assert state() == before, "the state of a global generator has changed"
+
+
+def _is_invariant(metric: Metric, invariance: str) -> None:
+    event = example_event(n=64, part="chunk")
+    mapped = _mapped(event, invariance)
+    for found, expected in zip(both_ways(metric, mapped), both_ways(metric, event), strict=True):
+        assert_equal(values_of(found), values_of(expected), EXACT, f"before the map '{invariance}'")
+
+
+def _mapped(event: LayerActivations, invariance: str) -> LayerActivations:
+    """Return the event after a map; every layer is mapped in its own way."""
+    g = torch.Generator().manual_seed(1)
+    if invariance == "permute_samples":
+        return select(event, torch.randperm(event.n, generator=g))
+
+    def change(tensor: Tensor, seed: int) -> Tensor:
+        width = tensor.shape[1]
+        g.manual_seed(seed)
+        if invariance == "scale":
+            return (seed + 7) * tensor
+        if invariance == "permute_units":
+            return tensor[:, torch.randperm(width, generator=g)]
+        gaussian = torch.randn(width, width, generator=g, dtype=torch.float64)
+        basis: Tensor = torch.linalg.qr(gaussian).Q
+        return tensor @ basis
+
+    def change_layer(layer: Layer) -> Layer:
+        seed = layer.depth + 1
+        anchors = None if layer.anchors is None else change(layer.anchors, seed)
+        return attrs.evolve(layer, activations=change(layer.activations, seed), anchors=anchors)
+
+    return attrs.evolve(
+        event,
+        layers=tuple(map(change_layer, event.layers)),
+        reference=None if event.reference is None else change_layer(event.reference),
+    )
+
+
+def _is_symmetric(metric: Metric) -> None:
+    first, second = example_event(n=60, widths=(6, 6)).layers
+    swapped = (
+        attrs.evolve(second, name="layer_0", depth=0),
+        attrs.evolve(first, name="layer_1", depth=1),
+    )
+    event = example_event(n=60, widths=(6, 6))
+    forth = values_of(measure_batch(metric, event))
+    back = values_of(measure_batch(metric, attrs.evolve(event, layers=swapped)))
+    assert_equal(back, forth, EXACT, "the layers the other way round")
+
+
+def _keeps_layers_apart(metric: Metric) -> None:
+    event = example_event(n=60, widths=(6, 6, 6), part="chunk")
+    values = [_without_first(rows) for rows in both_ways(metric, event)]
+    assert any(values), "no layer but the first has a value for 60 random samples"
+    for what, number in (("dead", 0.0), ("NaN", math.nan)):
+        damaged = change_first(event, partial(torch.full_like, fill_value=number))
+        for rows, sound in zip(both_ways(metric, damaged), values, strict=True):
+            assert_equal(_without_first(rows), sound, EXACT, f"a first layer that is not {what}")
+
+
+def _without_first(rows: Sequence[Row]) -> dict[Key, Value]:
+    return values_of([row for row in rows if "layer_0" not in (row.layer, row.other)])
+
+
+def _meets(metric: Metric, damage: str) -> None:
+    event = damaged_event(damage)
+    for rows in both_ways(metric, event):
+        for row in rows:
+            assert (row.value is None) == (row.reason is not None), row
+            assert all(map(math.isfinite, numbers_of(row.value))), row
+            assert event.n > 0 or row.value is None, f"there are no samples, but {row}"
+
+
+def _gives_reason(metric: Metric, value: float) -> None:
+    event = change_first(example_event(part="chunk"), lambda x: torch.full_like(x, value))
+    for rows in both_ways(metric, event):
+        assert any(row.layer == "layer_0" for row in rows), "there is no row for layer_0"
+        for row in rows:
+            assert "layer_0" not in (row.layer, row.other) or row.value is None, row
+            assert row.reason is None or "error" not in row.reason, row
+
+
+def _has_no_value_for_a_split(metric: Metric) -> None:
+    rows = measure_split(metric, example_event(part="chunk"))
+    assert rows, "there are no rows"
+    assert all(row.value is None and row.reason for row in rows), rows
+
+
+def _goes_on_from_its_state(metric: Metric) -> None:
+    listener, again = MetricListener(metric), MetricListener(metric)
+    events = [example_event(seed=seed) for seed in range(3)]
+    for event in events[:2]:
+        listener.cmp_layer_activations(event)
+    again.load_state_dict(copy.deepcopy(listener.state_dict()))
+    answers = [side.cmp_layer_activations(events[2]) or [] for side in (listener, again)]
+    for one, other in zip(*answers, strict=True):
+        assert (one.layer, one.reason) == (other.layer, other.reason), f"{other} is not {one}"
+        assert _is_same(one.values, other.values), f"{other} is not {one}"
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return one is other or torch.as_tensor(one).equal(torch.as_tensor(other))
+
+
+def _devices() -> list[str]:
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cuda"] * torch.cuda.is_available() + mps

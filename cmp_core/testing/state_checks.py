@@ -1,0 +1,108 @@
+"""What the state of a metric that is a class must hold: it is a monoid, and can be stored."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from cmp_core.layer_view import LayerView
+from cmp_core.metric_contract import Metric
+from cmp_core.split_statistics import SplitStatistics
+from cmp_core.split_sums import SplitSums
+from cmp_core.testing.compare import EXACT
+from cmp_core.testing.events import example_event, select
+
+
+def _shard_views(metric: Metric, shards: Sequence[Tensor]) -> list[tuple[LayerView, ...]]:
+    """Return what a class sees of some shards of one split at its last layer."""
+    event = example_event(n=90, part="chunk")
+    sums = SplitSums(metric.definition.sums, event.sample_ids, event.labels, event.num_classes)
+    if metric.definition.sums:
+        sums.update(event.all_layers, event.sample_ids, event.labels)
+    fitted = SplitStatistics(sums)
+    chunks = [
+        attrs.evolve(select(event, where, metric.definition.readings[0]), fitted=fitted)
+        for where in shards
+    ]
+    return [metric.views_of(LayerView(chunk, chunk.layers[-1])) for chunk in chunks]
+
+
+def _states(metric: Metric, shards: Sequence[Tensor]) -> list[Any]:
+    """Return the state of a class for each of some shards of one split."""
+    states = []
+    for views in _shard_views(metric, shards):
+        states.append(metric.new_state())
+        states[-1].update(*views)
+    return states
+
+
+def _shards() -> list[Tensor]:
+    order = torch.randperm(90, generator=torch.Generator().manual_seed(0))
+    return list(torch.split(order, [20, 30, 40]))
+
+
+def _computed(metric: Metric, state: Any) -> list[float]:
+    """Return a copy's value, as numbers; a state that scores in a second pass is fitted first."""
+    state = copy.deepcopy(state)
+    if metric.definition.passes == 2:
+        event = example_event(n=90, part="chunk")
+        state.fit()
+        state.score(*metric.views_of(LayerView(event, event.layers[-1])))
+    value = state.compute()
+    parts = value.values() if isinstance(value, Mapping) else [value]
+    return [x for part in parts for x in torch.as_tensor(part).double().reshape(-1).tolist()]
+
+
+def _assert_same(metric: Metric, found: Any, expected: Any, what: str) -> None:
+    a, b = _computed(metric, found), _computed(metric, expected)
+    is_same = len(a) == len(b) and all(
+        math.isclose(x, y, rel_tol=EXACT, abs_tol=1e-12) for x, y in zip(a, b, strict=True)
+    )
+    assert is_same, f"{what}: {a} is not {b}"
+
+
+def _empty_is_identity(metric: Metric) -> None:
+    (state,) = _states(metric, [torch.arange(90)])
+    _assert_same(metric, metric.new_state().merge(state), state, "empty merged with a state")
+    _assert_same(metric, state.merge(metric.new_state()), state, "a state merged with empty")
+
+
+def _merge_equals_one_pass(metric: Metric) -> None:
+    a, b, c = _states(metric, _shards())
+    (whole,) = _states(metric, [torch.arange(90)])
+    _assert_same(metric, a.merge(b).merge(c), whole, "(a b) c, for the samples in one pass")
+    _assert_same(metric, a.merge(b.merge(c)), whole, "a (b c), for the samples in one pass")
+    _assert_same(metric, c.merge(b).merge(a), whole, "(c b) a, for the samples in one pass")
+
+
+def _merge_changes_neither_side(metric: Metric) -> None:
+    a, b, _ = _states(metric, _shards())
+    *_, more = _shard_views(metric, _shards())
+    before = [copy.deepcopy(state) for state in (a, b)]
+    for merged in (a.merge(b), a.merge(metric.new_state()), metric.new_state().merge(a)):
+        merged.update(*more)
+    for state, old, side in zip((a, b), before, ("left", "right"), strict=True):
+        _assert_same(
+            metric, state, old, f"the {side} side, after merge and an update of the result"
+        )
+
+
+def _state_is_restored(metric: Metric) -> None:
+    (state,) = _states(metric, [torch.arange(90)])
+    restored = metric.new_state()
+    restored.load_state_dict(copy.deepcopy(state.state_dict()))
+    _assert_same(metric, restored, state, "the restored state")
+
+
+STATE_CHECKS: Mapping[str, Callable[[Metric], None]] = {
+    "merge: the empty state changes nothing": _empty_is_identity,
+    "merge: is associative and commutative, and equals one pass": _merge_equals_one_pass,
+    "merge: changes neither side": _merge_changes_neither_side,
+    "state_dict: a state is restored": _state_is_restored,
+}

@@ -1,0 +1,122 @@
+"""Mutual nearest neighbours: whether two layers find the same samples alike.
+
+A metric in one file. Use it with `cmp run -p cmp:mutual_knn`, or copy it and change it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cmp_core import (
+    Array,
+    LayerView,
+    PositiveInt,
+    Register,
+    UndefinedError,
+    as_tensor,
+    hookimpl,
+    metric,
+)
+
+_UNDEFINED = "all samples of a layer are equally near to each other"
+_TIE = 1e-12
+"""Cosines that differ by less are equal but for rounding."""
+
+
+def mutual_knn(x: Array, y: Array, *, k: int = 10) -> dict[str, float]:
+    """Return which share of a sample's k nearest neighbours two layers have in common, by name.
+
+    Neighbours are those of largest cosine, the sample itself left out.
+
+    - an empty name: the mean share over samples, mean_i |N_x(i) ∩ N_y(i)| / k;
+    - `chance`: its exact mean over all pairings of the samples, c = k / (n-1), which it has
+      for layers that are independent;
+    - `above_chance`: (share - c) / (1 - c): 0 by chance, 1 for the same neighbours.
+
+    Samples that tie for the last places share them: the value is the mean over all ways to break
+    the ties, in each layer by itself. So chance stays exact, and a layer with ties reads less than
+    1 even with itself, as its neighbours are not settled. A sample without activation has cosine 0
+    with all others.
+
+    Args:
+        x: (n, p).
+        y: (n, q), the same samples in the same order.
+        k: number of neighbours.
+
+    Raises:
+        UndefinedError: fewer than k + 2 samples, or a layer in which all cosines are equal.
+
+    Huh et al. 2024, arXiv:2405.07987, whose clipping of outlying activations is left out.
+
+    >>> import numpy as np
+    >>> angle = np.linspace(0.0, 3.0, 12)[:, None]
+    >>> x = np.hstack([np.cos(angle), np.sin(angle)])
+    >>> mutual_knn(x, 7 * x[:, ::-1], k=2)[""]
+    1.0
+    """
+    shares = _shares(as_tensor(x), as_tensor(y), k)
+    values = {name: float(value) for name, value in shares.items()}
+    if values[""] != values[""]:
+        raise UndefinedError(_UNDEFINED)
+    return values
+
+
+@metric(
+    "mutual_knn",
+    scope="pair",
+    unit="fraction",
+    question="different",
+    bounds=(0, 1),
+    invariances={"orthogonal", "permute_samples", "permute_units", "scale", "symmetric"},
+    slow=True,
+    undefined=_UNDEFINED,
+)
+def mutual_knn_metric(
+    first: LayerView, second: LayerView, *, k: PositiveInt = 10
+) -> dict[str, Tensor | float]:
+    """Share of the k nearest neighbours that a layer has in common with the previous one.
+
+    Over a split on the fixed subset; further `chance` and `above_chance`. It asks who is nearest,
+    whatever the distances, where `linear_cka` is led by the directions of largest variance. With
+    more samples neighbours are nearer and harder to agree on, so compare equal n and k only.
+    """
+    return _shares(first.activations, second.activations, k)
+
+
+def _shares(x: Tensor, y: Tensor, k: int) -> dict[str, Tensor | float]:
+    n = len(x)
+    if n < k + 2:
+        raise UndefinedError(f"at least k + 2 = {k + 2} samples are needed, there are {n}")
+    a, b = _memberships(x, k), _memberships(y, k)
+    are_all_equal = max(a.values().numel(), b.values().numel()) == n * (n - 1)
+    share = torch.nan if are_all_equal else torch.sparse.sum(a * b) / (n * k)
+    chance = k / (n - 1)
+    return {"": share, "chance": chance, "above_chance": (share - chance) / (1 - chance)}
+
+
+def _memberships(activations: Tensor, k: int) -> Tensor:
+    """Return how sure sample j is among the k nearest of i, sparse (n, n): 1, or less at a tie."""
+    precise = torch.float32 if activations.device.type == "mps" else torch.float64
+    rows, n = activations.to(precise), len(activations)
+    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    rows = torch.where(lengths > 0, rows / lengths, 0.0)
+    cosines = (rows @ rows.T).fill_diagonal_(-torch.inf)
+    last = cosines.topk(k, dim=1).values[:, -1]
+    i, j = (cosines >= (last - _TIE)[:, None]).nonzero(as_tuple=True)
+    is_tied = cosines[i, j] <= (last + _TIE)[i]
+    places = k - i[~is_tied].bincount(minlength=n)
+    sure = places.to(precise) / i[is_tied].bincount(minlength=n)
+    return torch.sparse_coo_tensor(
+        torch.stack([i, j]),
+        torch.where(is_tied, sure[i], 1.0),
+        (n, n),
+        is_coalesced=True,
+        check_invariants=True,
+    )
+
+
+@hookimpl
+def cmp_register_metrics(register: Register) -> None:
+    """Register the metric."""
+    register(mutual_knn_metric)

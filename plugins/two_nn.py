@@ -1,0 +1,95 @@
+"""TwoNN: of how many dimensions the set is that a layer's activations fill.
+
+A metric in one file. Use it with `cmp run -p cmp:two_nn`, or copy it and change it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cmp_core import (
+    Array,
+    LayerView,
+    Register,
+    UndefinedError,
+    as_tensor,
+    centred,
+    hookimpl,
+    metric,
+)
+
+_UNDEFINED = "the two nearest neighbours of every sample are equally near"
+_SAME = 1e-6
+"""Samples that are nearer than this share of the layer's spread count as one."""
+
+
+def two_nn(activations: Array) -> float:
+    """Return the intrinsic dimension of activations (n, p), from each sample's two nearest ones.
+
+    Where the density hardly changes within that reach, μ = r₂/r₁ of their distances has the
+    distribution 1 - μ^(-d). Returned is d = (n-1) / Σ log μ, the estimate of maximum likelihood
+    n / Σ log μ without its bias; its standard error is about d/√n. All samples count, where Facco
+    et al. fit a line to the distribution of μ without its largest tenth.
+
+    Copies of a sample say nothing about dimension and are left out first, n being what remains:
+    samples nearer to each other than a millionth of the spread √(tr S / n).
+
+    Args:
+        activations: (n, p).
+
+    Raises:
+        UndefinedError: fewer than 3 distinct samples, or r₁ = r₂ everywhere.
+
+    Facco et al. 2017, doi:10.1038/s41598-017-11873-y; the unbiased estimate: Denti et al. 2022,
+    doi:10.1038/s41598-022-20991-1.
+
+    >>> import numpy as np
+    >>> line = 2.0 ** np.arange(4)[:, None]  # 1, 2, 4, 8: μ = 3, 2, 3/2, 3/2
+    >>> round(two_nn(line), 6)  # 3 / log 13.5
+    1.152654
+    """
+    value = _dimension(as_tensor(activations))
+    if not value.isfinite():
+        raise UndefinedError(_UNDEFINED)
+    return float(value)
+
+
+@metric(
+    "two_nn",
+    unit="dimensions",
+    question="compressing",
+    bounds=(0, float("inf")),
+    invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
+    slow=True,
+    undefined=_UNDEFINED,
+)
+def two_nn_metric(view: LayerView) -> Tensor:
+    """Intrinsic dimension by the distances of the two nearest neighbours, over a split's subset.
+
+    It sees curved sets for what they are: a circle in any number of units has one dimension, where
+    `participation_ratio` counts two. It looks at the smallest scale that n samples show, noise
+    included, and reads too low in many dimensions: about 17 for 20 normal ones at n = 2,048.
+    """
+    return _dimension(view.activations)
+
+
+def _dimension(activations: Tensor) -> Tensor:
+    precise = torch.float32 if activations.device.type == "mps" else torch.float64
+    rows = centred(activations.to(precise))
+    lengths = rows.square().sum(dim=1)
+    squares = (lengths[:, None] + lengths - 2 * rows @ rows.T).fill_diagonal_(torch.inf)
+    is_copy = (squares <= _SAME**2 * lengths.mean()).tril(-1).any(dim=1)
+    n = len(rows) - int(is_copy.sum())
+    if n < 3:
+        raise UndefinedError(f"at least 3 distinct samples are needed, there are {n}")
+    squares.masked_fill_(is_copy, torch.inf)
+    first, second = squares.topk(2, dim=1, largest=False).values[~is_copy].T
+    logarithms: Tensor = (second / first).log() / 2
+    return (n - 1) / logarithms.sum()
+
+
+@hookimpl
+def cmp_register_metrics(register: Register) -> None:
+    """Register the metric."""
+    register(two_nn_metric)
