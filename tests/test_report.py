@@ -56,7 +56,7 @@ class Page(HTMLParser):
         super().__init__()
         self.html = html
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.style = ""
+        self.style = self.pre = ""
         self.rows: list[list[str]] = []
         self._open: list[str] = []
         self._texts: list[str] = []
@@ -84,6 +84,8 @@ class Page(HTMLParser):
             self.style += data
             return
         self._texts.append(data)
+        if "pre" in self._open:
+            self.pre += data
         if {"td", "th"} & set(self._open):
             self.rows[-1][-1] = " ".join((self.rows[-1][-1] + data).split())
 
@@ -124,6 +126,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder, model="mlp", depth=6)
     write_old_run(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def illustrated(folder: Path) -> str:
+    """The page of one run, with its pictures."""
+    html, failures = report_html(read(folder / "greedy_4_0"), all_plots())
+    assert failures == []
+    return html
 
 
 @pytest.fixture
@@ -186,11 +196,9 @@ def a_plot(name: str, draw: Callable[[PlotView], Any]) -> Plot:
 # The file
 
 
-def test_the_page_is_one_file_that_fetches_nothing(folder: Path) -> None:
-    html, failures = report_html(read(folder / "greedy_4_0"), all_plots())
-    assert failures == []
-    found = Page(html)
-    assert html.startswith("<!doctype html>\n<html lang=")
+def test_the_page_is_one_file_that_fetches_nothing(illustrated: str) -> None:
+    found = Page(illustrated)
+    assert illustrated.startswith("<!doctype html>\n<html lang=")
     assert not {"script", "link", "iframe", "object", "embed", "base", "form", "svg"} & {
         tag for tag, _ in found.tags
     }
@@ -203,8 +211,8 @@ def test_the_page_is_one_file_that_fetches_nothing(folder: Path) -> None:
     assert len(fetched) == 6  # a light and a dark picture for each question
     assert all(str(value).startswith("data:image/svg+xml;base64,") for value in fetched)
     assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
-    assert "url(" not in html
-    assert "@import" not in html
+    assert "url(" not in illustrated
+    assert "@import" not in illustrated
     for value in fetched:
         svg = base64.b64decode(str(value).partition(",")[2]).decode()
         assert "<svg" in svg
@@ -226,9 +234,8 @@ def test_the_policy_forbids_the_rest_before_anything_is_read(folder: Path) -> No
     assert place < names.index("title") < names.index("style") < names.index("body")
 
 
-def test_the_pictures_are_light_and_dark(folder: Path) -> None:
-    html, _ = report_html(read(folder / "greedy_4_0"), all_plots())
-    found = Page(html)
+def test_the_pictures_are_light_and_dark(illustrated: str) -> None:
+    found = Page(illustrated)
     media = found.attributes("source", "media")
     assert media == ["screen and (prefers-color-scheme: dark)"] * 3
     names = [tag for tag, _ in found.tags]
@@ -246,17 +253,10 @@ def test_the_pictures_are_light_and_dark(folder: Path) -> None:
         assert text.startswith(f"{title} {verdict}")
 
 
-def test_equal_runs_give_equal_pages_but_for_the_time(folder: Path) -> None:
-    first, second = (
-        re.sub(
-            r"written \d{4}-\d\d-\d\d \d\d:\d\d by",
-            "written by",
-            report_html(read(folder / "greedy_4_0", folder / "greedy_4_1"), all_plots())[0],
-        )
-        for _ in range(2)
-    )
-    assert first == second
-    assert "written by cmp" in first
+def test_equal_runs_give_equal_pages_but_for_the_time(folder: Path, illustrated: str) -> None:
+    again, _ = report_html(read(folder / "greedy_4_0"), all_plots())
+    written = re.compile(r"written \d{4}-\d\d-\d\d \d\d:\d\d by")
+    assert written.sub("", again) == written.sub("", illustrated) != illustrated
 
 
 # Foreign texts
@@ -308,9 +308,12 @@ def test_foreign_texts_are_shown_and_never_become_tags(
 
     assert shape(hostile) == shape(plain)
     assert len(hostile.rows) == len(plain.rows)
-    times = 25  # that often at least it stands somewhere
-    assert hostile.text.count(attack) >= plain.text.count(harmless) - 4 >= times
-    assert "49" not in hostile.between("Reproduce", "end") or "7 * 7" in hostile.text
+    # In commands it stands as the shell has to read it.
+    counts = [
+        of.text.partition("Reproduce")[0].count(text)
+        for of, text in ((hostile, attack), (plain, harmless))
+    ]
+    assert counts[0] == counts[1] > 40
     for value in hostile.attributes("img", "alt"):
         assert value.startswith(tuple(QUESTIONS.values()))
     assert any(attack in value for value in hostile.attributes("img", "alt"))
@@ -471,7 +474,8 @@ def test_two_experiments_stand_side_by_side(folder: Path) -> None:
     assert "greedy: 4 layers, seeds 0, 1" in found.text
     assert "mlp: 6 layers, seed 0" in found.text
     assert found.rows_of("layer") == [["greedy", "mlp"]]
-    assert found.text.count("over 2 seeds") == found.text.count("in this run (one seed)") == 6
+    verdicts = re.findall(r"(?:yes|no|inconclusive) (over 2|in this run)", found.text)
+    assert verdicts == [*["over 2"] * 3, *["in this run"] * 3] * 2  # in short, and in full
     tested = [load_run(folder / name).test_accuracies for name in names]
     both = [tested[0]["layer_3"], tested[2]["layer_3"]]
     assert found.rows_of("layer_3")[0] == [
@@ -520,7 +524,7 @@ def test_a_run_that_measured_nothing_says_so(tmp_path: Path) -> None:
     assert "Nothing was tested." in found.text
     assert "No metrics were measured on validation." in found.text
     assert "Missing values None." in found.text
-    assert found.text.count("inconclusive in this run (one seed) no metric that bears witness") == 3
+    assert found.text.count("inconclusive in this run (one seed) no metric that bears witness") == 6
 
 
 def test_runs_without_a_seed_show_none(copy: Callable[..., Path]) -> None:
@@ -603,20 +607,17 @@ def test_different_environments_are_shown_with_their_runs(
 
 def commands(of: Page) -> list[list[str]]:
     """The commands under `Reproduce`, checked by the command line itself."""
-    pre = of.html.partition("<pre>")[2].partition("</pre>")[0]
-    found = [shlex.split(line) for line in Page(f"<p>{pre}</p>").html[3:-4].splitlines() if line]
+    found = [shlex.split(line) for line in of.pre.splitlines() if line]
     for program, name, *arguments in found:
         assert program == "cmp"
         cli.commands[name].make_context(name, list(arguments))
     return found
 
 
-def test_the_commands_that_reproduce_are_real(
-    copy: Callable[..., Path], folder: Path, tmp_path: Path
-) -> None:
+def test_the_commands_that_reproduce_are_real(copy: Callable[..., Path], folder: Path) -> None:
     run = copy("mlp_6_0", "a run; $(rm)")
     edit(run / "environment.json", command=["/usr/bin/cmp", "run", "--set", "lr=1e-3 # x"])
-    found = commands(page(folder / "greedy_4_0", run, labels=["small", "a, b"[:1] + " c"]))
+    found = commands(page(folder / "greedy_4_0", run, labels=["small", "a c"]))
     assert found == [
         ["cmp", "run", "-c", "greedy"],
         ["cmp", "run", "-c", str(folder / "greedy_4_0" / "params.yaml")],
