@@ -641,10 +641,8 @@ def test_the_commands_that_reproduce_are_real(copy: Callable[..., Path], folder:
         ([1, 2], False),
     ],
 )
-def test_only_a_command_of_ours_is_told(
-    copy: Callable[..., Path], command: Any, is_ours: bool
-) -> None:
-    run = copy("greedy_4_0")
+def test_only_a_command_of_ours_is_told(tmp_path: Path, command: Any, is_ours: bool) -> None:
+    run = write_seed(tmp_path, 0, {})
     edit(run / "environment.json", command=command)
     told = commands(page(run))
     assert told[:-2] == ([["cmp", "run"]] if is_ours else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from cmp_core import evaluate, hookimpl, run
 from cmp_core.config import Config, Selection
+from cmp_core.config_io import shipped_folder
 from cmp_core.errors import PluginError, UsageError
 from cmp_core.plugins import load_plugins
 from cmp_core.registry import Registry
@@ -224,6 +226,23 @@ def test_the_order_of_plugins_changes_no_number(
         monkeypatch.setattr(Registry, "names", order)
         found.append(lines(run(attrs.evolve(tiny, plugins=("cmp:sparsity",))).directory))
     assert found[0] == found[1]
+
+
+def test_a_shuffled_order_of_all_plugins_and_metrics_changes_no_number(tiny: Config) -> None:
+    folder = shipped_folder("examples", "plugins")
+    specs = [f"cmp:{path.stem}" for path in sorted(folder.glob("[!_]*.py"))]
+    found = []
+    for seed in range(3):
+        shuffle = random.Random(seed).shuffle
+        shuffle(specs)
+        metrics = list(tiny.metrics)
+        shuffle(metrics)
+        config = attrs.evolve(tiny, epochs=1, plugins=tuple(specs), metrics=tuple(metrics))
+        outcome = run(config)
+        assert outcome.failures == ()
+        found.append(lines(outcome.directory))
+    assert found[0] == found[1] == found[2]
+    assert "two_nn" in found[0][-1]["metrics"]["layer_1"]
 
 
 def test_a_factory_that_raises_is_named(tiny: Config, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import attrs
 
-from cmp_core.catalog import Listing, list_plugins
+from cmp_core.catalog import EXAMPLE, Listing, list_plugins
 from cmp_core.console import out, say
+from cmp_core.errors import UsageError
+from cmp_core.plugins import load_plugins
 
 
 def print_plugins(*, verbose: bool, as_json: bool) -> None:
@@ -17,7 +19,8 @@ def print_plugins(*, verbose: bool, as_json: bool) -> None:
     listings = list_plugins()
     details: dict[str, list[str]] = {}
     if verbose:
-        listings, details = _imported(listings)
+        with out().status("importing"):
+            listings, details = _imported(listings)
     if as_json:
         rows = [_as_json(listing, details if verbose else None) for listing in listings]
         out().print(json.dumps(rows, indent=2, ensure_ascii=False), markup=False)
@@ -37,14 +40,8 @@ def print_plugins(*, verbose: bool, as_json: bool) -> None:
         say("cmp plugins -v imports them and tells what each does")
 
 
-def _imported(
-    listings: Sequence[Listing],
-) -> tuple[list[Listing], dict[str, list[str]]]:
+def _imported(listings: Sequence[Listing]) -> tuple[list[Listing], dict[str, list[str]]]:
     """Return the plugins as they are once imported, and lines about what each registers."""
-    from cmp_core.catalog import EXAMPLE
-    from cmp_core.errors import UsageError
-    from cmp_core.plugins import load_plugins
-
     loaded = load_plugins()
     broken = {plugin.name: plugin.problem for plugin in loaded.broken}
     told: list[Listing] = []
