@@ -172,6 +172,10 @@ class MetricListener:
             raise ValueError(f"metric '{label}': it returned an empty mapping")
         for name, value in values.items():
             named = f"{label}_{name}" if name else label
+            if isinstance(value, UndefinedError):
+                for cell in cells:
+                    yield from self._missing(cell, str(value), n, named)
+                continue
             try:
                 mine = owned(value, len(cells) if definition.vectorized else None)
             except TypeError as error:
@@ -180,10 +184,12 @@ class MetricListener:
                 for layer, other, pair in cell.places:
                     yield Reading(layer, named, n, other, pair, None, mine, i, definition.undefined)
 
-    def _missing(self, cell: Cell, reason: str, n: int | None = None) -> Iterator[Reading]:
+    def _missing(
+        self, cell: Cell, reason: str, n: int | None = None, name: str | None = None
+    ) -> Iterator[Reading]:
         n = cell.view.n if n is None else n
         for layer, other, pair in cell.places:
-            yield Reading(layer, self.metric.label, n, other, pair, reason=reason)
+            yield Reading(layer, name or self.metric.label, n, other, pair, reason=reason)
 
     def _missing_everywhere(
         self, event: LayerActivations | SplitFinished, reason: str

@@ -29,7 +29,7 @@ import attrs
 from torch import Tensor
 
 from cmp_core import registry
-from cmp_core.errors import UsageError, unknown
+from cmp_core.errors import UndefinedError, UsageError, unknown
 from cmp_core.layer_view import LayerView
 from cmp_core.metric_facts import Evidence, MetricFacts, Question
 from cmp_core.split_sums import SUMS
@@ -37,8 +37,11 @@ from cmp_core.statistics import LayerStatistics
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 Scope = Literal["layer", "consecutive", "pair"]
-MetricValue = float | Tensor | Mapping[str, float | Tensor]
-"""A number, a 0-d tensor, a vector (p,), or a mapping of sub-value names to such."""
+MetricValue = float | Tensor | Mapping[str, float | Tensor | UndefinedError]
+"""A number, a 0-d tensor, a vector (p,), or a mapping of sub-value names to such.
+
+A sub-value may also be an `UndefinedError`, whose message is the reason why it alone is missing.
+"""
 
 Positive = Annotated[float, "above 0"]
 """The type of an option that must be a number above 0; checked when the metric is selected."""

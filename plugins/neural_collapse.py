@@ -80,7 +80,7 @@ def neural_collapse(
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("labels",),
     passes=2,
-    undefined="the class means are equal; or, for nc3, there are no anchors, or for nc4 no scores",
+    undefined="the class means are equal",
 )
 class NeuralCollapse(TensorSum):
     """NC1, variability within classes over that between them; further nc2_norms to nc4.
@@ -94,6 +94,7 @@ class NeuralCollapse(TensorSum):
 
     _centres: _Centres | None = None
     _anchors: Tensor | None = None
+    _has_scores = False
 
     def update(self, view: LayerView) -> None:
         """Add a chunk to the sums of its classes."""
@@ -106,15 +107,22 @@ class NeuralCollapse(TensorSum):
     def score(self, view: LayerView) -> None:
         """Compare a chunk with the class means."""
         assert self._centres is not None  # fit comes first
-        self._anchors = _if_any(view, "anchors")
-        scores = _if_any(view, "scores")
+        self._anchors, scores = _if_any(view, "anchors"), _if_any(view, "scores")
+        self._has_scores = scores is not None
         self._samples.add(self._centres.sample_sums(view.activations, view.labels, scores))
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Tensor | UndefinedError]:
         """Return NC1 and what goes with it."""
         if self._centres is None:
             raise UndefinedError("there are no samples")
-        return self._centres.measures(self._samples.total, self._anchors)
+        values: dict[str, Tensor | UndefinedError] = {
+            **self._centres.measures(self._samples.total, self._anchors)
+        }
+        if self._anchors is None:
+            values["nc3"] = UndefinedError("the layer has no anchors")
+        if not self._has_scores:
+            values["nc4"] = UndefinedError("the layer has no scores")
+        return values
 
 
 def _if_any(view: LayerView, what: str) -> Tensor | None:

@@ -37,7 +37,7 @@ def procrustes(x: Array, y: Array) -> float:
         y: (n, q), the same samples in the same order.
 
     Raises:
-        UndefinedError: a layer without variance.
+        UndefinedError: fewer than 2 samples, or a layer without variance.
 
     Ding, Denain & Steinhardt 2021, arXiv:2108.01661; the root: Williams et al. 2021,
     arXiv:2110.14739.
@@ -75,6 +75,8 @@ def procrustes_metric(first: LayerView, second: LayerView) -> Tensor:
 
 
 def _distance(x: Tensor, y: Tensor) -> Tensor:
+    if len(x) < 2:
+        raise UndefinedError(f"at least 2 samples are needed, there are {len(x)}")
     dtype = reduce(torch.promote_types, (x.dtype, y.dtype), torch.float32)
     cross = _shape(x.to(dtype)).T @ _shape(y.to(dtype))
     is_finite = cross.isfinite().all()  # or LAPACK would raise

@@ -28,9 +28,9 @@ def two_nn(activations: Array) -> float:
     """Return the intrinsic dimension of activations (n, p), from each sample's two nearest ones.
 
     Where the density hardly changes within that reach, μ = r₂/r₁ of their distances has the
-    distribution 1 - μ^(-d). Returned is d = (n-1) / Σ log μ, the estimate of maximum likelihood
-    n / Σ log μ without its bias; its standard error is about d/√n. All samples count, where Facco
-    et al. fit a line to the distribution of μ without its largest tenth.
+    distribution 1 - μ^(-d). Returned is d = (n-1) / Σ log μ: the estimate of maximum likelihood,
+    n / Σ log μ, less its bias for independent μ. The standard error is about d/√n. All samples
+    count, where Facco et al. fit a line to the distribution of μ without its largest tenth.
 
     Copies of a sample say nothing about dimension and are left out first, n being what remains:
     samples nearer to each other than a millionth of the spread √(tr S / n).

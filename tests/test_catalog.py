@@ -68,7 +68,7 @@ def test_all_plugins_are_listed_with_what_they_register(site: Path) -> None:
     assert listed["image_folder"].kinds == ("dataset",)
     assert listed["mlp"].kinds == ("model",)
     assert listed["layerwise"].kinds == ("learning rule",)
-    assert listed["cmp:tensorboard"].kinds == ("events",)
+    assert listed["cmp:tensorboard_sink"].kinds == ("events",)
     assert listed["cmp:sparsity"].state == "example"
     good = listed["good"]
     assert (good.kinds, good.version, good.state) == (("metric",), "1.0", "installed")

@@ -221,6 +221,7 @@ from cmp_core.cli import _pictures
 every = _pictures.load_plots
 _pictures.load_plots = lambda: [plot for plot in every() if plot.definition.answers]
 cmp("compare", A, B, "--out", "three")
+_pictures.load_plots = every
 assert asked == [], asked
 cmp("plot", "layerwise", old, "--metric", "probe_accuracy", "--out", "four")
 cmp("report", old, "--out", "old.html")
@@ -328,7 +329,7 @@ def test_pictures_comparisons_and_reports_need_no_torch(here: Path) -> None:
         ("plot confusion confused", "confusion.npy' cannot be read: "),
         ("run --compare confused", "confusion.npy' cannot be read: "),
         ("plot research_questions unpredicted", "test_predictions.npz' cannot be read: "),
-        ("report A unpredicted", "test_predictions.npz' cannot be read: "),
+        ("report unpredicted", "test_predictions.npz' cannot be read: "),
         ("compare unpredicted B", "test_predictions.npz' cannot be read: "),
         ("run --compare unpredicted", "test_predictions.npz' cannot be read: "),
         ("report unparsed", "params.yaml' is not valid YAML (line 2"),
@@ -336,7 +337,7 @@ def test_pictures_comparisons_and_reports_need_no_torch(here: Path) -> None:
         ("plot mine A -p none.py", "-p none.py: there is no such file"),
         ("plot mine A -p broken.py", "plugin 'broken.py' could not be loaded: SyntaxError"),
         ("plot mine A -p idle.py", "idle.py: it implements no hook"),
-        ("plot mine A -p braces.py", "file: unknown choice 'xetric'; known: layer, metric"),
+        ("plot mine A -p braces.py", "file: unknown choice 'xetric'; did you mean 'metric'?"),
         ("plot mine A -p no:heatmap", "unknown plugin 'heatmap'; did you mean 'heatmap_plot'?"),
         ("plot heatmap A -p no:heatmap_plot", "unknown plot 'heatmap'"),
         ("report A --plugins-dir file", "--plugins-dir: 'file' is not a folder"),
@@ -350,7 +351,7 @@ def test_wrong_input_is_told_in_a_sentence_and_writes_nothing(
     result = call(*shlex.split(arguments))
     assert result.exit_code == 2
     assert message in result.stderr
-    assert result.stderr.lower().count("error:") == 1
+    assert len(re.findall(r"^error: ", result.stderr, re.M | re.I)) == 1
     assert result.stdout == ""
     after = {path: facts for path, facts in content(here).items() if "__pycache__" not in path}
     assert after == {path: facts for path, facts in before.items() if "__pycache__" not in path}
@@ -419,7 +420,8 @@ def test_a_log_that_is_cut_off_is_warned_about_and_drawn(copy: Callable[..., Pat
 
 
 def test_damaged_facts_of_metrics_are_warned_about(here: Path, tmp_path: Path) -> None:
-    result = call("report", here / "unmeasured", "--out", tmp_path / "page.html")
+    options = ["-p", "no:research_questions_plot", "--out", tmp_path / "page.html"]
+    result = call("report", here / "unmeasured", *options)
     assert result.exit_code == 0
     assert result.stderr.startswith(f"warning: '{here}/unmeasured/metrics.json' is left out: ")
     page = (tmp_path / "page.html").read_text()
@@ -428,7 +430,8 @@ def test_damaged_facts_of_metrics_are_warned_about(here: Path, tmp_path: Path) -
 
 
 def test_one_run_of_several_may_have_nothing_yet(here: Path, tmp_path: Path) -> None:
-    result = call("report", here / "A", here / "empty", "--out", tmp_path / "page.html")
+    options = ["-p", "no:research_questions_plot", "--out", tmp_path / "page.html"]
+    result = call("report", here / "A", here / "empty", *options)
     assert result.exit_code == 0
     assert "holds no training step and no epoch that can be read" in result.stderr
 
@@ -530,7 +533,13 @@ def test_installed_plots_that_are_broken_are_told(
 # Comparisons
 
 
-def test_runs_of_different_depth_are_compared(here: Path) -> None:
+def test_runs_of_different_depth_are_compared(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [
+        one
+        for one in load_plugins(built_ins=("cmp_plots",)).select_plots()
+        if one.label in ("architecture_comparison", "research_questions", "training_curves")
+    ]
+    monkeypatch.setattr("cmp_core.cli._pictures.load_plots", lambda: few)
     result = call("compare", here / "A", here / "B", "--out", "figures", "--dpi", "30")
     assert (result.exit_code, result.stderr) == (0, "")
     rows = {line[:36].strip(): line[36:].split() for line in result.stdout.splitlines()}
@@ -540,7 +549,8 @@ def test_runs_of_different_depth_are_compared(here: Path) -> None:
     for layer, accuracy in b.test_accuracies.items():
         both = [a.test_accuracies.get(layer), accuracy]
         assert rows[layer] == [f"{x:.4f}" for x in both if x is not None]
-    assert list(rows)[3:10] == [*(f"layer_{i}" for i in range(6)), "head"]
+    layers = [name for name in rows if re.fullmatch(r"layer_\d|head", name)]
+    assert layers == [*(f"layer_{i}" for i in range(6)), "head"]
     for title in QUESTIONS.values():
         assert set(rows[title]) <= {"yes*", "no*", "inconclusive*"}
     assert "* one seed: the verdict describes that run" in result.stdout
@@ -548,7 +558,8 @@ def test_runs_of_different_depth_are_compared(here: Path) -> None:
     assert f"mlp − greedy: {effect:+.2f} points of output accuracy, p " in result.stdout
     names = {path.name for path in Path("figures").iterdir()}
     assert f"{len(names)} pictures in figures" in result.stdout
-    assert {"research_questions.png", "architecture_comparison_margin.png"} <= names
+    assert {"research_questions.png", "architecture_comparison_margin.png"} < names
+    assert "basic_training_curves.png" not in names  # it compares nothing
 
 
 @pytest.fixture
@@ -615,7 +626,7 @@ def test_a_notebook_s_backend_that_is_not_installed_here_is_no_matter(
     assert (done.returncode, done.stderr) == (0, "")
     shown = cmp(*arguments, "--show")
     assert shown.returncode == 2
-    assert shown.stderr.startswith("error: --show: matplotlib has no MPLBACKEND 'module://matpl")
+    assert shown.stderr.startswith("error: --show: MPLBACKEND is 'module://matplotlib_not_here")
 
 
 def test_a_narrow_encoding_shows_codes(cmp: Cmp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -666,8 +677,8 @@ def test_a_run_ends_with_pictures_a_report_and_verdicts_and_training_does_not() 
         f"files in {other}\ntest the best weights with: cmp eval {other}\n"
     )
     assert not any(title in trained.stdout for title in QUESTIONS.values())
-    assert not {"plots", "report.html", "test_results.json"} & set(map(str, os.listdir(other)))
-    assert "Nothing was tested." not in (run / "report.html").read_text()
+    for name in ("plots", "report.html", "test_results.json"):
+        assert not (other / name).exists()
 
 
 def test_a_run_is_compared_and_its_research_plots_alone_are_drawn(here: Path) -> None:

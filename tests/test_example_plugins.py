@@ -41,6 +41,7 @@ Array = NDArray[np.float64]
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "plugins").glob("[!_]*.py"))
 NAMES = [path.stem for path in FILES]
+MEASURING = [path.stem for path in FILES if "cmp_register_metrics" in path.read_text()]
 SEEDS = range(20)
 steady = settings(derandomize=True, deadline=None, max_examples=30)
 
@@ -54,7 +55,7 @@ def load(name: str) -> tuple[ModuleType, Sequence[Any]]:
     return module, found
 
 
-LOADED = {name: load(name) for name in NAMES}
+LOADED = {name: load(name) for name in MEASURING}
 MODULES = {name: module for name, (module, _) in LOADED.items()}
 METRICS = {name: metric for name, (_, metrics) in LOADED.items() for metric in metrics}
 neural_collapse = MODULES["neural_collapse"].neural_collapse
@@ -112,7 +113,7 @@ def test_an_example_is_loaded_by_name_and_its_metrics_are_selected(name: str, ti
     only_accuracy = attrs.evolve(tiny, metrics=(Selection("accuracy", "accuracy"),))
     selected = [metric.label for metric in plugins.select_metrics(only_accuracy)]
     assert selected == ["accuracy", *registered]
-    assert registered == [definition_of(METRICS[name]).name for _ in registered]
+    assert bool(registered) == (name in MEASURING)
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
@@ -144,8 +145,10 @@ def test_an_example_says_how_to_use_it(path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["greedy", "mlp"])
 def test_all_examples_in_one_run(tiny: Config, model: str) -> None:
-    specs = tuple(f"cmp:{name}" for name in NAMES)
-    config = attrs.evolve(tiny, model=model, plugins=specs, metrics=tiny.metrics[:1], epochs=1)
+    specs = tuple(f"cmp:{name}" for name in MEASURING)
+    config = attrs.evolve(
+        tiny, model=model, plugins=specs, metrics=(Selection("accuracy", "accuracy"),), epochs=1
+    )
     outcome = run(config)
     assert not outcome.failures
     entry = next(x for x in reversed(lines(outcome.directory)) if x["phase"] == "val")
@@ -254,6 +257,13 @@ def test_neural_collapse_is_what_the_definition_says(n: int, p: int, offset: flo
     assert found == pytest.approx(slow_neural_collapse(h, labels, anchors, scores), rel=1e-8)
 
 
+def test_a_large_offset_costs_digits_only() -> None:
+    """The means then sum to rounding errors, which are no direction between the classes."""
+    labels = np.arange(90) % 5
+    h = normal(90, 8, seed=1) + 2 * normal(5, 8, seed=2)[labels]
+    assert neural_collapse(h + 1e6, labels) == pytest.approx(neural_collapse(h, labels), rel=1e-6)
+
+
 def simplex(classes: int, width: int) -> Array:
     """A simplex equiangular tight frame, turned away from the axes."""
     corners = np.eye(classes) - 1 / classes
@@ -359,11 +369,13 @@ def test_rankme_is_that_of_the_paper_but_for_mean_and_epsilon() -> None:
     assert effective_rank(x)["rankme"] == pytest.approx(wanted, rel=1e-4)
 
 
-@pytest.mark.parametrize(("n", "p", "rank"), [(60, 20, 20), (60, 20, 5), (12, 40, 11), (12, 40, 1)])
+@pytest.mark.parametrize(
+    ("n", "p", "rank"), [(60, 20, 20), (60, 20, 5), (12, 40, 11), (600, 400, 1)]
+)
 def test_equal_variances_count_alike_in_all_three(n: int, p: int, rank: int) -> None:
     """Directions of no variance, a few or hundreds, do not count, rounded as they are."""
     x = 3 * whitened(n, rank) @ rotation(p)[:rank] + 5
-    assert effective_rank(x) == pytest.approx({"": rank, "rankme": rank, "stable": rank}, rel=1e-6)
+    assert effective_rank(x) == pytest.approx({"": rank, "rankme": rank, "stable": rank}, rel=1e-9)
 
 
 @pytest.mark.parametrize(("n", "p"), [(2000, 200), (400, 200), (200, 200)])
@@ -551,9 +563,9 @@ def test_the_root_of_the_distance_is_a_metric(x: Array, widths: tuple[int, int],
     assert math.sqrt(xz) <= math.sqrt(xy) + math.sqrt(yz) + 1e-9
 
 
-@pytest.mark.parametrize("x", [np.zeros((9, 4)), np.full((9, 4), 0.1), normal(1, 4)])
+@pytest.mark.parametrize("x", [np.zeros((9, 4)), np.full((9, 4), 0.1), normal(1, 4), normal(0, 4)])
 def test_without_variance_there_is_no_distance(x: Array) -> None:
-    with pytest.raises(UndefinedError, match="does not vary"):
+    with pytest.raises(UndefinedError, match="does not vary" if len(x) > 1 else "at least 2"):
         procrustes(normal(len(x), 3), x)
 
 
@@ -727,7 +739,7 @@ def test_the_null_values_depend_on_ids_and_not_on_the_order() -> None:
     order = torch.randperm(64, generator=torch.Generator().manual_seed(3))
 
     def values(which: torch.Tensor) -> dict[str, float]:
-        calibrate = sys.modules[metric.__module__]._calibrated  # type: ignore[attr-defined]
+        calibrate = sys.modules[metric.__module__]._calibrated
         sides = [layer.activations[which] for layer in event.layers]
         found = calibrate(*sides, event.sample_ids[which])
         return {name: float(value) for name, value in found.items()}

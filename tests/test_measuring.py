@@ -324,3 +324,19 @@ def test_options_without_a_default_must_be_given() -> None:
     with pytest.raises(UsageError, match="option 'k' has no default; give it"):
         definition_of(needs_k)()
     assert definition_of(needs_k)(k=3).options == {"k": 3}
+
+
+@metric("parts")
+def parts(view):
+    """One number, and one that is not there."""
+    return {"": view.activations.mean(), "lacking": UndefinedError("there is no such thing")}
+
+
+def test_one_of_several_values_may_be_missing_for_a_reason_of_its_own() -> None:
+    for rows in (
+        measure_batch(definition_of(parts)(), example_event()),
+        measure_split(definition_of(parts)(), example_event(part="chunk")),
+    ):
+        missing = {row.layer: row.reason for row in rows if row.metric == "parts_lacking"}
+        assert set(missing.values()) == {"there is no such thing"}
+        assert all(row.value is not None for row in rows if row.metric == "parts")

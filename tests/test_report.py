@@ -498,6 +498,12 @@ def test_layers_of_runs_of_different_depth_are_in_order(folder: Path) -> None:
         assert ["unit", "input", *deep[:4]] in found.rows_of("metric")
 
 
+def test_a_head_stands_below_the_layers_of_deeper_runs(folder: Path, tmp_path: Path) -> None:
+    found = page(write_run(tmp_path, model="mlp", depth=2), folder / "greedy_4_0")
+    table = [row[0] for row in found.rows if re.fullmatch(r"layer_\d|head", row[0])]
+    assert table == ["layer_0", "layer_1", "layer_2", "layer_3", "head"]
+
+
 def test_an_old_run_is_reported_as_far_as_it_goes(folder: Path) -> None:
     found = page(folder / "old_3")
     assert "mlp on mnist" in found.text

@@ -88,16 +88,19 @@ def choose_backend(*, show: bool) -> None:
     It is called before plugins are loaded, which may import matplotlib.
 
     Raises:
-        UsageError: windows are to be opened, and MPLBACKEND is not known to matplotlib.
+        UsageError: windows are to be opened, and MPLBACKEND names what is not installed.
     """
     if not show:
         os.environ["MPLBACKEND"] = "agg"  # whatever the notebook that calls us has set
         return
     try:
-        import matplotlib  # noqa: F401
-    except ValueError as error:
+        import matplotlib as mpl
+        from matplotlib import pyplot as plt
+
+        plt.switch_backend(mpl.get_backend())
+    except (ImportError, RuntimeError, ValueError) as error:
         wrong = os.environ.get("MPLBACKEND")
-        raise UsageError(f"--show: matplotlib has no MPLBACKEND '{wrong}': unset it") from error
+        raise UsageError(f"--show: MPLBACKEND is '{wrong}', which fails: {error}") from error
 
 
 def draw_all(

@@ -1,8 +1,8 @@
 """TensorBoard: every number of a run as a curve, while it trains.
 
 A listener in one file, which needs the package `tensorboard`. Use it with
-`cmp run -p cmp:tensorboard` and look with `tensorboard --logdir runs`, or copy it and send the
-numbers elsewhere.
+`cmp run -p cmp:tensorboard_sink` and look with `tensorboard --logdir runs`, or copy it and send
+the numbers elsewhere.
 """
 
 from __future__ import annotations
