@@ -324,10 +324,10 @@ def test_what_a_layer_lacks_costs_no_other_part() -> None:
         measure_batch(definition_of(METRICS["neural_collapse"])(), event),
     ):
         own = {row.metric: row for row in rows if row.layer == "layer_1"}
-        for name in ("nc3", "nc4"):
+        for name, lacking in {"nc3": "anchors", "nc4": "scores"}.items():
             row = own[f"neural_collapse_{name}"]
             assert row.value is None
-            assert f"for {name}" in (row.reason or "")
+            assert row.reason == f"the layer has no {lacking}"
         for name in ("neural_collapse", "neural_collapse_nc2_norms", "neural_collapse_nc2_angles"):
             assert own[name].value is not None
 
