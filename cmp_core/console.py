@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 def out() -> Console:
     """Return a console for results and progress, as wide as the terminal and plain in a pipe."""
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def say(text: str) -> None:
@@ -23,7 +23,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """Print a warning on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(
         f"warning: {text}", style="yellow", markup=False
     )
 
