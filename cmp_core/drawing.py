@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +157,20 @@ def render(
         UndefinedError: there is nothing to draw.
         PluginError: the plot returned something else than a figure.
     """
+    with figure_of(plot, view, dark=dark, keeps_open=keeps_open) as figure:
+        return _content(figure, form, dpi)
+
+
+@contextmanager
+def figure_of(
+    plot: Plot, view: PlotView, *, dark: bool = False, keeps_open: bool = False
+) -> Iterator[Figure]:
+    """Give a plot's figure while the theme is set, and close it, and what else the plot opened.
+
+    Raises:
+        UndefinedError: there is nothing to draw.
+        PluginError: the plot returned something else than a figure.
+    """
     import matplotlib as mpl
     from cycler import cycler
     from matplotlib import pyplot as plt
@@ -172,7 +187,7 @@ def render(
             figure = plot.definition.implementation(view)
             if not isinstance(figure, Figure):
                 raise PluginError(f"expected a matplotlib Figure, got {type(figure).__name__}")
-            return _content(figure, form, dpi)
+            yield figure
         finally:
             for number in () if keeps_open else set(plt.get_fignums()) - others:
                 plt.close(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from hashlib import blake2s
 from string import Formatter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -106,8 +107,10 @@ class PlotDefinition:
         return Plot(self, label or self.name, options)
 
     def __attrs_post_init__(self) -> None:
-        for choice in self.choices:
-            if choice not in CHOICES:
+        if not self.file:
+            raise UsageError(f"@plot('{self.name}'): file: expected a name, without suffix")
+        for _, choice, form, conversion in Formatter().parse(self.file):
+            if choice is not None and (choice not in CHOICES or form or conversion):
                 raise UsageError(
                     f"@plot('{self.name}'): file: {unknown('choice', choice, CHOICES)}"
                 )
@@ -129,6 +132,9 @@ def _check_options(plot: Plot, _: Any, options: Mapping[str, Any]) -> None:
         elif option == "phase" and (wrong := set(_as_list(value)).difference(PHASES)):
             raise UsageError(f"plot '{plot.label}': {unknown('phase', min(wrong), PHASES)}")
 
+
+_LONGEST = 200
+"""Bytes of a file's name; most file systems allow 255, of which some are for a temporary name."""
 
 _OPTIONS = {"metric": "metric", "layer": "layer", "phase": "phase", "normalized": "normalize"}
 """The option that makes each choice."""
@@ -172,14 +178,19 @@ class Plot:
         return attrs.evolve(self, options={**self.options, **taken})
 
     def file_name(self, view: PlotView) -> str:
-        """Return the name of a view's file, without its suffix."""
+        """Return the name of a view's file, without its suffix; the end of a long one is a hash."""
         name = self.definition.file.format(
             metric=view.metric,
             layer=view.layer,
             phase=view.phase,
             normalized="_normalized" if view.normalized else "",
         )
-        return name.replace("/", "_")
+        name = name.replace("/", "_")
+        whole = name.encode()
+        if len(whole) <= _LONGEST:
+            return name
+        ending = blake2s(whole, digest_size=4).hexdigest()
+        return f"{whole[:_LONGEST].decode(errors='ignore')}_{ending}"
 
     def _asked(self, option: str) -> tuple[str, ...]:
         return tuple(_as_list(self.options.get(option, ())))
@@ -203,7 +214,7 @@ class Plot:
 
 
 def _as_list(value: Any) -> list[Any]:
-    return [value] if isinstance(value, str) else list(value)
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def plot(

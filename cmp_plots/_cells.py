@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_plots._scales import share_ticks
+from cmp_plots._scales import bar_ticks, set_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,13 +52,9 @@ def _digits(value: float) -> str:
 
 def colour_bar(image: AxesImage, axes: Axes | Sequence[Axes], label: str) -> Colorbar:
     """Put the scale of colours beside the axes."""
-    from matplotlib.colors import FuncNorm
-
     # Of several axes the bar takes a share of all their width together.
     size: dict[str, Any] = {"fraction": 0.02} if isinstance(axes, Sequence) else {"pad": 0.02}
     bar = image.axes.figure.colorbar(image, ax=axes, label=label, **size)
-    if isinstance(image.norm, FuncNorm):
-        ticks = share_ticks(*image.get_clim())
-        bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
-        bar.minorticks_off()
+    if (ticks := bar_ticks(image.norm)) is not None:
+        set_ticks(bar.ax.yaxis, ticks)
     return bar

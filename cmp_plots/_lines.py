@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 INPUT = "input"
 """Name under which the network's input is measured like a layer."""
-UNTRAINED: Style = {"linestyle": ":", "linewidth": 1.2}
+UNTRAINED: Style = {"linestyle": ":", "linewidth": 1.2, "markerfacecolor": "none"}
 INPUT_LEVEL: Style = {"color": "0.5", "linestyle": "--", "linewidth": 1}
 
 
@@ -28,6 +28,8 @@ def mean_and_spread(axes: Axes, x: ArrayLike, values: Floats, **style: Any) -> N
     if not present.any():
         return
     at, kept = np.asarray(x)[present], values[:, present]
+    if len(at) == 1:
+        style = {"marker": "o", **style}  # a line through one point cannot be seen
     (line,) = axes.plot(at, np.nanmean(kept, axis=0), **style)
     if len(values) > 1:
         low, high = np.nanmin(kept, axis=0), np.nanmax(kept, axis=0)
@@ -107,5 +109,11 @@ def draw_by_layer(axes: Axes, view: PlotView, metric: str) -> None:
 
 def depth_key(view: PlotView) -> dict[str, Style]:
     """Return the key of what `draw_by_layer` draws."""
-    untrained = {"color": "0.4", **UNTRAINED}
-    return group_key(view.groups, marker="o") | {"untrained": untrained, "input": INPUT_LEVEL}
+    key = group_key(view.groups, marker="o")
+    if any(0 in run.log.validation.epochs for run in view.runs):
+        key["untrained"] = {"color": "0.4", **UNTRAINED}
+    if ("val", INPUT) in {
+        (phase, layer) for run in view.runs for phase, layer, _ in run.log.series
+    }:
+        key["input"] = INPUT_LEVEL
+    return key

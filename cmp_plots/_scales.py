@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.colors import Normalize
 
 Bounds = tuple[float, float]
@@ -26,8 +27,6 @@ def set_scale(axes: Axes, values: ArrayLike, bounds: Bounds = UNBOUNDED) -> None
     - signed values whose sizes differ by more than a hundredfold: linear near 0, logarithmic
       beyond; 0 is marked wherever it is crossed.
     """
-    from matplotlib.ticker import LogLocator, StrMethodFormatter
-
     numbers = _finite(values)
     if not len(numbers):
         return
@@ -38,19 +37,14 @@ def set_scale(axes: Axes, values: ArrayLike, bounds: Bounds = UNBOUNDED) -> None
         pad = 0.06 * (ends[1] - ends[0])
         bottom, top = _unstretched((ends[0] - pad, ends[1] + pad))
         axes.set_ylim(bottom, top)
-        axes.set_yticks(ticks := share_ticks(bottom, top), [f"{tick:g}" for tick in ticks])
+        set_ticks(axes.yaxis, _share_ticks(bottom, top))
     elif kind == "log":
         axes.set_yscale("log")
-        few = numbers.max() / numbers.min() < 300
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        set_ticks(axes.yaxis, log_ticks(*axes.get_ylim()))
     elif kind == "signed":
         axes.set_yscale("symlog", linthresh=_linear_below(numbers))
         axes.autoscale_view(scalex=False)  # the margins so far are those of a linear scale
-        axes.set_yticks(_signed_ticks(axes.yaxis.get_transform().transform, *axes.get_ylim()))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    if kind != "linear":
-        axes.minorticks_off()
+        set_ticks(axes.yaxis, _signed_ticks(axes.yaxis.get_transform().transform, *axes.get_ylim()))
     if numbers.min() < 0 < numbers.max():
         axes.axhline(0, color="0.5", linewidth=0.8, zorder=1)
 
@@ -58,7 +52,8 @@ def set_scale(axes: Axes, values: ArrayLike, bounds: Bounds = UNBOUNDED) -> None
 def colour_scale(values: ArrayLike, bounds: Bounds = UNBOUNDED) -> tuple[Normalize, str]:
     """Return what maps values to colours, as `set_scale` maps them to heights, and the colour map.
 
-    It is diverging about 0 where there are both signs.
+    It is diverging about 0 where there are both signs. Values that differ by rounding alone get one
+    colour.
     """
     from matplotlib.colors import FuncNorm, LogNorm, Normalize, SymLogNorm
 
@@ -72,7 +67,24 @@ def colour_scale(values: ArrayLike, bounds: Bounds = UNBOUNDED) -> tuple[Normali
         return Normalize(-reach, reach), "RdBu_r"
     if kind == "share":
         return FuncNorm((_stretched, _unstretched), low, high), "cividis"
+    if high - low <= 1e-9 * max(-low, high):
+        return Normalize(low - 0.1 * abs(low), high + 0.1 * abs(high)), "cividis"
     return (LogNorm if kind == "log" else Normalize)(low, high), "cividis"
+
+
+def bar_ticks(norm: Any) -> list[float] | None:
+    """Return ticks beside the colours of `colour_scale`, none where they are linear."""
+    from matplotlib.colors import FuncNorm, LogNorm, SymLogNorm
+
+    if isinstance(norm, FuncNorm):
+        ticks = _share_ticks
+    elif isinstance(norm, LogNorm):
+        ticks = log_ticks
+    elif isinstance(norm, SymLogNorm):
+        ticks = partial(_signed_ticks, norm)
+    else:
+        return None
+    return ticks(norm.vmin, norm.vmax)
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:
@@ -84,7 +96,7 @@ def _kind(
     numbers: NDArray[np.float64], bounds: Bounds
 ) -> Literal["linear", "log", "signed", "share"]:
     low, high = float(numbers.min()), float(numbers.max())
-    if bounds[1] == 1 and low >= 0 and high >= 0.9 and high - low > 0.02:
+    if bounds[1] == 1 and low >= 0 and 0.9 <= high < 1.001 and high - low > 0.02:
         left = 1 - np.array([low, high]) + _AT_ENDS
         return "share" if left[0] > 4 * left[1] else "linear"
     if low > 0 and high / low > 30:
@@ -122,16 +134,23 @@ def _unstretched(logit: ArrayLike) -> NDArray[np.float64]:
     return (inside - _AT_ENDS) / (1 - 2 * _AT_ENDS)
 
 
-def share_ticks(low: float, high: float) -> list[float]:
+def _share_ticks(low: float, high: float) -> list[float]:
     """Return ticks between two shares, none too near another; the upper ones matter most."""
     return apart(reversed(_TICKS), _stretched, low, high)
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return powers of ten between two numbers, none too near another, then 2 and 5 times them."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [float(f"{leading}e{decade}") for leading in (1, 2, 5) for decade in decades]
+    return apart(ticks, np.log10, low, high)
+
+
 def _signed_ticks(place: Callable[[Any], Any], low: float, high: float) -> list[float]:
     """Return 0 and powers of ten of both signs, none too near another; 0, then the largest."""
-    exponents = range(math.floor(math.log10(max(-low, high))), -324, -1)
-    powers = (sign * 10.0**exponent for exponent in exponents for sign in (1, -1))
-    return apart([0.0, *islice(powers, 16)], place, low, high)
+    largest = math.floor(math.log10(max(-low, high)))
+    sizes = [float(f"1e{largest - i}") for i in range(12)]
+    return apart([0.0, *(sign * size for size in sizes for sign in (1, -1))], place, low, high)
 
 
 def apart(
@@ -141,8 +160,14 @@ def apart(
     bottom, top = place([low, high])
     kept: list[float] = []
     for tick in ticks:
-        others = place(np.array([*kept, tick]))
-        room = np.abs(others[:-1] - others[-1]).min(initial=math.inf)
+        *others, own = place(np.array([*kept, tick]))
+        room = min((abs(other - own) for other in others), default=math.inf)
         if low <= tick <= high and room > 0.1 * (top - bottom):
             kept.append(tick)
     return sorted(kept)
+
+
+def set_ticks(axis: Axis, ticks: Sequence[float]) -> None:
+    """Put ticks at some numbers, and none between them."""
+    axis.set_ticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
+    axis.set_ticks([], minor=True)

@@ -33,7 +33,7 @@ def correlation(view: PlotView) -> Figure:
     require(len(metrics) > 1, f"fewer than two metrics in {view.phase}")
     matrices = {group.label: _matrix(view, group, metrics) for group in view.groups}
     known = {label: matrix for label, matrix in matrices.items() if np.isfinite(matrix).any()}
-    require(known, f"fewer than {_FEWEST} values of each metric in {view.phase}")
+    require(known, f"no metric has {_FEWEST} values in {view.phase} that differ")
     side = 0.4 * len(metrics) + 1.8
     width = max(5.0, side + 1.8)
     figure, grid = panels(len(known), columns=2, size=(width, max(3.2, side)))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cmp_core import Group, PlotView, Register, hookimpl, plot
 from cmp_plots._lines import INPUT, INPUT_LEVEL
+from cmp_plots._scales import log_ticks, set_ticks
 from cmp_plots._style import context, layer_colours, layer_key, panel_title, panels, require, title
 
 if TYPE_CHECKING:
@@ -33,18 +34,29 @@ def eigenspectrum(view: PlotView) -> Figure:
     styles |= {layer: {"color": colour} for layer, colour in layer_colours(layers).items()}
     figure, grid = panels(2 * len(view.groups), 2, (4.0, 3.2), sharex=True, sharey=True)
     cells = [(group, tested) for group in view.groups for tested in (False, True)]
+    drawn = []
     for axes, (group, tested) in zip(grid, cells, strict=True):
         for layer, style in styles.items():
             shares = _shares(group, view.phase, layer, metric, tested)
-            axes.plot(np.arange(1, len(shares) + 1), shares, **style)
-        axes.set(xscale="log", yscale="log", xlabel="index of the eigenvalue")
+            marker = "o" if len(shares) == 1 else ""
+            axes.plot(np.arange(1, len(shares) + 1), shares, marker=marker, **style)
+            drawn.append(shares)
         name = f"{group.label}, " if len(view.groups) > 1 else ""
         panel_title(axes, f"{name}{'tested weights' if tested else 'untrained'}", 3.1)
         if not tested:
             axes.set_ylabel("share of the variance")
-    drawn = any(len(line.get_xdata()) for axes in grid for line in axes.lines)  # type: ignore
-    require(drawn, f"no {metric} of the tested or untrained weights in {view.phase}")
-    key = layer_key(layers) | {INPUT: INPUT_LEVEL}
+    everything = np.concatenate(drawn)
+    known = everything[np.isfinite(everything)]
+    require(len(known), f"no {metric} of the tested or untrained weights in {view.phase}")
+    for axes in grid:
+        # At least a decade: equal eigenvalues differ by rounding.
+        axes.set(xscale="log", yscale="log", xlabel="index of the eigenvalue")
+        axes.set_xlim(0.9, 1.1 * max(10, *map(len, drawn)))
+        axes.set_ylim(min(known.min(), known.max() / 10) / 1.3, 1.3 * known.max())
+        set_ticks(axes.xaxis, log_ticks(*axes.get_xlim()))
+        set_ticks(axes.yaxis, log_ticks(*axes.get_ylim()))
+    has_input = any((view.phase, INPUT, metric) in run.log.vectors for run in view.runs)
+    key = layer_key(layers) | ({INPUT: INPUT_LEVEL} if has_input else {})
     title(figure, f"{metric} by layer", context(view, view.phase), key)
     return figure
 

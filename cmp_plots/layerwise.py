@@ -41,7 +41,9 @@ def layerwise(view: PlotView) -> Figure:
     trained = some_epochs(times - {0}, _MOST_LINES)
     shades = mpl.colormaps["plasma_r"](np.linspace(0.2, 1, max(2, len(trained))))
     styles = {0: {"color": "0.5", **UNTRAINED}} if 0 in times else {}
-    styles |= {e: {"color": s} for e, s in zip(trained, shades[-len(trained) :], strict=True)}
+    styles |= {
+        e: {"color": s} for e, s in zip(trained, shades[len(shades) - len(trained) :], strict=True)
+    }
     alone = len(view.groups) == 1
     size = (7.0, 4.0) if alone else (4.6, 3.4)
     figure, grid = panels(len(view.groups), 2, size, sharey=True)

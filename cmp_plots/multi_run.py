@@ -36,7 +36,7 @@ def multi_run(view: PlotView) -> Figure:
             drawn[group.label] = values.ravel()
             mean_and_spread(axes, epochs, values, **key[group.label])
             if len(group.runs) > 1:
-                axes.plot(epochs, values.T, linewidth=0.6, alpha=0.6, **key[group.label])
+                axes.plot(epochs, values.T, ".-", linewidth=0.6, alpha=0.6, **key[group.label])
     require(drawn, f"no value of {view.metric} at {view.layer} in {view.phase}")
     set_scale(axes, np.concatenate(list(drawn.values())), bounds(view, view.metric))
     axes.set(xlabel="epoch", ylabel=metric_label(view, view.metric))

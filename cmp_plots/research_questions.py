@@ -71,7 +71,7 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
         everything.append(trained.ravel())
         if untrained is not None:
             mean = mean_of_known(untrained)
-            axes.plot(places, mean, color=colour, **UNTRAINED)
+            mean_and_spread(axes, places, mean[None], color=colour, **UNTRAINED)
             everything.append(mean)
     if any(witness.untrained is not None for witness in answer.witnesses):
         axes.plot([], [], color="0.4", label="untrained", **UNTRAINED)

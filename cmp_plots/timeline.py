@@ -91,7 +91,7 @@ def _draw(axes: Axes, view: PlotView, group: Group, phase: str, style: dict[str,
     axes.plot(times[thin], values[known][thin], ".", color="0.6", markersize=3, alpha=0.6)
     means = mean_of_known(values)
     width = max(9, len(means) // 20)
-    axes.plot(steps, uniform_filter1d(means, width, mode="nearest"), **style)
+    mean_and_spread(axes, steps, uniform_filter1d(means, width, mode="nearest")[None], **style)
     return values.ravel()
 
 

@@ -38,6 +38,9 @@ def train_val(view: PlotView) -> Figure:
     every = [layer for layer in view.run_set.layers if any(layer in kept for _, kept in shown)]
     colours = layer_colours(every)
     figure, grid = panels(3 * len(shown), columns=3, size=(3.4, 2.9))
+    compared = [axes for i, axes in enumerate(grid) if i % 3 < 2]
+    for axes in compared[1:]:
+        axes.sharey(compared[0])
     averaged = any(run.log.averages_batches for run in view.runs)
     heads = ["training batches (mean)" if averaged else "training subset", "validation"]
     everything = []
@@ -60,12 +63,8 @@ def train_val(view: PlotView) -> Figure:
             panel_title(axes, f"{name}{head}", 2.5)
             axes.set_xlabel("epoch")
             whole_ticks(axes)
-    compared = [axes for i, axes in enumerate(grid) if i % 3 < 2]
     for axes in compared:
         set_scale(axes, np.concatenate(everything), bounds(view, view.metric))
-    lows, highs = zip(*(axes.get_ylim() for axes in compared), strict=True)
-    for axes in compared:
-        axes.set_ylim(min(lows), max(highs))
     what = f"{view.metric} in training and validation"
     title(figure, what, context(view), layer_key(every))
     return figure
