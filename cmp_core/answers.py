@@ -41,7 +41,7 @@ QUESTIONS: dict[Question, str] = {
     "different": "Are layers genuinely different?",
 }
 
-MARGINS: dict[Evidence, float] = {"rises": 0.01, "falls": math.log(1.05), "similarity": 0.05}
+MARGINS: dict[Evidence, float] = {"rises": 0.01, "falls": -math.log(0.95), "similarity": 0.05}
 """The smallest effects that count, over the whole depth; see `Witness.changes` for their units."""
 
 
@@ -110,6 +110,16 @@ class Witness:
         verdict = decide(self.test, self.margin)
         is_alone = self._evidence == "similarity" and self.untrained is None
         return "inconclusive" if is_alone and verdict == "yes" else verdict
+
+    @property
+    def exceeds_untrained(self) -> bool:
+        """Whether the change is larger than that of the untrained network, as far as that is known.
+
+        Of similarities the change is that already.
+        """
+        if self._evidence == "similarity" or self.untrained_changes is None:
+            return True
+        return decide(mean_test(self.changes - self.untrained_changes, self.margin), 0.0) == "yes"
 
     @property
     def p(self) -> float:
@@ -210,8 +220,18 @@ class Answer:
         if {"yes", "no"} <= {witness.verdict for witness in self.witnesses}:
             return f"{self.verdict} ({self.seeds} seeds, the metrics disagree)"
         p = max((witness.p for witness in self.witnesses), default=math.nan)
-        known = f", p ≤ {p:.2g}" if math.isfinite(p) else ""
+        known = f", p ≤ {_rounded_up(p):.2g}" if math.isfinite(p) else ""
         return f"{self.verdict} ({self.seeds} seeds{known})"
+
+
+def _rounded_up(p: float) -> float:
+    """Return a p-value in two digits that it does not exceed.
+
+    >>> _rounded_up(0.0010033), _rounded_up(0.05)
+    (0.0011, 0.05)
+    """
+    unit = 10.0 ** (math.floor(math.log10(p)) - 1) if p > 0 else 1.0
+    return round(math.ceil(p / unit - 1e-9) * unit, 12)
 
 
 def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
@@ -221,6 +241,11 @@ def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
     layers, hits = _hits(replicates, notes) if question != "compressing" else ((), None)
     witnesses = tuple(_witnesses(replicates, question, notes))
     verdict = agreement([witness.verdict for witness in witnesses])
+    notes += [
+        f"{witness.facts.label} changes as much with depth in the untrained network"
+        for witness in witnesses
+        if witness.verdict == "yes" and not witness.exceeds_untrained
+    ]
     if not witnesses:
         notes.append("no metric that bears witness was measured at two layers or more")
     steps: tuple[Step, ...] = ()

@@ -274,6 +274,8 @@ class _Means:
             self._means[name] = self._means[name] + mean if name in self._means else mean
 
     def compute(self) -> dict[str, Mean]:
+        if not self._means:  # the function has raised each time
+            raise UndefinedError("there are no samples")
         return self._means
 
 

@@ -17,7 +17,6 @@ from cmp_core.errors import UsageError
 from cmp_core.run_record import RunRecord
 
 _NOT_TELLING = (
-    "amp",
     "checkpoint_every",
     "data_dir",
     "detect_divergence",

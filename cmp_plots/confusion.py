@@ -28,7 +28,7 @@ def confusion(view: PlotView) -> Figure:
     adds up to 1.
     """
     shown = [(group, counts) for group in view.groups if (counts := _counts(group)) is not None]
-    require(shown, "no run was tested: there is no confusion matrix")
+    require(shown, "no run has a confusion matrix")
     classes = max(len(counts) for _, counts in shown)
     names = max((len(name) for group, _ in shown for name in group.runs[0].class_names), default=1)
     side = float(np.clip(0.4 * classes + 0.9, 4.0, 9.0))
@@ -38,7 +38,8 @@ def confusion(view: PlotView) -> Figure:
         if len(shown) > 1:
             panel_title(axes, group.label, side - 0.4)
     what = "shares of the true class" if view.normalized else "counts"
-    title(figure, f"Confusion in the test: {what}", context(view))
+    summed = ", summed over runs" if any(len(group.runs) > 1 for group, _ in shown) else ""
+    title(figure, f"Confusion in the test: {what}{summed}", context(view))
     return figure
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core import PALETTE, QUESTIONS, Answer, PlotView, Register, Witness, hookimpl, plot
-from cmp_plots._lines import UNTRAINED, mean_and_spread, mean_of_known
+from cmp_plots._lines import INPUT_LEVEL, UNTRAINED, mean_and_spread, mean_of_known
 from cmp_plots._scales import apart, set_scale
 from cmp_plots._style import (
     context,
@@ -32,8 +32,8 @@ Floats = NDArray[np.float64]
 def research_questions(view: PlotView) -> Figure:
     """Predictive, compressing, different: the values that bear witness, and the verdicts.
 
-    A row per experiment. Dotted: the untrained network. Of several seeds the mean and the range.
-    Values of different units are shown as shares of the first layer's value.
+    A row per experiment. Dotted: the untrained network; dashed: the input. Of several seeds the
+    mean and the range. Values of different units are shown as shares of the first layer's value.
     """
     questions = [view.question] if view.question else list(QUESTIONS)
     answers = [view.answer(group, question) for group in view.groups for question in questions]
@@ -73,8 +73,15 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
             mean = mean_of_known(untrained)
             mean_and_spread(axes, places, mean[None], color=colour, **UNTRAINED)
             everything.append(mean)
+        if witness.reference is not None and answer.question != "different":
+            first = witness.values[:, 0] if answer.question == "compressing" else 1.0
+            level = float(np.mean(witness.reference / first))
+            axes.axhline(level, **{**INPUT_LEVEL, "color": colour})
+            everything.append(np.array([level]))
     if any(witness.untrained is not None for witness in answer.witnesses):
         axes.plot([], [], color="0.4", label="untrained", **UNTRAINED)
+    if answer.question != "different" and any(w.reference is not None for w in answer.witnesses):
+        axes.plot([], [], label="input", **INPUT_LEVEL)
     longest = max((witness.places for witness in answer.witnesses), key=len)
     if answer.question == "predictive":
         set_scale(axes, np.concatenate(everything), answer.witnesses[0].facts.bounds)

@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
 from cmp_core.config import Config, Selection
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 MNIST = Path(__file__).parents[2] / "shared" / "data"
 

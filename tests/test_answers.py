@@ -135,7 +135,7 @@ def test_later_layers_that_are_more_accurate_say_yes(write_run: WriteRun) -> Non
     assert witness.tau == 1
     assert witness.page_p == pytest.approx(1 / 6**3)  # the only one of 6³ orders with so large an L
     assert (found.verdict, found.seeds, found.is_descriptive) == ("yes", 3, False)
-    assert found.short_verdict == "yes (3 seeds, p ≤ 0.0091)"
+    assert found.short_verdict == "yes (3 seeds, p ≤ 0.0092)"
     assert found.title == "Are later layers more predictive?"
 
 

@@ -454,7 +454,7 @@ def test_a_difference_is_told_beside_that_of_the_untrained_network(tmp_path: Pat
 def test_one_seed_is_described_without_tests(folder: Path) -> None:
     found = page(folder / "greedy_4_0")
     heads = found.rows_of("metric")
-    with_trend = ["verdict", "effect", "untrained", "samples", "τ"]
+    with_trend = ["verdict", "effect", "untrained (val)", "samples", "τ"]
     assert heads[:3] == [with_trend, with_trend, with_trend[:-1]]
     for title in QUESTIONS.values():
         assert re.search(

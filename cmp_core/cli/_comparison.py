@@ -44,10 +44,8 @@ def print_comparison(runs: RunSet) -> None:
         known = math.isfinite(found.low)
         interval = f", 95 % {100 * found.low:+.2f} to {100 * found.high:+.2f}" if known else ""
         p = f", p {p_value(found.p)}" if math.isfinite(found.p) else ""
-        say(
-            f"{group.label} − {first.label}: {100 * found.effect:+.2f} points of output accuracy"
-            f"{interval}{p} ({found.how})"
-        )
+        told = f"{100 * found.effect:+.2f} points of output accuracy{interval}".replace("-", "−")
+        say(f"{group.label} − {first.label}: {told}{p} ({found.how})")
 
 
 def _seeds(group: Group) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cmp_core.answers import QUESTIONS, answer
+from cmp_core.cli._comparison import print_comparison
 from cmp_core.cli._pictures import FOLDER, draw_all, load_runs
 from cmp_core.cli._report import REPORT, write_report
 from cmp_core.cli._results import exit_code, print_failures, print_test, print_verdicts
@@ -23,10 +24,16 @@ def finish(outcome: Outcome, compared: Sequence[Path], *, research_only: bool, s
     alone = load_runs([outcome.directory])
     print_verdicts([answer(alone.runs, question) for question in QUESTIONS])
     runs = load_runs([outcome.directory, *compared]) if compared else alone
-    plots = [plot for plot in outcome.plots if plot.definition.answers or not research_only]
-    todo = tasks((plot for plot in plots if plot.definition.runs == "any"), alone)
     if compared:
-        todo += tasks((plot for plot in plots if plot.definition.runs == "several"), runs)
+        print_comparison(runs)
+    plots = [plot for plot in outcome.plots if plot.definition.answers or not research_only]
+    of_all = [
+        plot
+        for plot in plots
+        if compared and (plot.definition.runs == "several" or plot.definition.answers)
+    ]
+    of_one = [plot for plot in plots if plot not in of_all and plot.definition.runs == "any"]
+    todo = [*tasks(of_one, alone), *tasks(of_all, runs)]
     policy = load_config(outcome.directory / PARAMS).on_plugin_error
     drawn = draw_all(todo, outcome.directory / FOLDER, policy=policy, show=show)
     # What raised as a picture raises in the report again.

@@ -116,7 +116,7 @@ def _group(
         "answers": [(one, _pictures(alone, one, plots, failures)) for one in answers],
         "reseeded": _reseeded(group) if answers[0].seeds > 1 else None,
         "metrics": _metrics(group),
-        "layers": alone.layers,
+        "columns": (INPUT, *alone.layers),
         "missing": _missing(group),
         "problems": [problem for run in group.runs for problem in run.problems],
     }

@@ -69,10 +69,10 @@ def evidence(witness: Witness) -> str:
 
     For example `probe_accuracy +1.2 points`, or `linear_cka differs by 0.12 (untrained 0.05)`.
     """
+    before = "" if witness.untrained_changes is None else f" (untrained {untrained(witness)})"
     if witness.facts.evidence != "similarity":
-        return f"{witness.facts.label} {effect(witness, witness.test.effect)}"
+        return f"{witness.facts.label} {effect(witness, witness.test.effect)}{before}"
     differs = number(float((1 - witness.values).mean()), 2)
-    before = "" if witness.untrained is None else f" (untrained {untrained(witness)})"
     return f"{witness.facts.label} differs by {differs}{before}"
 
 
