@@ -85,7 +85,7 @@ def title(figure: Figure, text: str, context: str, key: Mapping[str, Style] | No
         0.18 * (below.count("\n") + 1) + 0.04,
         0.21 * math.ceil(len(names) / columns),
     ]
-    height = figure.get_figheight() + sum(heights) + 0.06 + _depth_of_names(figure)
+    height = figure.get_figheight() + sum(heights) + 0.06 + depth_of_names(figure)
     tops = 1 - np.cumsum(heights) / height
     left = 0.1 / figure.get_figwidth()
     figure.set_figheight(height)
@@ -98,7 +98,7 @@ def title(figure: Figure, text: str, context: str, key: Mapping[str, Style] | No
     figure.get_layout_engine().set(rect=(0, 0, 1, tops[-1]))  # type: ignore[union-attr, call-arg]
 
 
-def _depth_of_names(figure: Figure) -> float:
+def depth_of_names(figure: Figure) -> float:
     """Return how many inches names along the bottom need besides the usual, in all rows of axes."""
     deepest = 0.0
     for axes in figure.axes:

@@ -12,6 +12,7 @@ from cmp_plots._lines import INPUT_LEVEL, UNTRAINED, mean_and_spread, mean_of_kn
 from cmp_plots._scales import apart, set_scale
 from cmp_plots._style import (
     context,
+    depth_of_names,
     key_columns,
     layer_ticks,
     legend_by_row,
@@ -51,6 +52,7 @@ def research_questions(view: PlotView) -> Figure:
         axes.set_title("\n".join(literal(line, width - 0.9, fontsize=11) for line in lines))
     if view.question:
         grid[0].set_title("")  # stands above the picture
+        figure.set_figheight(figure.get_figheight() + depth_of_names(figure))
     else:
         title(figure, "The three questions", context(view))
     return figure
@@ -76,8 +78,9 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
         if witness.reference is not None and answer.question != "different":
             first = witness.values[:, 0] if answer.question == "compressing" else 1.0
             level = float(np.mean(witness.reference / first))
-            axes.axhline(level, **{**INPUT_LEVEL, "color": colour})
-            everything.append(np.array([level]))
+            if level > 0:  # there is no other place on an axis of shares
+                axes.axhline(level, **{**INPUT_LEVEL, "color": colour})
+                everything.append(np.array([level]))
     if any(witness.untrained is not None for witness in answer.witnesses):
         axes.plot([], [], color="0.4", label="untrained", **UNTRAINED)
     if answer.question != "different" and any(w.reference is not None for w in answer.witnesses):

@@ -188,11 +188,12 @@ def test_a_reason_stands_in_place_of_a_picture(one: RunSet, tmp_path: Path) -> N
     assert all(picture.failure is None for picture in pictures)
 
 
-def test_a_plot_that_compares_says_that_there_is_one_run(one: RunSet, tmp_path: Path) -> None:
-    (task,) = tasks([PLOTS["multi_run"]], one)
-    assert task == Task(PLOTS["multi_run"], None, "it compares runs, and there is one")
-    (picture,) = draw([task], tmp_path)
-    assert picture.reason == "it compares runs, and there is one"
+def test_plots_that_compare_say_that_there_is_one_run(one: RunSet, tmp_path: Path) -> None:
+    comparing = [PLOTS["architecture_comparison"], PLOTS["multi_run"]]
+    reason = "it compares runs, and there is one"
+    found = [task for task in tasks(PLOTS.values(), one) if task.view is None]
+    assert found == [Task(plot, None, reason) for plot in comparing]
+    assert [picture.reason for picture in draw(found, tmp_path)] == [reason] * 2
 
 
 @pytest.mark.parametrize(
@@ -391,6 +392,13 @@ def test_a_file_name_has_choices_that_there_are() -> None:
     assert str(told.value) == (
         "@plot('losses'): file: unknown choice 'fase'; did you mean 'phase'?"
     )
+
+
+@pytest.mark.parametrize("file", ["", "x_{}", "x_{metric:d}", "x_{metric!r}"])
+def test_a_file_name_that_cannot_be_made_is_told_at_once(file: str) -> None:
+    declare = plot("losses", file=file)
+    with pytest.raises(UsageError, match=r"@plot\('losses'\): file: "):
+        declare(line)
 
 
 def test_what_is_under_no_decorator_is_no_plot() -> None:
