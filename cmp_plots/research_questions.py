@@ -78,7 +78,7 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
         if witness.reference is not None and answer.question != "different":
             first = witness.values[:, 0] if answer.question == "compressing" else 1.0
             level = float(np.mean(witness.reference / first))
-            if level > 0:  # there is no other place on an axis of shares
+            if level > 0 or answer.question == "predictive":  # the other axis is logarithmic
                 axes.axhline(level, **{**INPUT_LEVEL, "color": colour})
                 everything.append(np.array([level]))
     if any(witness.untrained is not None for witness in answer.witnesses):

@@ -72,6 +72,16 @@ def axes() -> Iterator[Axes]:
     plt.close(figure)
 
 
+def changed(folder: Path, seed: int = 0, **parts: Any) -> RunRecord:
+    """A run of two layers with other parts of the lines at the ends of epochs."""
+    directory = write_run(folder, depth=2, seed=seed)
+    log = directory / "log.jsonl"
+    contents = [json.loads(line) for line in log.read_text().splitlines()]
+    lines_of_epochs = [x | parts if x["phase"] == "val" else x for x in contents]
+    log.write_text("\n".join(map(json.dumps, lines_of_epochs)))
+    return load_run(directory)
+
+
 def logged(run: RunRecord, phase: str) -> list[dict[str, Any]]:
     return [line for line in lines(run.directory) if line["phase"] == phase]
 
@@ -320,6 +330,18 @@ def test_compression_is_drawn_relative_to_the_first_layer(greedy: tuple[RunRecor
         assert close(heights(line), 1 - np.mean(similarity, axis=0))
 
 
+def test_an_input_without_information_has_no_place_on_a_logarithmic_axis(tmp_path: Path) -> None:
+    references = {"mutual_information": 0.0, "participation_ratio": 20.0}
+    with picture("research_questions", changed(tmp_path, reference=references)) as figure:
+        axes = figure.axes[1]
+        levels = [heights(line)[:1] for line in axes.lines if line.get_linestyle() == "--"]
+        (first,) = (x for x in axes.lines if x.get_label() == "participation_ratio")
+        assert heights(first)[0] == 1
+        assert len(levels) == 2  # one of them stands for all in the key
+        assert 0.4 < levels[0][0] < 0.6  # the first layer has about 41 directions
+        assert levels[1] == []
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_question_alone_has_no_title(greedy: tuple[RunRecord, ...], question: str) -> None:
     plot = definition_of(REGISTRY.get("plot", "research_questions").factory, "plot")()
@@ -342,14 +364,9 @@ def test_a_spectrum_is_shares_of_its_sum(greedy: tuple[RunRecord, ...]) -> None:
 
 
 def test_equal_eigenvalues_are_drawn_as_equal(tmp_path: Path) -> None:
-    directory = write_run(tmp_path, depth=2)
-    log = directory / "log.jsonl"
-    contents = [json.loads(line) for line in log.read_text().splitlines()]
-    for content in contents:
-        for vectors in content.get("vectors", {}).values():
-            vectors["eigenspectrum"] = [1.0, 1 + 2**-52, 1 - 2**-52, 1.0]
-    log.write_text("\n".join(map(json.dumps, contents)))
-    with picture("eigenspectrum", load_run(directory)) as figure:
+    values = [1.0, 1 + 2**-52, 1 - 2**-52, 1.0]
+    spectra = {f"layer_{i}": {"eigenspectrum": values} for i in range(2)}
+    with picture("eigenspectrum", changed(tmp_path, vectors=spectra)) as figure:
         low, high = figure.axes[0].get_ylim()
         assert low < 0.026
         assert 0.25 < high < 1
@@ -461,14 +478,34 @@ def test_a_page_of_metrics_is_coloured_row_by_row(greedy: tuple[RunRecord, ...])
         assert close(cells(axes)[row], shares)
 
 
-def test_pairs_of_layers_are_means_over_replicates(greedy: tuple[RunRecord, ...]) -> None:
-    with picture("cka_matrix", *greedy) as figure:
+def test_pairs_of_layers_are_drawn_from_the_first_epoch_to_the_last(
+    greedy: tuple[RunRecord, ...],
+) -> None:
+    with picture("cka_matrix", greedy[0]) as figure:
         panels = [axes for axes in figure.axes if axes.images]
         for axes, epoch in zip(panels, (0, 1, 2, 4), strict=True):
-            pairs = [logged(run, "val")[epoch]["pairs"]["linear_cka"] for run in greedy]
-            assert close(cells(axes), np.mean(pairs, axis=0))
+            assert close(cells(axes), logged(greedy[0], "val")[epoch]["pairs"]["linear_cka"])
         titles = [axes.get_title(loc="left") for axes in panels]
         assert titles == ["untrained", "epoch 1", "epoch 2", "epoch 4"]
+
+
+def test_matrices_and_spectra_of_replicates_are_averaged(tmp_path: Path) -> None:
+    matrices = ([[1, 0.5], [0.5, 1]], [[1, 0.2], [None, 1]])
+    spectra = ([3, 1], [2, 2, 0])
+    runs = [
+        changed(
+            tmp_path,
+            seed,
+            pairs={"linear_cka": matrix},
+            vectors={"layer_0": {"eigenspectrum": spectrum}},
+        )
+        for seed, (matrix, spectrum) in enumerate(zip(matrices, spectra, strict=True))
+    ]
+    with picture("cka_matrix", *runs) as figure:
+        assert close(cells(figure.axes[0]), [[1, 0.35], [0.5, 1]])
+    with picture("eigenspectrum", *runs) as figure:
+        (line,) = (line for line in figure.axes[0].lines if len(line.get_xdata()))
+        assert close(heights(line), [(3 / 4 + 2 / 4) / 2, (1 / 4 + 2 / 4) / 2])
 
 
 @pytest.mark.parametrize("phase", ["test", "train"])
