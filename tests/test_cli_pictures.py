@@ -274,7 +274,7 @@ def test_pictures_comparisons_and_reports_need_no_torch(here: Path) -> None:
         ("compare A unlogged", "has no log.jsonl"),
         ("run --compare unlogged", "has no log.jsonl"),
         # What is not there to be drawn
-        ("plot confusion old", "confusion: no run was tested"),
+        ("plot confusion old", "confusion: no run has a confusion matrix"),
         ("plot cka_matrix old", "cka_matrix: no matrices of pairs of layers in val"),
         ("plot multi_run A", "multi_run: it compares runs, and there is one"),
         ("plot heatmap old --phase test", "there is nothing to draw"),
