@@ -62,6 +62,7 @@ class Listing:
 
 def list_plugins() -> list[Listing]:
     """Return all plugins that are built in, installed or shipped as examples."""
+    check_allowed()
     return [*_built_ins(), *_installed(), *_examples()]
 
 

@@ -100,6 +100,14 @@ class Plugins:
             ConfigError: unknown plots, options, or option values, all of them together.
         """
         plots: list[Plot] = self._select("plot", asked)
+        by_file: dict[str, Plot] = {}
+        for plot in plots:
+            other = by_file.setdefault(plot.definition.file, plot)
+            if other.definition is not plot.definition:
+                names = f"'{other.label}' and '{plot.label}'"
+                raise ConfigError(
+                    [f"plots: {names} write files of one name, {plot.definition.file}"]
+                )
         return plots
 
     def _select(self, kind: str, asked: Literal["all"] | tuple[Selection, ...]) -> list[Any]:
@@ -174,7 +182,7 @@ def load_plugins(
     loader.load_entry_points(wanted)
     if plugins_dir is not None:
         loader.load_folder(plugins_dir)
-    named = tuple(loader.load(spec) for spec in wanted)
+    named = tuple(dict.fromkeys(loader.load(spec) for spec in wanted))
     loader.check_blocked()
     return Plugins(
         manager=loader.manager,
@@ -232,13 +240,15 @@ class _Loader:
         if not folder.is_dir():
             raise UsageError(f"--plugins-dir: '{folder}' is not a folder")
         for path in sorted(folder.glob("[!_]*.py")):
-            if not self._is_blocked(path.stem):
+            if not path.stem.startswith("test_") and not self._is_blocked(path.stem):
                 self._load_file(path)
 
     def load(self, spec: str) -> str:
         """Load what `-p` names and return the plugin's name."""
         if spec.endswith(".py") or "/" in spec:
             return self._load_file(Path(spec))
+        if Path(spec).is_file() and Path(spec).suffix:
+            raise UsageError(f"-p {spec}: expected a Python file, whose name ends in .py")
         self.specs.append(spec)
         if spec in self.origins:
             return spec
@@ -259,9 +269,12 @@ class _Loader:
             raise UsageError(f"-p no:{name}: {unknown('plugin', name, self.origins)}")
 
     def _load_file(self, path: Path) -> str:
+        if path.is_dir():
+            raise UsageError(f"-p {path}: it is a folder; name its files, or use --plugins-dir")
         if not path.is_file():
             raise UsageError(f"-p {path}: there is no such file")
-        self.specs.append(str(path.absolute()))
+        if str(path.resolve()) not in self.origins.values():
+            self.specs.append(str(path.absolute()))
         return self._execute(path)
 
     def _execute(self, path: Path) -> str:

@@ -17,6 +17,7 @@ from cmp_core.errors import UsageError
 from cmp_core.run_record import RunRecord
 
 _NOT_TELLING = (
+    "amp",
     "checkpoint_every",
     "data_dir",
     "detect_divergence",

@@ -174,7 +174,10 @@ def test_seeds_that_scatter_are_inconclusive(write_run: WriteRun) -> None:
     ]
     found = answer(runs, "predictive")
     assert found.verdict == "inconclusive"
-    assert found.short_verdict == f"inconclusive (3 seeds, p ≤ {p_of_three(gains):.2g})"
+    assert (
+        found.short_verdict
+        == f"inconclusive (3 seeds, p ≤ {math.ceil(100 * p_of_three(gains)) / 100})"
+    )
 
 
 def test_witnesses_that_disagree_are_inconclusive_and_it_says_so(write_run: WriteRun) -> None:

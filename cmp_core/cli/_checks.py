@@ -15,7 +15,8 @@ from rich.console import Console
 from cmp_core import workflow
 from cmp_core.config_io import load_config
 from cmp_core.console import say, track
-from cmp_core.plugins import load_plugins
+from cmp_core.errors import UsageError
+from cmp_core.plugins import BLOCK, load_plugins
 from cmp_core.testing import Check, checks_of
 
 _SELECTED_BY = {"dataset": "dataset", "model": "model", "learning rule": "learning_rule"}
@@ -48,6 +49,8 @@ def check_plugins(specs: Sequence[str]) -> int:
 
 
 def _check(spec: str) -> bool:
+    if spec.startswith(BLOCK):
+        raise UsageError(f"{spec} leaves a plugin out: there is nothing to check")
     loaded = load_plugins([spec])
     (name,) = loaded.named
     entries = [(kind, what, entry.factory) for kind, what, entry in loaded.registry.of(name)]
@@ -63,9 +66,14 @@ def _check(spec: str) -> bool:
     passed = f"{len(checks) - len(failed)} of {len(checks)} checks passed"
     say(f"{name} ({loaded.origins[name]}): {passed}")
     source = getattr(loaded.manager.get_plugin(name), "__file__", None)
+    causes: dict[tuple[str, ...], list[Check]] = {}
     for check, error in failed:
-        say(f"\nFAILED {check}")
-        for line in _explained(error, check, source):
+        causes.setdefault(tuple(_explained(error, source)), []).append(check)
+    for lines, of_it in causes.items():
+        say("")
+        for check in of_it:
+            say(f"FAILED {check}")
+        for line in (*lines, *([f"tried on {of_it[0].tried}"] if of_it[0].tried else ())):
             say(f"  {line}")
     if any("_event(" in check.tried for check, _ in failed):
         say(f"\n{_EVENTS}")
@@ -94,8 +102,8 @@ def _run(spec: str, **settings: str) -> None:
         workflow.run(config, console=Console(file=io.StringIO()))
 
 
-def _explained(error: BaseException, check: Check, source: str | None) -> Iterator[str]:
-    """Yield what went wrong, where in the plugin's file, and on which input."""
+def _explained(error: BaseException, source: str | None) -> Iterator[str]:
+    """Yield what went wrong, and where in the plugin's file."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -104,5 +112,3 @@ def _explained(error: BaseException, check: Check, source: str | None) -> Iterat
     frames = traceback.extract_tb(cause.__traceback__)
     for frame in [frame for frame in frames if frame.filename == source][-1:]:
         yield f"in {Path(frame.filename).name}, line {frame.lineno}: {frame.line}"
-    if check.tried:
-        yield f"tried on {check.tried}"

@@ -70,10 +70,9 @@ def new_command(kind: str, name: str, package: bool, folder: Path) -> None:
     written = write_plugin(kind, name, folder, package=package)
     for path in written:
         say(f"wrote {path}")
-    target = (
-        f"pip install {written[0].parents[1]}" if package else f"cmp plugins check {written[0]}"
-    )
-    say(f"next: {target}")
+    project = written[0].parents[1]
+    place = f"{project}" if project.is_absolute() else f"./{project}"  # pip takes a word for a name
+    say(f"next: {f'pip install {place}' if package else f'cmp plugins check {written[0]}'}")
 
 
 @plugins_command.command(

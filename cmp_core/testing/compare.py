@@ -43,7 +43,9 @@ def assert_equal(
     found: Mapping[Key, Value], expected: Mapping[Key, Value], tolerance: float, to_what: str
 ) -> None:
     """Raise where values are missing, or differ by more than a tolerance relative to their size."""
-    assert found.keys() == expected.keys(), f"other values are missing than for {to_what}"
+    for there, lacking, where in ((expected, found, "here"), (found, expected, f"for {to_what}")):
+        lost = [f"{key[1]} at {key[0]}" for key in there if key not in lacking]
+        assert not lost, f"other values are missing than for {to_what}: {where} {', '.join(lost)}"
     for key, value in expected.items():
         a, b = numbers_of(found[key]), numbers_of(value)
         size = max(map(abs, b), default=0.0)

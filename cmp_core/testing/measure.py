@@ -39,7 +39,8 @@ def measure(
 
     >>> from cmp_metrics.participation_ratio import participation_ratio_metric
     >>> square = [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]
-    >>> measure(participation_ratio_metric, square, debiased=False)
+    >>> values = measure(participation_ratio_metric, square, debiased=False)
+    >>> {name: round(value, 12) for name, value in values.items()}
     {'participation_ratio': 2.0}
     """
     metric = definition_of(factory)(**options)
