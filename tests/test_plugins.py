@@ -289,3 +289,49 @@ def test_slow_metrics_alone_are_dropped() -> None:
 def test_a_wrong_selection_is_told_before_training(entry: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         select(entry)
+
+
+def test_one_file_spelt_in_two_ways_is_once(write, tmp_path: Path) -> None:
+    path = write("mine")
+    other = tmp_path / ".." / tmp_path.name / "mine.py"
+    only = Config(metrics=(Selection("margin", "margin"),))
+    assert names(only, path, other) == ["margin", "mine"]
+
+
+def test_tests_in_a_folder_of_plugins_are_no_plugins(write, tmp_path: Path) -> None:
+    write("mine")
+    write("test_mine", "1 / 0")
+    assert "mine" in load_plugins(plugins_dir=tmp_path).registry.names("metric")
+
+
+PLOT = """
+from cmp_core import hookimpl, plot
+
+@plot("mine", file="heatmap_{metric}_{phase}")
+def mine(view):
+    '''It.'''
+
+@hookimpl
+def cmp_register_plots(register):
+    register(mine)
+"""
+
+
+def test_two_plots_that_write_one_file_are_told(write) -> None:
+    plugins = load_plugins([str(write("mine", PLOT))], built_ins=("cmp_plots",))
+    with pytest.raises(ConfigError, match="'heatmap' and 'mine' write files of one name"):
+        plugins.select_plots()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("notes.txt", "expected a Python file, whose name ends in .py"), ("sub/", "it is a folder")],
+)
+def test_what_is_no_python_file_is_told(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        load_plugins([name])

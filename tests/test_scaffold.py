@@ -91,3 +91,8 @@ def test_where_to_go_next_is_said(tmp_path: Path, cmp: Call) -> None:
         "wrote there/test_mine.py",
         "next: cmp plugins check there/mine.py",
     ]
+
+
+def test_a_package_is_to_be_installed_from_its_folder(tmp_path: Path, cmp: Call) -> None:
+    said = cmp("plugins", "new", "metric", "mine", "--package", cwd=tmp_path).stdout
+    assert said.splitlines()[-1] == "next: pip install ./cmp-mine"

@@ -70,9 +70,12 @@ def new_command(kind: str, name: str, package: bool, folder: Path) -> None:
     written = write_plugin(kind, name, folder, package=package)
     for path in written:
         say(f"wrote {path}")
-    project = written[0].parents[1]
-    place = f"{project}" if project.is_absolute() else f"./{project}"  # pip takes a word for a name
-    say(f"next: {f'pip install {place}' if package else f'cmp plugins check {written[0]}'}")
+    if package:
+        project = written[0].parents[1]
+        # pip takes a bare word for a name on an index.
+        say(f"next: pip install {project if project.is_absolute() else f'./{project}'}")
+    else:
+        say(f"next: cmp plugins check {written[0]}")
 
 
 @plugins_command.command(
