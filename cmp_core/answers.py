@@ -242,7 +242,7 @@ def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
     witnesses = tuple(_witnesses(replicates, question, notes))
     verdict = agreement([witness.verdict for witness in witnesses])
     notes += [
-        f"{witness.facts.label} changes as much with depth in the untrained network"
+        f"{witness.facts.label} is not shown to change more than in the untrained network"
         for witness in witnesses
         if witness.verdict == "yes" and not witness.exceeds_untrained
     ]
