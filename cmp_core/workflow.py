@@ -17,33 +17,28 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from cmp_core.config import Config, Selection
-from cmp_core.config_io import dump_config, load_config
+from cmp_core.config.load import dump_config, load_config
+from cmp_core.config.schema import Config, Selection
 from cmp_core.console import out, warn
 from cmp_core.data.load import Data, load_data
-from cmp_core.device import choose_device
-from cmp_core.dispatch import Dispatcher
-from cmp_core.environment import describe_environment
 from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError
-from cmp_core.evaluation import Evaluator, probe
-from cmp_core.events import Run
-from cmp_core.failures import Failure, write_plugin_errors
-from cmp_core.layer import Layer
-from cmp_core.learning_rule import LearningRule
+from cmp_core.events.payloads import Run
+from cmp_core.layers.layer import Layer
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
 from cmp_core.listeners.log import LogWriter, cut_log
 from cmp_core.listeners.screen import Screen
 from cmp_core.listeners.snapshots import SnapshotListener, chosen_layers
 from cmp_core.listeners.status import StatusWriter
 from cmp_core.listeners.test_results import TestResultsWriter
-from cmp_core.measurer import Measurer
-from cmp_core.measuring import MetricListener
-from cmp_core.metric_contract import Metric
-from cmp_core.metric_facts import dump_facts
-from cmp_core.model import LayeredModel
-from cmp_core.plot_contract import Plot
-from cmp_core.plugins import Plugins, load_plugins
-from cmp_core.run_directory import (
+from cmp_core.measurement.listener import MetricListener
+from cmp_core.measurement.measurer import Measurer
+from cmp_core.measurement.metric import Metric
+from cmp_core.measurement.selection import select_metrics
+from cmp_core.plotting.plot import Plot, select_plots
+from cmp_core.plugins.dispatch import Dispatcher
+from cmp_core.plugins.failures import Failure, write_plugin_errors
+from cmp_core.plugins.loader import Plugins, load_plugins
+from cmp_core.runs.directory import (
     BEST,
     CONFUSION,
     ENVIRONMENT,
@@ -57,7 +52,13 @@ from cmp_core.run_directory import (
     open_run,
     write_whole,
 )
-from cmp_core.training import Trainer, steps_per_epoch
+from cmp_core.runs.environment import describe_environment
+from cmp_core.runs.metric_info import dump_metric_info
+from cmp_core.training.device import choose_device
+from cmp_core.training.evaluator import Evaluator, probe
+from cmp_core.training.learning_rule import LearningRule
+from cmp_core.training.model import LayeredModel
+from cmp_core.training.trainer import Trainer, steps_per_epoch
 
 
 @attrs.frozen(eq=False)
@@ -107,7 +108,7 @@ def run(
     params = dump_config(_resolve(parts))
     directory = make_run_directory(config)
     write_whole(directory / PARAMS, params)
-    write_whole(directory / METRICS, dump_facts(metric.facts() for metric in parts.metrics))
+    write_whole(directory / METRICS, dump_metric_info(metric.info() for metric in parts.metrics))
     description = describe_environment(parts.describe(directory), parts.device)
     write_whole(directory / ENVIRONMENT, json.dumps(description, indent=2) + "\n")
     return _train(parts, directory, console or out(), None, tests)
@@ -253,11 +254,11 @@ def _check_names(config: Config, plugins: Plugins) -> tuple[list[Metric], list[P
         except UsageError as error:
             problems.append(f"{kind.replace(' ', '_')}: {error}")
     try:
-        metrics = plugins.select_metrics(config)
+        metrics = select_metrics(plugins, config)
     except ConfigError as error:
         problems += error.problems
     try:
-        plots = plugins.select_plots(config.plots)
+        plots = select_plots(plugins, config.plots)
     except ConfigError as error:
         problems += error.problems
     if problems:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cmp_core import Group, PlotView, RunRecord
+from cmp_core import PlotView, ReplicateGroup, RunRecord
 from cmp_plots._scales import set_scale
 from cmp_plots._style import Style, bounds, group_colours, group_key, layer_ticks
 
@@ -74,7 +74,11 @@ def over_time(
 
 
 def profiles(
-    group: Group, layers: Sequence[str], metric: str, phase: str = "val", epoch: int | None = None
+    group: ReplicateGroup,
+    layers: Sequence[str],
+    metric: str,
+    phase: str = "val",
+    epoch: int | None = None,
 ) -> Floats:
     """Return a metric at all layers (runs, L) at an epoch, by default at the tested weights."""
     return np.stack(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmp_core import PALETTE, Group, PlotView, UndefinedError
+from cmp_core import PALETTE, PlotView, ReplicateGroup, UndefinedError
 from cmp_plots._scales import UNBOUNDED, Bounds
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def context(view: PlotView, phase: str | None = None) -> str:
     return " · ".join([f"{who} on {datasets}", *where])
 
 
-def _described(group: Group) -> str:
+def _described(group: ReplicateGroup) -> str:
     seeds = [str(run.seed) for run in group.runs if run.seed is not None]
     if len(seeds) == 1:
         return f"{group.label}, seed {seeds[0]}"
@@ -220,7 +220,7 @@ def layer_key(layers: Sequence[str]) -> dict[str, Style]:
     return {layers[i]: {"color": colours[layers[i]]} for i in shown}
 
 
-def group_colours(groups: Sequence[Group]) -> dict[str, Any]:
+def group_colours(groups: Sequence[ReplicateGroup]) -> dict[str, Any]:
     """Return a colour per group of runs."""
     import matplotlib as mpl
 
@@ -230,7 +230,7 @@ def group_colours(groups: Sequence[Group]) -> dict[str, Any]:
     return {group.label: colour for group, colour in zip(groups, colours, strict=False)}
 
 
-def group_key(groups: Sequence[Group], **style: Any) -> dict[str, Style]:
+def group_key(groups: Sequence[ReplicateGroup], **style: Any) -> dict[str, Style]:
     """Return the key of the groups' colours."""
     return {label: {"color": colour, **style} for label, colour in group_colours(groups).items()}
 
@@ -268,7 +268,7 @@ def metric_label(view: PlotView, metric: str, width: float = 3.0) -> str:
 
 def bounds(view: PlotView, metric: str) -> Bounds:
     """Return the smallest and largest possible value of a metric."""
-    found = [run.facts[metric].bounds for run in view.runs if metric in run.facts]
+    found = [run.metric_info[metric].bounds for run in view.runs if metric in run.metric_info]
     return found[0] if found else UNBOUNDED
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
 from cmp_plots._cells import colour_bar, draw_cells, in_digits
 from cmp_plots._lines import mean_of_known, some_epochs
 from cmp_plots._style import context, layer_ticks, panel_title, panels, require, title
@@ -62,7 +62,7 @@ def cka_matrix(view: PlotView) -> Figure:
     return figure
 
 
-def _matrices(group: Group, phase: str, metric: str) -> dict[int, NDArray[np.float64]]:
+def _matrices(group: ReplicateGroup, phase: str, metric: str) -> dict[int, NDArray[np.float64]]:
     """Return the mean over runs (L, L) at some epochs, the first and the last among them."""
     count = len(group.runs[0].layers)
     found: dict[int, list[NDArray[np.float64]]] = {}

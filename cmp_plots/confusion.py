@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
 from cmp_plots._cells import colour_bar, draw_cells
 from cmp_plots._style import context, name_ticks, panel_title, panels, require, title
 
@@ -43,7 +43,7 @@ def confusion(view: PlotView) -> Figure:
     return figure
 
 
-def _counts(group: Group) -> NDArray[np.int64] | None:
+def _counts(group: ReplicateGroup) -> NDArray[np.int64] | None:
     """Return the sum over a group's runs that were tested on as many classes as its first."""
     matrices = [run.confusion for run in group.runs]
     there = [counts for counts in matrices if counts is not None]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import Group, PlotView, Register, RunRecord, hookimpl, plot
+from cmp_core import PlotView, Register, ReplicateGroup, RunRecord, hookimpl, plot
 from cmp_plots._cells import colour_bar, draw_cells, in_digits
 from cmp_plots._style import context, measured, name_ticks, panel_title, panels, require, title
 
@@ -49,7 +49,7 @@ def correlation(view: PlotView) -> Figure:
     return figure
 
 
-def _matrix(view: PlotView, group: Group, metrics: list[str]) -> Floats:
+def _matrix(view: PlotView, group: ReplicateGroup, metrics: list[str]) -> Floats:
     """Return the correlations (M, M), NaN where there are too few values or they are all one."""
     from scipy import stats
 

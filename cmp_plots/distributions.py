@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
     bounds,
@@ -81,7 +81,7 @@ def _draw(axes: Axes, values: NDArray[np.float64], place: float, width: float, c
         )
 
 
-def _trained(view: PlotView, group: Group, layer: str, metric: str) -> NDArray[np.float64]:
+def _trained(view: PlotView, group: ReplicateGroup, layer: str, metric: str) -> NDArray[np.float64]:
     found = [run.series(view.phase, layer, metric) for run in group.runs]
     values = [series.values[series.epochs > 0] for series in found if series is not None]
     return np.concatenate(values or [np.zeros(0)])

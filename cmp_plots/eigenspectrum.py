@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
 from cmp_plots._lines import INPUT, INPUT_LEVEL
 from cmp_plots._scales import log_ticks, set_ticks
 from cmp_plots._style import context, layer_colours, layer_key, panel_title, panels, require, title
@@ -61,7 +61,9 @@ def eigenspectrum(view: PlotView) -> Figure:
     return figure
 
 
-def _shares(group: Group, phase: str, layer: str, metric: str, tested: bool) -> NDArray[np.float64]:
+def _shares(
+    group: ReplicateGroup, phase: str, layer: str, metric: str, tested: bool
+) -> NDArray[np.float64]:
     """Return the mean over runs of the shares, empty where no run has any."""
     spectra = []
     for run in group.runs:

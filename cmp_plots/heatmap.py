@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
 from cmp_plots._cells import colour_bar, draw_cells, in_digits
 from cmp_plots._lines import profiles
 from cmp_plots._scales import colour_scale
@@ -39,7 +39,7 @@ def heatmap(view: PlotView) -> Figure:
         epochs, values = view.run.grid(view.phase, view.metric)
         columns, what, room = [str(epoch) for epoch in epochs], "epoch", 0.5
     else:
-        everyone = Group("", view.runs)
+        everyone = ReplicateGroup("", view.runs)
         values = profiles(everyone, layers, view.metric, view.phase).T
         columns, what, room = list(view.run_set.names), "run", 1.0
     present = np.isfinite(values).any(axis=1)

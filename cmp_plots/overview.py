@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
 from cmp_plots._lines import mean_and_spread, over_time
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
@@ -59,7 +59,7 @@ def overview(view: PlotView) -> Figure:
     return figure
 
 
-def _layers(view: PlotView, group: Group, metric: str) -> list[str]:
+def _layers(view: PlotView, group: ReplicateGroup, metric: str) -> list[str]:
     """Return the layers at which a group has a metric, of several groups without heads."""
     layers = view.run_set.layers if len(view.groups) == 1 else group.runs[0].hidden_layers
     runs, phase = group.runs, view.phase

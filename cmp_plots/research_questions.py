@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import PALETTE, QUESTIONS, Answer, PlotView, Register, Witness, hookimpl, plot
+from cmp_core import PALETTE, QUESTIONS, Answer, MetricEvidence, PlotView, Register, hookimpl, plot
 from cmp_plots._lines import INPUT_LEVEL, UNTRAINED, mean_and_spread, mean_of_known
 from cmp_plots._scales import apart, set_scale
 from cmp_plots._style import (
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 @plot("research_questions", file="research_questions", answers=True)
 def research_questions(view: PlotView) -> Figure:
-    """Predictive, compressing, different: the values that bear witness, and the verdicts.
+    """Predictive, compressing, different: the values that count as evidence, and the verdicts.
 
     A row per experiment. Dotted: the untrained network; dashed: the input. Of several seeds the
     mean and the range. Values of different units are shown as shares of the first layer's value.
@@ -39,8 +39,8 @@ def research_questions(view: PlotView) -> Figure:
     questions = [view.question] if view.question else list(QUESTIONS)
     answers = [view.answer(group, question) for group in view.groups for question in questions]
     require(
-        any(answer.witnesses for answer in answers),
-        "no metric that bears witness was measured at two layers or more",
+        any(answer.evidence for answer in answers),
+        "no metric that counts as evidence was measured at two layers or more",
     )
     width = 6.4 if view.question else 4.4
     figure, grid = panels(len(answers), columns=len(questions), size=(width, 3.6))
@@ -59,35 +59,35 @@ def research_questions(view: PlotView) -> Figure:
 
 
 def _draw(axes: Axes, answer: Answer, width: float) -> None:
-    """Draw the witnesses of an answer: each in a colour, the untrained network dotted."""
-    if not answer.witnesses:
+    """Draw the evidence of an answer: each in a colour, the untrained network dotted."""
+    if not answer.evidence:
         axes.text(0.5, 0.5, "nothing was measured\nthat tells", ha="center", va="center")
         axes.set_axis_off()
         return
     everything = []
-    for witness, colour in zip(answer.witnesses, PALETTE, strict=False):
-        places = np.arange(len(witness.places))
-        trained, untrained = _shown(answer, witness)
-        name = literal(witness.facts.label, width - 0.6, lines=1)
+    for item, colour in zip(answer.evidence, PALETTE, strict=False):
+        places = np.arange(len(item.places))
+        trained, untrained = _shown(answer, item)
+        name = literal(item.info.label, width - 0.6, lines=1)
         mean_and_spread(axes, places, trained, color=colour, marker="o", label=name)
         everything.append(trained.ravel())
         if untrained is not None:
             mean = mean_of_known(untrained)
             mean_and_spread(axes, places, mean[None], color=colour, **UNTRAINED)
             everything.append(mean)
-        if witness.reference is not None and answer.question != "different":
-            first = witness.values[:, 0] if answer.question == "compressing" else 1.0
-            level = float(np.mean(witness.reference / first))
+        if item.reference is not None and answer.question != "different":
+            first = item.values[:, 0] if answer.question == "compressing" else 1.0
+            level = float(np.mean(item.reference / first))
             if level > 0 or answer.question == "predictive":  # the other axis is logarithmic
                 axes.axhline(level, **{**INPUT_LEVEL, "color": colour})
                 everything.append(np.array([level]))
-    if any(witness.untrained is not None for witness in answer.witnesses):
+    if any(item.untrained is not None for item in answer.evidence):
         axes.plot([], [], color="0.4", label="untrained", **UNTRAINED)
-    if answer.question != "different" and any(w.reference is not None for w in answer.witnesses):
+    if answer.question != "different" and any(w.reference is not None for w in answer.evidence):
         axes.plot([], [], label="input", **INPUT_LEVEL)
-    longest = max((witness.places for witness in answer.witnesses), key=len)
+    longest = max((item.places for item in answer.evidence), key=len)
     if answer.question == "predictive":
-        set_scale(axes, np.concatenate(everything), answer.witnesses[0].facts.bounds)
+        set_scale(axes, np.concatenate(everything), answer.evidence[0].info.bounds)
         axes.set_ylabel("held-out accuracy (fraction)")
     elif answer.question == "compressing":
         _set_shares(axes, np.concatenate(everything))
@@ -117,7 +117,7 @@ def _below(axes: Axes) -> dict[str, Any]:
     }
 
 
-def _shown(answer: Answer, witness: Witness) -> tuple[Floats, Floats | None]:
+def _shown(answer: Answer, item: MetricEvidence) -> tuple[Floats, Floats | None]:
     """Return the values as they are drawn, (seeds, places), and those of the untrained network."""
 
     def shown(values: Floats) -> Floats:
@@ -125,7 +125,7 @@ def _shown(answer: Answer, witness: Witness) -> tuple[Floats, Floats | None]:
             return values / values[:, :1]
         return 1 - values if answer.question == "different" else values
 
-    return shown(witness.values), None if witness.untrained is None else shown(witness.untrained)
+    return shown(item.values), None if item.untrained is None else shown(item.untrained)
 
 
 def _set_shares(axes: Axes, values: Floats) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmp_core import PALETTE, Group, PlotView, Register, hookimpl, plot
+from cmp_core import PALETTE, PlotView, Register, ReplicateGroup, hookimpl, plot
 from cmp_plots._lines import mean_and_spread, mean_of_known, over_time
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
@@ -64,7 +64,7 @@ def timeline(view: PlotView) -> Figure:
     return figure
 
 
-def _sizes(view: PlotView, group: Group, phase: str) -> set[int]:
+def _sizes(view: PlotView, group: ReplicateGroup, phase: str) -> set[int]:
     """Return the numbers of samples that values rest on; none where there are no such values."""
     found = [run.series(phase, view.layer, view.metric) for run in group.runs]
     averaged = phase == "train" and any(run.log.averages_batches for run in group.runs)
@@ -77,7 +77,9 @@ def _told(sizes: set[int]) -> str:
     return f"n = {max(sizes):,}" if len(sizes) == 1 else f"n up to {max(sizes):,}"
 
 
-def _draw(axes: Axes, view: PlotView, group: Group, phase: str, style: dict[str, Any]) -> Any:
+def _draw(
+    axes: Axes, view: PlotView, group: ReplicateGroup, phase: str, style: dict[str, Any]
+) -> Any:
     """Draw the values of a phase, and return them."""
     from scipy.ndimage import uniform_filter1d
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmp_core import Group, PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
 from cmp_plots._lines import mean_and_spread, over_time
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
@@ -70,7 +70,7 @@ def train_val(view: PlotView) -> Figure:
     return figure
 
 
-def _layers(view: PlotView, group: Group) -> list[str]:
+def _layers(view: PlotView, group: ReplicateGroup) -> list[str]:
     """Return the layers that have values in both."""
     return [
         layer

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
-from cmp_core.config import Config, Selection
+from cmp_core.config.schema import Config, Selection
 
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")

@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 import pytest
 
-from cmp_core import hookspecs
-from cmp_core.config import Config, Snapshots
-from cmp_core.config_io import dump_config, parse_yaml
+from cmp_core.config.load import dump_config, parse_yaml
+from cmp_core.config.schema import Config, Snapshots
+from cmp_core.events import hookspecs
 
 ROOT = Path(__file__).parents[1]
 

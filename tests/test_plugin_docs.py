@@ -13,9 +13,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from cmp_core import events, hookspecs
-from cmp_core.catalog import example_folder
-from cmp_core.plugins import load_plugins
+from cmp_core.events import hookspecs, payloads
+from cmp_core.plugins.discovery import example_folder
+from cmp_core.plugins.loader import load_plugins
 from tests.installed import install
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "plugins.md"
@@ -49,7 +49,7 @@ def hook_tables() -> tuple[str, str]:
 def payload(spec: Callable[..., object]) -> list[str]:
     """The fields of the payload that an event hook gets."""
     kind = inspect.signature(spec).parameters["event"].annotation.rsplit(".", 1)[-1]
-    fields = attrs.fields(getattr(events, kind))
+    fields = attrs.fields(getattr(payloads, kind))
     return [field.name for field in fields if not field.name.startswith("_")]
 
 

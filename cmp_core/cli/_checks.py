@@ -13,10 +13,11 @@ import torch
 from rich.console import Console
 
 from cmp_core import workflow
-from cmp_core.config_io import load_config
+from cmp_core.config.load import load_config
 from cmp_core.console import say, track
 from cmp_core.errors import UsageError
-from cmp_core.plugins import BLOCK, load_plugins
+from cmp_core.plugins.discovery import BLOCK
+from cmp_core.plugins.loader import load_plugins
 from cmp_core.testing import Check, checks_of
 
 _SELECTED_BY = {"dataset": "dataset", "model": "model", "learning rule": "learning_rule"}

@@ -9,11 +9,11 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cmp_core.answers import QUESTIONS, answer
-from cmp_core.comparison import difference
+from cmp_core.analysis.comparison import difference
+from cmp_core.analysis.questions import QUESTIONS, answer
 from cmp_core.console import out, say
 from cmp_core.report.words import p_value
-from cmp_core.run_set import Group, RunSet
+from cmp_core.runs.replicates import ReplicateGroup, RunSet
 
 
 def print_comparison(runs: RunSet) -> None:
@@ -48,12 +48,12 @@ def print_comparison(runs: RunSet) -> None:
         say(f"{group.label} − {first.label}: {told}{p} ({found.how})")
 
 
-def _seeds(group: Group) -> str:
+def _seeds(group: ReplicateGroup) -> str:
     seeds = ["–" if run.seed is None else str(run.seed) for run in group.runs]
     return ", ".join(seeds) if len(seeds) <= 4 else str(len(seeds))
 
 
-def _accuracy(group: Group, layer: str) -> str:
+def _accuracy(group: ReplicateGroup, layer: str) -> str:
     values = [run.test_accuracies[layer] for run in group.runs if layer in run.test_accuracies]
     if not values:
         return ""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cmp_core.answers import QUESTIONS, answer
+from cmp_core.analysis.questions import QUESTIONS, answer
 from cmp_core.cli._comparison import print_comparison
 from cmp_core.cli._pictures import FOLDER, draw_all, load_runs
 from cmp_core.cli._report import REPORT, write_report
 from cmp_core.cli._results import exit_code, print_failures, print_test, print_verdicts
-from cmp_core.config_io import load_config
+from cmp_core.config.load import load_config
 from cmp_core.console import say
-from cmp_core.drawing import tasks
-from cmp_core.failures import Failure, write_plugin_errors
-from cmp_core.run_directory import PARAMS
+from cmp_core.plotting.render import tasks
+from cmp_core.plugins.failures import Failure, write_plugin_errors
+from cmp_core.runs.directory import PARAMS
 from cmp_core.workflow import Outcome
 
 

@@ -35,8 +35,8 @@ class _Group(click.Group):
     @cached_property
     def installed(self) -> dict[str, click.Command]:
         """The commands that installed plugins add."""
-        from cmp_core.commands import load_commands
         from cmp_core.console import warn
+        from cmp_core.plugins.commands import load_commands
 
         try:
             commands, broken = load_commands(self.commands)

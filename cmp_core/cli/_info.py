@@ -11,11 +11,11 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from cmp_core.config_io import load_config
+from cmp_core.config.load import load_config
 from cmp_core.console import out, say, track
 from cmp_core.errors import DataError
-from cmp_core.recompute import find_snapshots
-from cmp_core.run_directory import ENVIRONMENT, PARAMS, STATUS, TEST_RESULTS
+from cmp_core.measurement.recompute import find_snapshots
+from cmp_core.runs.directory import ENVIRONMENT, PARAMS, STATUS, TEST_RESULTS
 from cmp_core.snapshots.format import CONTENT_HASH, FOLDER
 from cmp_core.snapshots.read import Snapshot, StoredArray, open_snapshot
 

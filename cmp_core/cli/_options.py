@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cmp_core.config_io import parse_yaml, presets
+from cmp_core.config.load import parse_yaml, presets
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

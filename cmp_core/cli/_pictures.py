@@ -11,10 +11,10 @@ from cmp_core.console import say, track, warn
 from cmp_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from cmp_core.drawing import Drawn, Task
-    from cmp_core.plot_contract import Plot
-    from cmp_core.run_record import RunRecord
-    from cmp_core.run_set import RunSet
+    from cmp_core.plotting.plot import Plot
+    from cmp_core.plotting.render import Drawn, Task
+    from cmp_core.runs.record import RunRecord
+    from cmp_core.runs.replicates import RunSet
 
 FOLDER = "plots"
 
@@ -25,19 +25,32 @@ def load_runs(paths: Sequence[str | Path], labels: Sequence[str] = ()) -> RunSet
     Raises:
         UsageError: one is no run, or none of them has logged anything yet.
     """
-    from cmp_core.run_record import load_run
-    from cmp_core.run_set import RunSet
+    from cmp_core.runs.record import load_run
+    from cmp_core.runs.replicates import RunSet
 
     # However it is spelt, a run that is given twice is one.
     places: dict[str, Path] = {}
     for path in map(Path, paths):
         places.setdefault(os.path.realpath(path), path.absolute())
-    runs = tuple(map(load_run, places.values()))
+    runs = tuple(_with_metric_info(load_run(place)) for place in places.values())
     for run in runs:
         warn_of_problems(run)
     if not any(map(_has_logged, runs)):
         raise UsageError("there is nothing to show yet: no training step, no epoch and no test")
     return RunSet(runs, tuple(labels))
+
+
+def _with_metric_info(run: RunRecord) -> RunRecord:
+    """Return a run that has stored nothing about its metrics with what the installed ones say."""
+    if run.metric_info or not run.metrics:
+        return run
+    try:
+        from cmp_core.measurement.selection import with_installed_metric_info
+    except ModuleNotFoundError as error:  # runs can be shown where torch is not installed
+        if error.name != "torch":
+            raise
+        return run
+    return with_installed_metric_info(run)
 
 
 def _has_logged(run: RunRecord) -> bool:
@@ -58,12 +71,13 @@ def home_of(runs: RunSet) -> Path:
 
 def load_plots(plugins: Sequence[str] = (), plugins_dir: Path | None = None) -> list[Plot]:
     """Return all plots, and warn of installed plugins that are broken."""
-    from cmp_core.plugins import load_plugins
+    from cmp_core.plotting.plot import select_plots
+    from cmp_core.plugins.loader import load_plugins
 
     loaded = load_plugins(plugins, plugins_dir, built_ins=("cmp_plots",))
     for broken in loaded.broken:
         warn(str(broken))
-    return loaded.select_plots()
+    return select_plots(loaded)
 
 
 def check_folder(folder: Path) -> None:
@@ -113,7 +127,7 @@ def draw_all(
     show: bool = False,
 ) -> list[Drawn]:
     """Draw pictures, with a bar, and open them in windows where that was asked for."""
-    from cmp_core.drawing import draw
+    from cmp_core.plotting.render import draw
 
     done = draw(todo, folder, form, dpi, policy, keeps_open=show)
     drawn = list(track(done, "drawing", len(todo)))

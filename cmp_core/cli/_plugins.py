@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
-from cmp_core.catalog import EXAMPLE, Listing, list_plugins
 from cmp_core.console import out, say
 from cmp_core.errors import UsageError
-from cmp_core.plugins import load_plugins
+from cmp_core.plugins.discovery import EXAMPLE, Listing, list_plugins
+from cmp_core.plugins.loader import load_plugins
 
 
 def print_plugins(*, verbose: bool, as_json: bool) -> None:

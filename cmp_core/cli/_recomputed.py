@@ -18,9 +18,9 @@ from rich.table import Table
 from cmp_core.cli._results import exit_code
 from cmp_core.console import out, say, track, warn
 from cmp_core.errors import UsageError
-from cmp_core.recompute import Recomputed, find_snapshots, recompute
-from cmp_core.rows import Value
-from cmp_core.run_directory import write_whole
+from cmp_core.events.rows import Value
+from cmp_core.measurement.recompute import Recomputed, find_snapshots, recompute
+from cmp_core.runs.directory import write_whole
 
 
 def show(

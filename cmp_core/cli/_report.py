@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmp_core.console import out
-from cmp_core.run_directory import write_whole
+from cmp_core.runs.directory import write_whole
 
 if TYPE_CHECKING:
-    from cmp_core.failures import Failure
-    from cmp_core.plot_contract import Plot
-    from cmp_core.run_set import RunSet
+    from cmp_core.plotting.plot import Plot
+    from cmp_core.plugins.failures import Failure
+    from cmp_core.runs.replicates import RunSet
 
 REPORT = "report.html"
 

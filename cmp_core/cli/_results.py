@@ -11,10 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from cmp_core.console import out, say, warn
-from cmp_core.failures import Failure
+from cmp_core.plugins.failures import Failure
 
 if TYPE_CHECKING:
-    from cmp_core.answers import Answer
+    from cmp_core.analysis.questions import Answer
     from cmp_core.workflow import Outcome
 
 FINISHED_WITHOUT_PLUGIN = 3

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmp_core.config_io import load_config
+from cmp_core.config.load import load_config
 from cmp_core.errors import UsageError
 
 if TYPE_CHECKING:

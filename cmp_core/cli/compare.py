@@ -51,9 +51,9 @@ def compare_command(
         say_drawn,
     )
     from cmp_core.cli._results import exit_code, print_failures
-    from cmp_core.drawing import tasks
-    from cmp_core.failures import write_plugin_errors
-    from cmp_core.run_directory import PLUGIN_ERRORS
+    from cmp_core.plotting.render import tasks
+    from cmp_core.plugins.failures import write_plugin_errors
+    from cmp_core.runs.directory import PLUGIN_ERRORS
 
     choose_backend(show=show)
     run_set = load_runs(runs, split_labels(labels))

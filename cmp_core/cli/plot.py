@@ -18,8 +18,8 @@ class _PlotCommand(click.Command):
     """A command whose help lists the plots that are installed."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from cmp_core.plugins import load_plugins
-        from cmp_core.registry import definition_of
+        from cmp_core.plugins.loader import load_plugins
+        from cmp_core.plugins.registry import definition_of
 
         registry = load_plugins(built_ins=("cmp_plots",)).registry
         names = registry.names("plot")
@@ -92,9 +92,9 @@ def plot_command(
         say_drawn,
     )
     from cmp_core.cli._results import exit_code, print_failures
-    from cmp_core.drawing import tasks
-    from cmp_core.failures import write_plugin_errors
-    from cmp_core.run_directory import PLUGIN_ERRORS
+    from cmp_core.plotting.render import tasks
+    from cmp_core.plugins.failures import write_plugin_errors
+    from cmp_core.runs.directory import PLUGIN_ERRORS
 
     choose_backend(show=show)
     plots = load_plots(plugins, plugins_dir)

@@ -65,7 +65,7 @@ def new_command(kind: str, name: str, package: bool, folder: Path) -> None:
     Nothing that is there is overwritten.
     """
     from cmp_core.console import say
-    from cmp_core.scaffold import write_plugin
+    from cmp_core.plugins.scaffold import write_plugin
 
     written = write_plugin(kind, name, folder, package=package)
     for path in written:

@@ -77,7 +77,7 @@ def _check_others(compared: tuple[str, ...]) -> tuple[Path, ...]:
     """Return the runs to compare with, before training starts in vain."""
     if not compared:
         return ()
-    from cmp_core.run_record import load_run
+    from cmp_core.runs.record import load_run
 
     runs = [load_run(path) for path in compared]
     for run in runs:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cmp_core.config import Config
+from cmp_core.config.schema import Config
 from cmp_core.console import say, track
 from cmp_core.data.raw import Images, RawData, Samples, Stream
 from cmp_core.data.splits import Preparation, Split, StreamSplit, TensorSplit
 from cmp_core.errors import ConfigError, DataError
-from cmp_core.sampling import balanced, by_hash, choose
+from cmp_core.layers.sampling import balanced, by_hash, choose
 
 MEMORY_SHARE = 0.25
 """Share of the machine's (or the GPU's free) memory that a dataset may take."""

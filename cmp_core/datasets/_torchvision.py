@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cmp_core.config import Config
+from cmp_core.config.schema import Config
 from cmp_core.data.raw import Images, RawData
 from cmp_core.errors import DataError
 

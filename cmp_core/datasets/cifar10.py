@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cmp_core.config import Config
+from cmp_core.config.schema import Config
 from cmp_core.data.raw import RawData
 from cmp_core.datasets._torchvision import load_torchvision
-from cmp_core.hookspecs import Register, hookimpl
+from cmp_core.events.hookspecs import Register, hookimpl
 
 _NAMES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
 _FILES = tuple(f"cifar-10-batches-py/{name}" for name in _NAMES)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cmp_core.config import Config
+from cmp_core.config.schema import Config
 from cmp_core.data.raw import Images, RawData
-from cmp_core.hookspecs import Register, hookimpl
+from cmp_core.events.hookspecs import Register, hookimpl
 
 
 def load_digits(config: Config) -> RawData:

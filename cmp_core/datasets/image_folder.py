@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cmp_core.config import Config
+from cmp_core.config.schema import Config
 from cmp_core.console import say, track
 from cmp_core.data.load import memory_budget
 from cmp_core.data.raw import Images, RawData, Samples, Stream
 from cmp_core.errors import DataError
-from cmp_core.hookspecs import Register, hookimpl
+from cmp_core.events.hookspecs import Register, hookimpl
 
 
 def load_image_folder(config: Config) -> RawData:

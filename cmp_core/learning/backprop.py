@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from cmp_core.errors import UsageError
-from cmp_core.hookspecs import Register, hookimpl
-from cmp_core.layer import Layer
-from cmp_core.learning_rule import GradientRule
+from cmp_core.events.hookspecs import Register, hookimpl
+from cmp_core.layers.layer import Layer
+from cmp_core.training.learning_rule import GradientRule
 
 
 class Backprop(GradientRule):

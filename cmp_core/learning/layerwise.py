@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from cmp_core.ace import ACE_VARIANTS, ace_warnings
 from cmp_core.errors import UsageError
-from cmp_core.hookspecs import Register, hookimpl
-from cmp_core.layer import Layer
-from cmp_core.learning_rule import GradientRule
+from cmp_core.events.hookspecs import Register, hookimpl
+from cmp_core.layers.layer import Layer
+from cmp_core.training.ace import ACE_VARIANTS, ace_warnings
+from cmp_core.training.learning_rule import GradientRule
 
 
 class Layerwise(GradientRule):

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from cmp_core.errors import UsageError
-from cmp_core.events import EpochFinished, Run, RunFailed
-from cmp_core.hookspecs import hookimpl
-from cmp_core.run_directory import BEST, LAST, save_whole
+from cmp_core.events.hookspecs import hookimpl
+from cmp_core.events.payloads import EpochFinished, Run, RunFailed
+from cmp_core.runs.directory import BEST, LAST, save_whole
 
 
 class CheckpointWriter:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from cmp_core.events import EpochFinished, Run, StepFinished
-from cmp_core.hookspecs import hookimpl
-from cmp_core.progress import Progress
-from cmp_core.rows import finite_or_none, log_form
-from cmp_core.run_directory import LOG, write_whole
+from cmp_core.events.hookspecs import hookimpl
+from cmp_core.events.payloads import EpochFinished, Run, StepFinished
+from cmp_core.events.rows import finite_or_none, log_form
+from cmp_core.runs.directory import LOG, write_whole
+from cmp_core.runs.progress import Progress
 
 FLUSH_SECONDS = 1.0
 """How long a line may wait; a system call for each line costs a few percent of training."""

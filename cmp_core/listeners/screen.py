@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from cmp_core.events import (
+from cmp_core.events.hookspecs import hookimpl
+from cmp_core.events.payloads import (
     EpochFinished,
     EpochStarted,
     Run,
@@ -15,7 +16,6 @@ from cmp_core.events import (
     RunStarted,
     StepFinished,
 )
-from cmp_core.hookspecs import hookimpl
 
 
 class Screen:

@@ -17,21 +17,21 @@ from rich.filesize import decimal
 from rich.text import Text
 from torch import Tensor
 
-from cmp_core.config import Config, Snapshots
-from cmp_core.config_io import dump_config
+from cmp_core.config.load import dump_config
+from cmp_core.config.schema import Config, Snapshots
 from cmp_core.console import warn
-from cmp_core.dispatch import Dispatcher
 from cmp_core.errors import ConfigError, UsageError, unknown
-from cmp_core.events import (
+from cmp_core.events.hookspecs import hookimpl
+from cmp_core.events.payloads import (
     LayerActivations,
     Run,
     RunStarted,
     SnapshotWritten,
     SplitFinished,
 )
-from cmp_core.hookspecs import hookimpl
-from cmp_core.layer import Layer
-from cmp_core.sampling import choose
+from cmp_core.layers.layer import Layer
+from cmp_core.layers.sampling import choose
+from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.snapshots.format import FOLDER
 from cmp_core.snapshots.schedule import scheduled
 from cmp_core.snapshots.write import SnapshotWriter

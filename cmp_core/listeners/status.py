@@ -8,11 +8,11 @@ from pathlib import Path
 
 import attrs
 
-from cmp_core.dispatch import Dispatcher
-from cmp_core.events import EpochFinished, RunFailed, RunStarted
-from cmp_core.failures import write_plugin_errors
-from cmp_core.hookspecs import hookimpl
-from cmp_core.run_directory import PLUGIN_ERRORS, STATUS, write_whole
+from cmp_core.events.hookspecs import hookimpl
+from cmp_core.events.payloads import EpochFinished, RunFailed, RunStarted
+from cmp_core.plugins.dispatch import Dispatcher
+from cmp_core.plugins.failures import write_plugin_errors
+from cmp_core.runs.directory import PLUGIN_ERRORS, STATUS, write_whole
 
 
 class StatusWriter:

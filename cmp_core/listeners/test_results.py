@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmp_core.events import LayerActivations, Run, RunFinished
-from cmp_core.hookspecs import hookimpl
-from cmp_core.rows import finite_or_none, log_form
-from cmp_core.run_directory import (
+from cmp_core.events.hookspecs import hookimpl
+from cmp_core.events.payloads import LayerActivations, Run, RunFinished
+from cmp_core.events.rows import finite_or_none, log_form
+from cmp_core.runs.directory import (
     CLASS_REPORT,
     CONFUSION,
     TEST_PREDICTIONS,

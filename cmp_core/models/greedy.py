@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cmp_core.config import Config
-from cmp_core.hookspecs import Register, hookimpl
-from cmp_core.layer import Layer
-from cmp_core.model import LayeredModel
+from cmp_core.config.schema import Config
+from cmp_core.events.hookspecs import Register, hookimpl
+from cmp_core.layers.layer import Layer
+from cmp_core.layers.similarity import fixed_anchors, scores
 from cmp_core.models._block import make_blocks
-from cmp_core.similarity import fixed_anchors, scores
+from cmp_core.training.model import LayeredModel
 
 
 class GreedyMLP(LayeredModel):

@@ -15,16 +15,16 @@ import attrs
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cmp_core.answers import MARGINS, QUESTIONS, Answer, answer, distinct_seeds
-from cmp_core.drawing import render
+from cmp_core.analysis.questions import MARGINS, QUESTIONS, Answer, answer, distinct_seeds
 from cmp_core.errors import CmpError, UndefinedError
-from cmp_core.failures import Failure, failure_of
-from cmp_core.plot_contract import Plot, PlotView
+from cmp_core.events.rows import INPUT
+from cmp_core.plotting.plot import Plot, PlotView
+from cmp_core.plotting.render import render
+from cmp_core.plugins.failures import Failure, failure_of
 from cmp_core.report import words
-from cmp_core.rows import INPUT
-from cmp_core.run_directory import PARAMS
-from cmp_core.run_record import RunRecord
-from cmp_core.run_set import Group, RunSet
+from cmp_core.runs.directory import PARAMS
+from cmp_core.runs.record import RunRecord
+from cmp_core.runs.replicates import ReplicateGroup, RunSet
 
 
 @attrs.frozen
@@ -106,7 +106,7 @@ def _title(runs: RunSet) -> str:
 
 
 def _group(
-    runs: RunSet, group: Group, plots: Sequence[Plot], failures: list[Failure]
+    runs: RunSet, group: ReplicateGroup, plots: Sequence[Plot], failures: list[Failure]
 ) -> dict[str, Any]:
     alone = RunSet(group.runs, (group.label,) * len(group.runs))
     answers = [answer(group.runs, question) for question in QUESTIONS]
@@ -125,7 +125,7 @@ def _group(
 def _pictures(
     runs: RunSet, one: Answer, plots: Sequence[Plot], failures: list[Failure]
 ) -> list[Picture]:
-    if not one.witnesses:
+    if not one.evidence:
         return []
     pictures = []
     view = PlotView(runs, question=one.question)
@@ -145,7 +145,7 @@ def _pictures(
     return pictures
 
 
-def _reseeded(group: Group) -> dict[str, Any]:
+def _reseeded(group: ReplicateGroup) -> dict[str, Any]:
     """Return how far layers differ from those of another seed, or why that is not known."""
     from cmp_core.snapshots.format import FOLDER
 
@@ -153,7 +153,7 @@ def _reseeded(group: Group) -> dict[str, Any]:
         if not any((run.directory / FOLDER).glob("step_*.h5")):
             return {"rows": (), "reason": f"{run.name} has no snapshots"}  # known without torch
     try:
-        from cmp_core.reseeded import compare_seeds
+        from cmp_core.analysis.seed_baseline import compare_seeds
 
         return {"rows": compare_seeds(group.runs), "reason": None}
     except CmpError as error:  # a metric that raises costs this table alone
@@ -188,13 +188,15 @@ def _accuracies(runs: RunSet) -> list[dict[str, Any]]:
     return table
 
 
-def _metrics(group: Group) -> list[dict[str, Any]]:
+def _metrics(group: ReplicateGroup) -> list[dict[str, Any]]:
     """Return a row per headline metric: values of validation at the tested weights, and before."""
     runs = RunSet(group.runs, (group.label,) * len(group.runs))
     columns = (INPUT, *runs.layers)
     rows = []
     for metric in runs.headlines:
-        facts = next((run.facts[metric] for run in group.runs if metric in run.facts), None)
+        facts = next(
+            (run.metric_info[metric] for run in group.runs if metric in run.metric_info), None
+        )
         values = {
             name: [_mean(group, metric, layer, untrained=name == "untrained") for layer in columns]
             for name in ("tested", "untrained")
@@ -206,7 +208,7 @@ def _metrics(group: Group) -> list[dict[str, Any]]:
     return rows
 
 
-def _mean(group: Group, metric: str, layer: str, *, untrained: bool) -> float | None:
+def _mean(group: ReplicateGroup, metric: str, layer: str, *, untrained: bool) -> float | None:
     values = [
         run.value("val", layer, metric, 0 if untrained else run.tested_epoch) for run in group.runs
     ]
@@ -214,7 +216,7 @@ def _mean(group: Group, metric: str, layer: str, *, untrained: bool) -> float | 
     return float(np.mean(known)) if known else None
 
 
-def _missing(group: Group) -> list[dict[str, Any]]:
+def _missing(group: ReplicateGroup) -> list[dict[str, Any]]:
     """Return why values of validation and test are missing, each reason once."""
     found: dict[tuple[str, str], dict[str, None]] = {}
     for run in group.runs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cmp_core.answers import Answer, Witness
+from cmp_core.analysis.questions import Answer, MetricEvidence
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -32,55 +32,55 @@ def p_value(p: float) -> str:
     return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 0.9995 else "1"
 
 
-def effect(witness: Witness, value: float) -> str:
-    """Return a change, as `Witness.changes` has it, in the units in which people think of it."""
+def effect(item: MetricEvidence, value: float) -> str:
+    """Return a change, as `MetricEvidence.changes` has it, in the units that people think in."""
     if not math.isfinite(value):
         return "–"
-    if witness.facts.evidence == "rises":
-        if witness.facts.unit == "fraction":
+    if item.info.evidence == "rises":
+        if item.info.unit == "fraction":
             return f"{round(100 * value, 1) + 0.0:+.1f} points".replace("-", "−")
-        return f"{_signed(value)} {witness.facts.unit}".rstrip()
-    if witness.facts.evidence == "falls":
+        return f"{_signed(value)} {item.info.unit}".rstrip()
+    if item.info.evidence == "falls":
         # Beyond e^700 a share is no float any more.
         return f"{_signed(100 * math.expm1(min(-value, 700.0)))} %"
     return _signed(value)
 
 
-def interval(witness: Witness) -> str:
-    """Return the interval of a witness's effect."""
-    low, high = witness.test.low, witness.test.high
+def interval(item: MetricEvidence) -> str:
+    """Return the interval of a metric's effect."""
+    low, high = item.test.low, item.test.high
     if not math.isfinite(low):
         return "–"
-    if witness.facts.evidence == "falls":
+    if item.info.evidence == "falls":
         low, high = high, low
-    return f"{effect(witness, low)} to {effect(witness, high)}"
+    return f"{effect(item, low)} to {effect(item, high)}"
 
 
-def untrained(witness: Witness) -> str:
+def untrained(item: MetricEvidence) -> str:
     """Return the same of the untrained network; for similarities its mean of 1 − value."""
-    if witness.untrained_changes is None:
+    if item.untrained_changes is None:
         return "–"
-    mean = float(witness.untrained_changes.mean())
-    return number(mean, 2) if witness.facts.evidence == "similarity" else effect(witness, mean)
+    mean = float(item.untrained_changes.mean())
+    return number(mean, 2) if item.info.evidence == "similarity" else effect(item, mean)
 
 
-def evidence(witness: Witness) -> str:
-    """Return what a witness says, in a few words.
+def finding(item: MetricEvidence) -> str:
+    """Return what a metric says, in a few words.
 
     For example `probe_accuracy +1.2 points`, or `linear_cka differs by 0.12 (untrained 0.05)`.
     """
-    before = "" if witness.untrained_changes is None else f" (untrained {untrained(witness)})"
-    if witness.facts.evidence != "similarity":
-        return f"{witness.facts.label} {effect(witness, witness.test.effect)}{before}"
-    differs = number(float((1 - witness.values).mean()), 2)
-    return f"{witness.facts.label} differs by {differs}{before}"
+    before = "" if item.untrained_changes is None else f" (untrained {untrained(item)})"
+    if item.info.evidence != "similarity":
+        return f"{item.info.label} {effect(item, item.test.effect)}{before}"
+    differs = number(float((1 - item.values).mean()), 2)
+    return f"{item.info.label} differs by {differs}{before}"
 
 
 def sentence(answer: Answer) -> str:
-    """Return the evidence of an answer in a line; why there is none where there is none."""
-    if not answer.witnesses:
+    """Return the findings of an answer in a line; why there is none where there is none."""
+    if not answer.evidence:
         return answer.notes[-1]
-    return ", ".join(map(evidence, answer.witnesses))
+    return ", ".join(map(finding, answer.evidence))
 
 
 def _signed(value: float) -> str:

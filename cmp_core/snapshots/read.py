@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core.errors import DataError
-from cmp_core.rows import INPUT
+from cmp_core.events.rows import INPUT
 from cmp_core.snapshots.format import CONTENT_HASH, FORMAT, LAYERS, VERSION, content_hash
 
 

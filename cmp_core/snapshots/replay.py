@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmp_core.events import LayerActivations, Phase
-from cmp_core.layer import Layer
-from cmp_core.rows import INPUT
+from cmp_core.events.payloads import LayerActivations, Phase
+from cmp_core.events.rows import INPUT
+from cmp_core.layers.layer import Layer
 from cmp_core.snapshots.read import Snapshot, SnapshotLayer, StoredArray
 
 CHUNK = 1024

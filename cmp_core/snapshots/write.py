@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmp_core.errors import UsageError
-from cmp_core.layer import Layer
-from cmp_core.rows import INPUT
+from cmp_core.events.rows import INPUT
+from cmp_core.layers.layer import Layer
 from cmp_core.snapshots.format import CONTENT_HASH, FORMAT, LAYERS, VERSION, content_hash, rows_of
 from cmp_core.snapshots.steady_file import SteadyFile
 

@@ -8,9 +8,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from cmp_core.events import LayerActivations, Part
-from cmp_core.layer import Layer
-from cmp_core.rows import INPUT
+from cmp_core.events.payloads import LayerActivations, Part
+from cmp_core.events.rows import INPUT
+from cmp_core.layers.layer import Layer
 
 
 def example_event(

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from cmp_core.dispatch import Dispatcher
 from cmp_core.errors import UndefinedError
-from cmp_core.events import LayerActivations, Run
-from cmp_core.layer import Layer
-from cmp_core.measurer import Measurer
-from cmp_core.measuring import MetricListener
-from cmp_core.metric_contract import Metric, definition_of
-from cmp_core.plugins import new_manager
-from cmp_core.rows import Row, Value
+from cmp_core.events.payloads import LayerActivations, Run
+from cmp_core.events.rows import Row, Value
+from cmp_core.layers.layer import Layer
+from cmp_core.measurement.listener import MetricListener
+from cmp_core.measurement.measurer import Measurer
+from cmp_core.measurement.metric import Metric, definition_of
+from cmp_core.plugins.dispatch import Dispatcher
+from cmp_core.plugins.loader import new_manager
 from cmp_core.testing.events import select
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmp_core.events import LayerActivations
-from cmp_core.layer import Layer
-from cmp_core.measuring import MetricListener
-from cmp_core.metric_contract import Metric, definition_of
-from cmp_core.rows import INPUT, Row, Value
+from cmp_core.events.payloads import LayerActivations
+from cmp_core.events.rows import INPUT, Row, Value
+from cmp_core.layers.layer import Layer
+from cmp_core.measurement.listener import MetricListener
+from cmp_core.measurement.metric import Metric, definition_of
 from cmp_core.testing.check import Check
 from cmp_core.testing.compare import EXACT, Key, assert_equal, both_ways, numbers_of, values_of
 from cmp_core.testing.events import DAMAGES, change_first, damaged_event, example_event, select

@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cmp_core.drawing import render
 from cmp_core.errors import UndefinedError
-from cmp_core.plot_contract import Plot
-from cmp_core.registry import definition_of
-from cmp_core.run_record import load_run
-from cmp_core.run_set import RunSet
+from cmp_core.plotting.plot import Plot
+from cmp_core.plotting.render import render
+from cmp_core.plugins.registry import definition_of
+from cmp_core.runs.record import load_run
+from cmp_core.runs.replicates import RunSet
 from cmp_core.testing.check import Check
 from cmp_core.testing.runs import write_example_run
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core.metric_facts import dump_facts
-from cmp_core.plugins import load_plugins
-from cmp_core.registry import definition_of
+from cmp_core.plugins.loader import load_plugins
+from cmp_core.plugins.registry import definition_of
+from cmp_core.runs.metric_info import dump_metric_info
 
 EPOCHS, STEPS = 4, 12
 """Epochs of a run, and training steps in each; every fourth step is measured."""
@@ -45,7 +45,7 @@ def write_example_run(
     facts = _facts()
     params = {"model": model, "dataset": "digits", "layers": depth, "seed": seed} | config
     _write(directory / "params.yaml", params)
-    (directory / "metrics.json").write_text(dump_facts(facts.values()))
+    (directory / "metrics.json").write_text(dump_metric_info(facts.values()))
     names = {"layers": layers, "class_names": list(classes), "python": "3.11", "device": "cpu"}
     _write(directory / "environment.json", names | {"command": ["cmp", "run", "-c", model]})
     lines = []
@@ -72,7 +72,7 @@ def _facts() -> dict[str, Any]:
     metrics = [
         definition_of(registry.get("metric", n).factory, "metric") for n in registry.names("metric")
     ]
-    return {metric.name: metric().facts() for metric in metrics}
+    return {metric.name: metric().info() for metric in metrics}
 
 
 def _measured(

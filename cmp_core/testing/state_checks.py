@@ -11,10 +11,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from cmp_core.layer_view import LayerView
-from cmp_core.metric_contract import Metric
-from cmp_core.split_statistics import SplitStatistics
-from cmp_core.split_sums import SplitSums
+from cmp_core.events.view import LayerView
+from cmp_core.measurement.metric import Metric
+from cmp_core.statistics.split import SplitStatistics
+from cmp_core.statistics.split_sums import SplitSums
 from cmp_core.testing.compare import EXACT
 from cmp_core.testing.events import example_event, select
 

@@ -23,21 +23,22 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from cmp_core.config import Config
-from cmp_core.config_io import load_config
+from cmp_core.config.load import load_config
+from cmp_core.config.schema import Config
 from cmp_core.data.load import load_data
 from cmp_core.data.raw import Images, RawData
-from cmp_core.dispatch import Dispatcher
-from cmp_core.evaluation import Evaluator, probe
-from cmp_core.events import Run
+from cmp_core.events.payloads import Run
 from cmp_core.learning.layerwise import Layerwise
 from cmp_core.listeners.log import LogWriter
 from cmp_core.listeners.screen import Screen
-from cmp_core.measurer import Measurer
-from cmp_core.measuring import MetricListener
+from cmp_core.measurement.listener import MetricListener
+from cmp_core.measurement.measurer import Measurer
+from cmp_core.measurement.selection import select_metrics
 from cmp_core.models.greedy import make_greedy
-from cmp_core.plugins import load_plugins
-from cmp_core.training import Trainer
+from cmp_core.plugins.dispatch import Dispatcher
+from cmp_core.plugins.loader import load_plugins
+from cmp_core.training.evaluator import Evaluator, probe
+from cmp_core.training.trainer import Trainer
 from cmp_metrics.linear_cka import linear_cka, linear_cka_matrix
 from tests.benchmarks.ratio import compare, compare_in_blocks, report
 
@@ -56,7 +57,7 @@ def trainer(config: Config, raw: RawData, folder: Path, *, measures: bool) -> Tr
     plugins = load_plugins()
     names = tuple(layer.name for layer in layers)
     dispatcher = Dispatcher(plugins.manager, Run(config, data.class_names, names, folder), "raise")
-    listeners = [MetricListener(m) for m in plugins.select_metrics(config)] if measures else []
+    listeners = [MetricListener(m) for m in select_metrics(plugins, config)] if measures else []
     for listener in listeners:
         plugins.manager.register(listener, listener.name)
     measurer = Measurer(dispatcher, listeners)

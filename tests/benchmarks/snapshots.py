@@ -20,10 +20,10 @@ import attrs
 import h5py
 import torch
 
-from cmp_core.config import Config, Snapshots
-from cmp_core.config_io import load_config
-from cmp_core.layer import Layer
-from cmp_core.recompute import recompute
+from cmp_core.config.load import load_config
+from cmp_core.config.schema import Config, Snapshots
+from cmp_core.layers.layer import Layer
+from cmp_core.measurement.recompute import recompute
 from cmp_core.snapshots.read import open_snapshot
 from cmp_core.snapshots.schedule import log_spaced
 from cmp_core.snapshots.write import COMPRESSIONS, SnapshotWriter

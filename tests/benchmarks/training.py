@@ -24,23 +24,23 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from cmp_core.config import Config
-from cmp_core.config_io import load_config
+from cmp_core.config.load import load_config
+from cmp_core.config.schema import Config
 from cmp_core.data.load import Data, load_data
 from cmp_core.data.raw import Images, RawData
 from cmp_core.datasets.mnist import load_mnist
-from cmp_core.dispatch import Dispatcher
-from cmp_core.evaluation import Evaluator, probe
-from cmp_core.events import Run
+from cmp_core.events.payloads import Run
 from cmp_core.learning.backprop import Backprop
 from cmp_core.learning.layerwise import Layerwise
 from cmp_core.listeners.log import LogWriter
 from cmp_core.listeners.screen import Screen
-from cmp_core.measurer import Measurer
+from cmp_core.measurement.measurer import Measurer
 from cmp_core.models.greedy import make_greedy
 from cmp_core.models.mlp import MLP, make_mlp
-from cmp_core.plugins import load_plugins
-from cmp_core.training import Trainer
+from cmp_core.plugins.dispatch import Dispatcher
+from cmp_core.plugins.loader import load_plugins
+from cmp_core.training.evaluator import Evaluator, probe
+from cmp_core.training.trainer import Trainer
 from tests.benchmarks.ratio import compare, report
 
 CPU = torch.device("cpu")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cmp_core.config_io import shipped_folder
-from cmp_core.plugins import load_plugins
+from cmp_core.config.load import shipped_folder
+from cmp_core.plugins.loader import load_plugins
 from cmp_core.testing import Check, each_check
 
 EXAMPLES = [f"cmp:{path.stem}" for path in shipped_folder("examples", "plugins").glob("[!_]*.py")]

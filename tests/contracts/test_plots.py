@@ -22,19 +22,20 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from cmp_core.answers import QUESTIONS
-from cmp_core.config_io import shipped_folder
-from cmp_core.drawing import draw, figure_of, tasks
+from cmp_core.analysis.questions import QUESTIONS
+from cmp_core.config.load import shipped_folder
 from cmp_core.errors import UndefinedError
-from cmp_core.metric_facts import Question
-from cmp_core.plot_contract import Plot, PlotView
-from cmp_core.plugins import load_plugins
-from cmp_core.run_record import RunRecord, load_run
-from cmp_core.run_set import RunSet
+from cmp_core.measurement.selection import with_installed_metric_info
+from cmp_core.plotting.plot import Plot, PlotView, select_plots
+from cmp_core.plotting.render import draw, figure_of, tasks
+from cmp_core.plugins.loader import load_plugins
+from cmp_core.runs.metric_info import Question
+from cmp_core.runs.record import RunRecord, load_run
+from cmp_core.runs.replicates import RunSet
 from tests.synthetic_runs import write_old_run, write_run
 
 EXAMPLES = [f"cmp:{path.stem}" for path in shipped_folder("examples", "plugins").glob("[!_]*.py")]
-PLOTS = load_plugins(EXAMPLES).select_plots()
+PLOTS = select_plots(load_plugins(EXAMPLES))
 
 each_plot = pytest.mark.parametrize("plot", PLOTS, ids=[plot.label for plot in PLOTS])
 
@@ -45,7 +46,7 @@ Change = Callable[[str, float], float | None]
 """What stands for a value of a metric; none leaves it out."""
 
 FEW = ("accuracy", "cross_entropy", "gaussian_entropy", "mutual_information", "linear_cka")
-"""Metrics of all scales, the first three, and some that bear witness."""
+"""Metrics of all scales, the first three, and some that count as evidence."""
 
 
 def few(metric: str, value: float) -> float | None:
@@ -87,6 +88,10 @@ def write(
     return load_run(directory)
 
 
+def load_old_run(folder: Path) -> RunRecord:
+    return with_installed_metric_info(load_run(write_old_run(folder)))
+
+
 def changed(line: str, change: Change) -> str:
     content = json.loads(line)
     for prefix in ("", "train_"):
@@ -119,9 +124,9 @@ SCENES: dict[str, Callable[[Path], RunSet]] = {
     "three seeds": lambda folder: runs(folder, *({"seed": i, "depth": 2} for i in range(3))),
     "two experiments": lambda folder: runs(folder, GREEDY, GREEDY | {"seed": 1}, MLP),
     "2, 4 and 20 layers": lambda folder: runs(folder, {"depth": 2}, MLP, {"depth": 20}),
-    "older scripts": lambda folder: RunSet((load_run(write_old_run(folder)),)),
+    "older scripts": lambda folder: RunSet((load_old_run(folder),)),
     "an old run and a new one": lambda folder: RunSet(
-        (load_run(write_old_run(folder)), write(folder, depth=2))
+        (load_old_run(folder), write(folder, depth=2))
     ),
     "long labels": lambda folder: RunSet(
         (write(folder), write(folder, seed=1), write(folder, model="mlp")),

@@ -1,0 +1,1 @@
+"""A layer's tensors and what is done with them alone: conversion, sampling, scores of anchors."""

@@ -1,0 +1,1 @@
+"""What a metric is, and how activations become rows. It trains nothing and draws nothing."""

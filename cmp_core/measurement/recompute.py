@@ -1,0 +1,206 @@
+"""Measuring snapshots: the metrics of a run, or others, from files instead of a network."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import joblib
+import torch
+
+from cmp_core.config.load import build_config, parse_yaml
+from cmp_core.config.schema import Config, shown
+from cmp_core.errors import CmpError, DataError, UsageError
+from cmp_core.events.payloads import Run
+from cmp_core.events.rows import Row
+from cmp_core.measurement.listener import MetricListener
+from cmp_core.measurement.measurer import Measurer
+from cmp_core.measurement.selection import select_metrics
+from cmp_core.plugins.dispatch import Dispatcher
+from cmp_core.plugins.failures import Failure
+from cmp_core.plugins.loader import load_plugins
+from cmp_core.snapshots.format import FOLDER
+from cmp_core.snapshots.read import Snapshot, open_snapshot
+from cmp_core.snapshots.replay import replay
+
+
+@attrs.frozen
+class Recomputed:
+    """What a snapshot gave: its rows, or the error that kept it from being measured.
+
+    Attributes:
+        path: of the file.
+        phase, epoch, step: when it was taken.
+        rows: values, and reasons of missing ones, in the order of the metrics.
+        failures: plugins that raised.
+        error: why there is nothing; none where there is.
+    """
+
+    path: Path
+    phase: str = ""
+    epoch: int = 0
+    step: int = 0
+    rows: tuple[Row, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    error: str | None = None
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows as flat mappings of plain values, for JSON and CSV."""
+        for row in self.rows:
+            yield {
+                "snapshot": str(self.path),
+                "phase": self.phase,
+                "epoch": self.epoch,
+                "step": self.step,
+                "layer": row.layer,
+                "other": row.other,
+                "metric": row.metric,
+                "value": list(row.value) if isinstance(row.value, tuple) else row.value,
+                "reason": row.reason,
+                "n": row.n,
+                "pair": row.pair,
+            }
+
+
+def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
+    """Return the snapshot files of runs, folders and files, each once, in the order of training.
+
+    Raises:
+        UsageError: a path does not exist, or a folder holds no snapshot.
+    """
+    found: dict[Path, Path] = {}
+    for given in paths:
+        path = Path(given)
+        if not path.exists():
+            raise UsageError(f"'{path}' does not exist; expected a run, a folder or a snapshot")
+        files = [path]
+        if path.is_dir():
+            inner = path / FOLDER
+            folder = inner if inner.is_dir() else path
+            files = sorted(folder.glob("**/[!.]*.h5"), key=_natural)
+            if not files:
+                raise UsageError(f"'{path}' holds no snapshot: there is no .h5 file in it")
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def recompute(
+    paths: Sequence[str | Path],
+    metrics: Any = None,
+    plugins: Sequence[str] = (),
+    plugins_dir: Path | None = None,
+    workers: int | None = None,
+) -> Iterator[Recomputed]:
+    """Yield what each snapshot gives, in the order of `find_snapshots`, as soon as it is there.
+
+    Args:
+        paths: runs, folders and files.
+        metrics: the selection, as `metrics:` in a configuration; none: that of the snapshot's run,
+            or all metrics where the file does not tell.
+        plugins: as `-p`.
+        plugins_dir: as `--plugins-dir`.
+        workers: processes, of one thread each; none: one for each core, but one that has all
+            cores where there is a single snapshot.
+
+    Raises:
+        UsageError: a path holds no snapshot, or what is asked for is not there.
+    """
+    files = find_snapshots(paths)
+    if metrics is not None:  # a mistake in it is one mistake, however many files there are
+        asked = build_config({"metrics": metrics, "plugins": list(plugins)}, _SELECTION)
+        select_metrics(load_plugins(asked.plugins, plugins_dir), asked)
+    if workers is None and len(files) == 1:
+        return (_recompute(file, metrics, plugins, plugins_dir) for file in files)
+    parallel = joblib.Parallel(
+        n_jobs=min(workers or joblib.cpu_count(), len(files)), return_as="generator"
+    )
+    task = joblib.delayed(_recompute_on_one_thread)
+    results: Iterator[Recomputed] = parallel(
+        task(Path.cwd(), file, metrics, plugins, plugins_dir) for file in files
+    )
+    return results
+
+
+def _recompute(
+    path: Path, metrics: Any, plugins: Sequence[str], plugins_dir: Path | None
+) -> Recomputed:
+    try:
+        with open_snapshot(path) as snapshot:
+            snapshot.verify()
+            config = _config(snapshot, metrics, plugins)
+            return measure(snapshot, config, plugins_dir)
+    except CmpError as error:
+        about = "" if str(path) in str(error) else f"'{path}': "
+        is_selection = isinstance(error, UsageError) and not isinstance(error, DataError)
+        hint = " (--metrics A,B needs none of the run's own plugins)" if is_selection else ""
+        return Recomputed(path, error=f"{about}{error}{'' if metrics else hint}")
+
+
+def _recompute_on_one_thread(folder: Path, *task: Any) -> Recomputed:
+    """Leave the other cores to the other workers: together they get more done than by threads.
+
+    Args:
+        folder: what relative paths are relative to; a worker may be an older one.
+        task: arguments of `_recompute`.
+    """
+    os.chdir(folder)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _recompute(*task)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def measure(snapshot: Snapshot, config: Config, plugins_dir: Path | None = None) -> Recomputed:
+    """Measure an open snapshot with the metrics of a configuration.
+
+    Raises:
+        CmpError: a metric or plugin of the configuration is unknown, or the data are damaged.
+    """
+    loaded = load_plugins(config.plugins, plugins_dir)
+    listeners = [MetricListener(metric) for metric in select_metrics(loaded, config)]
+    classes = tuple(map(str, range(snapshot.num_classes)))
+    names = tuple(layer.name for layer in snapshot.layers)
+    dispatcher = Dispatcher(loaded.manager, Run(config, classes, names), config.on_plugin_error)
+    for listener in listeners:
+        loaded.manager.register(listener, listener.name)
+    rows = Measurer(dispatcher, listeners).split(
+        snapshot.sample_ids, snapshot.labels, lambda reading: replay(snapshot, reading)
+    )
+    return Recomputed(
+        snapshot.path, snapshot.phase, snapshot.epoch, snapshot.step, rows, dispatcher.failures
+    )
+
+
+def _config(snapshot: Snapshot, metrics: Any, plugins: Sequence[str]) -> Config:
+    """Return what of the snapshot's own configuration is about measuring, changed as asked."""
+    values: dict[str, Any] = {}
+    if snapshot.config:
+        where = f"'{snapshot.path}': attribute config"
+        stored = parse_yaml(snapshot.config, where)
+        if not isinstance(stored, dict):
+            raise DataError(f"{where}: expected `key: value` lines")
+        values = {key: stored[key] for key in _MEASURING if key in stored}
+        if not isinstance(values.get("plugins", []), list):
+            raise DataError(f"{where}: plugins: expected a list, got {shown(values['plugins'])}")
+    if metrics is not None:
+        # The run's own plugins may be gone, and are not needed for other metrics.
+        values = {"metrics": metrics, "on_plugin_error": values.get("on_plugin_error", "disable")}
+    values["plugins"] = [*values.get("plugins", []), *plugins]
+    return build_config(values, _SELECTION)
+
+
+_SELECTION = "the selection of metrics"
+_MEASURING = ("metrics", "enable_slow_metrics", "plugins", "on_plugin_error")
+
+
+def _natural(path: Path) -> list[Any]:
+    """Return a key that puts step_9 before step_10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]

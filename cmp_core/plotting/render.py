@@ -1,0 +1,201 @@
+"""Drawing selected plots of runs into files; a plot that raises costs its own pictures alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from cmp_core.errors import CmpError, PluginError, UndefinedError
+from cmp_core.plotting.plot import Plot, PlotView
+from cmp_core.plugins.failures import Failure, failure_of, fatal_error
+from cmp_core.runs.directory import whole_file
+from cmp_core.runs.replicates import RunSet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg", "pdf")
+DRAWING = "drawing"
+"""Stands where failures of other plugins name a hook."""
+
+# Okabe & Ito's colours, which colour-blind people can tell apart, black last.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+_THEME: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "figure.max_open_warning": 0,
+    "figure.titlesize": 12,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "image.cmap": "cividis",
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "cmp",
+}
+_DARK: dict[str, Any] = {
+    **dict.fromkeys(
+        ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), "#e6e6e6"
+    ),
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor", "savefig.facecolor"), "#1b1d22"),
+    "grid.color": "#8a8f98",
+}
+
+
+@attrs.frozen
+class Task:
+    """A picture to be drawn: which view of which plot, or why there is none."""
+
+    plot: Plot
+    view: PlotView | None
+    reason: str | None = None
+
+
+@attrs.frozen
+class Drawn:
+    """A picture: its file, or the reason or failure for which there is none."""
+
+    task: Task
+    path: Path | None = None
+    reason: str | None = None
+    failure: Failure | None = None
+
+
+def tasks(plots: Iterable[Plot], runs: RunSet) -> list[Task]:
+    """Return all pictures of some plots.
+
+    Raises:
+        UsageError: a plot is asked for a metric or layer that no run has.
+    """
+    found: list[Task] = []
+    for plot in plots:
+        try:
+            found += [Task(plot, view) for view in plot.views(runs)]
+        except UndefinedError as error:
+            found.append(Task(plot, None, str(error)))
+    return found
+
+
+def draw(
+    todo: Iterable[Task],
+    folder: Path,
+    form: str = "png",
+    dpi: int = 150,
+    policy: str = "disable",
+    keeps_open: bool = False,
+) -> Iterator[Drawn]:
+    """Draw pictures into a folder, which is made when it is needed, and yield what came of each.
+
+    Args:
+        todo: what `tasks` returned.
+        folder: where the files go.
+        form: one of `FORMATS`.
+        dpi: dots per inch of a PNG.
+        policy: `disable` draws no more of a plot that has raised, `warn` goes on with it, `raise`
+            ends all.
+        keeps_open: leave the figures open, for `matplotlib.pyplot.show`.
+
+    Raises:
+        PluginError: a plot raised, and the policy is `raise`.
+    """
+    failed: set[str] = set()
+    for task in todo:
+        if task.view is None or task.plot.label in failed:
+            if task.view is None:
+                yield Drawn(task, reason=task.reason)
+            continue
+        try:
+            content = render(task.plot, task.view, form, dpi, keeps_open=keeps_open)
+        except UndefinedError as error:
+            yield Drawn(task, reason=str(error))
+            continue
+        except (Exception, SystemExit) as error:
+            if isinstance(error, CmpError) and not isinstance(error, PluginError):
+                raise  # a damaged file, which is not the plot's fault
+            if policy == "raise":
+                raise fatal_error(task.plot.label, DRAWING, error) from error
+            if policy == "disable":
+                failed.add(task.plot.label)
+            yield Drawn(task, failure=failure_of(task.plot.label, DRAWING, error, policy))
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{task.plot.file_name(task.view)}.{form}"
+        with whole_file(path) as file:
+            file.write(content)
+        yield Drawn(task, path)
+
+
+def render(
+    plot: Plot,
+    view: PlotView,
+    form: str = "png",
+    dpi: int = 150,
+    *,
+    dark: bool = False,
+    keeps_open: bool = False,
+) -> bytes:
+    """Return a picture as the content of a file.
+
+    Raises:
+        UndefinedError: there is nothing to draw.
+        PluginError: the plot returned something else than a figure.
+    """
+    with figure_of(plot, view, dark=dark, keeps_open=keeps_open) as figure:
+        return _content(figure, form, dpi)
+
+
+@contextmanager
+def figure_of(
+    plot: Plot, view: PlotView, *, dark: bool = False, keeps_open: bool = False
+) -> Iterator[Figure]:
+    """Give a plot's figure while the theme is set, and close it, and what else the plot opened.
+
+    Raises:
+        UndefinedError: there is nothing to draw.
+        PluginError: the plot returned something else than a figure.
+    """
+    import matplotlib as mpl
+    from cycler import cycler
+    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
+
+    theme: Any = {
+        **_THEME,
+        **(_DARK if dark else {}),
+        "axes.prop_cycle": cycler(color=list(PALETTE)),
+    }
+    with mpl.rc_context(theme):
+        others = set(plt.get_fignums())
+        try:
+            figure = plot.definition.implementation(view)
+            if not isinstance(figure, Figure):
+                raise PluginError(f"expected a matplotlib Figure, got {type(figure).__name__}")
+            yield figure
+        finally:
+            for number in () if keeps_open else set(plt.get_fignums()) - others:
+                plt.close(number)
+
+
+def _content(figure: Figure, form: str, dpi: int) -> bytes:
+    buffer = io.BytesIO()
+    # Without a date, so that equal numbers give equal files.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+    figure.savefig(buffer, format=form, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Finding, loading and calling plugins. What a metric or a plot is, it does not know."""

@@ -1,0 +1,122 @@
+"""Calling event hooks one implementation at a time, so that a failing plugin fails alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import attrs
+import pluggy
+
+from cmp_core.errors import PluginError
+from cmp_core.events.payloads import Event, Run
+from cmp_core.plugins.failures import Failure, describe, failure_of, fatal_error
+
+
+class Dispatcher:
+    """Emits events to the plugins of one run.
+
+    Pluggy itself stops at the first exception; this walks the implementations in pluggy's order
+    and applies the policy to each: `disable` unregisters a plugin that raises, `warn` keeps it,
+    `raise` stops the run.
+
+    Args:
+        manager: holds the plugins.
+        run: given to every implementation that asks for it.
+        policy: `disable`, `warn` or `raise`.
+    """
+
+    def __init__(self, manager: pluggy.PluginManager, run: Run, policy: str = "disable") -> None:
+        self.run = run
+        self._manager = manager
+        self._policy = policy
+        self._essential: list[object] = []
+        self._failures: dict[tuple[str, str, str], Failure] = {}
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What went wrong so far; the same error of a plugin in a hook stands there once."""
+        return tuple(self._failures.values())
+
+    def failure_counts(self) -> Counter[str]:
+        """Return how often each plugin has failed."""
+        counts: Counter[str] = Counter()
+        for failure in self._failures.values():
+            counts[failure.plugin] += failure.count
+        return counts
+
+    def add_essential(self, plugin: object) -> None:
+        """Register a plugin that the run depends on, such as the log.
+
+        Essential plugins are called after all others, so that they can record what those did, and
+        in the order in which they were added. Their errors are not isolated: they end the run,
+        once all essential plugins have been called.
+        """
+        self._essential.append(plugin)
+        self._manager.register(plugin)
+
+    def has_listeners(self, hook: str) -> bool:
+        """Whether any plugin implements the hook, not counting the essential ones."""
+        return any(not self._is_essential(i) for i in self._implementations(hook))
+
+    def is_disabled(self, plugin: object) -> bool:
+        """Whether the plugin was switched off."""
+        return not self._manager.is_registered(plugin)
+
+    def emit(self, hook: str, event: Event) -> dict[str, Any]:
+        """Call every implementation with the event; return what they answered, by plugin."""
+        answers: dict[str, Any] = {}
+        fatal: Exception | None = None
+        implementations = self._implementations(hook)
+        is_shared = bool(implementations) and not self._is_essential(implementations[0])
+        spare = event.copy() if is_shared else event
+        for implementation in implementations:
+            if fatal is not None and not self._is_essential(implementation):
+                continue
+            arguments = {"event": event, "run": self.run}
+            try:
+                answer = implementation.function(
+                    *(arguments[name] for name in implementation.argnames)
+                )
+                _refuse_changes(event)
+                answers[implementation.plugin_name] = answer
+            except (Exception, SystemExit) as error:
+                fatal = fatal or self._handle(implementation, hook, error)
+                if event.modified():
+                    event, spare = spare, spare.copy()
+        if fatal is not None:
+            raise fatal
+        return answers
+
+    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        """Return the implementations in pluggy's order of calling, the essential ones last."""
+        listed = getattr(self._manager.hook, hook).get_hookimpls()  # essential ones in our order
+        essential = [i for i in listed if self._is_essential(i)]
+        return [i for i in reversed(listed) if i not in essential] + essential
+
+    def _is_essential(self, implementation: pluggy.HookImpl) -> bool:
+        return any(implementation.plugin is plugin for plugin in self._essential)
+
+    def _handle(
+        self, implementation: pluggy.HookImpl, hook: str, error: Exception | SystemExit
+    ) -> Exception | None:
+        """Record the error, apply the policy, and return what must end the run, if anything."""
+        if self._is_essential(implementation):
+            return error if isinstance(error, Exception) else PluginError(describe(error))
+        name, described = implementation.plugin_name, describe(error)
+        known = self._failures.pop((name, hook, described), None)  # the newest comes last
+        self._failures[name, hook, described] = (
+            attrs.evolve(known, count=known.count + 1)
+            if known
+            else failure_of(name, hook, error, self._policy)
+        )
+        if self._policy == "disable":
+            self._manager.unregister(implementation.plugin)
+        if self._policy != "raise":
+            return None
+        return fatal_error(name, hook, error)
+
+
+def _refuse_changes(event: Event) -> None:
+    if what := event.modified():
+        raise PluginError(f"it changed {what} in place; work on a copy (tensor.clone())")

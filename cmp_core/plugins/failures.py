@@ -1,0 +1,54 @@
+"""What a plugin raised, as it is recorded and told."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from cmp_core.errors import PluginError
+from cmp_core.runs.directory import write_whole
+
+
+@attrs.frozen
+class Failure:
+    """What a plugin raised, in which hook, how often, and whether it was switched off for it."""
+
+    plugin: str
+    hook: str
+    error: str
+    traceback: str
+    disabled: bool
+    count: int = 1
+
+
+def failure_of(plugin: str, hook: str, error: BaseException, policy: str) -> Failure:
+    """Return the record of an error under a policy, `disable`, `warn` or `raise`."""
+    return Failure(
+        plugin=plugin,
+        hook=hook,
+        error=describe(error),
+        traceback="".join(traceback.format_exception(error)),
+        disabled=policy == "disable",
+    )
+
+
+def fatal_error(plugin: str, hook: str, error: BaseException) -> PluginError:
+    """Return the error with which the policy `raise` ends a run."""
+    fatal = PluginError(f"plugin '{plugin}' raised in {hook}: {describe(error)}")
+    fatal.__cause__ = error
+    return fatal
+
+
+def describe(error: BaseException) -> str:
+    """Return the kind of an error and its message."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def write_plugin_errors(path: Path, failures: Sequence[Failure]) -> None:
+    """Write the tracebacks of what plugins raised, if any did."""
+    if failures:
+        tracebacks = (f"{f.plugin} in {f.hook}, {f.count}×\n{f.traceback}" for f in failures)
+        write_whole(path, "\n".join(tracebacks))

@@ -1,0 +1,106 @@
+"""The run directory: where it is made, what its files are called, and how they are written."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from cmp_core.config.schema import Config
+from cmp_core.errors import UsageError
+
+PARAMS = "params.yaml"
+ENVIRONMENT = "environment.json"
+METRICS = "metrics.json"
+LOG = "log.jsonl"
+STATUS = "status.json"
+BEST = "best.pt"
+LAST = "last.pt"
+TEST_RESULTS = "test_results.json"
+TEST_PREDICTIONS = "test_predictions.npz"
+CONFUSION = "confusion.npy"
+CLASS_REPORT = "class_report.json"
+PLUGIN_ERRORS = "plugin_errors.log"
+EVAL_PLUGIN_ERRORS = "eval_plugin_errors.log"
+
+
+def make_run_directory(config: Config, now: datetime | None = None) -> Path:
+    """Make and return `<out>/<dataset>/<model>/<number>_<date>_<time>`.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    parent = Path(config.out) / config.dataset / config.model
+    stamp = (now or datetime.now()).strftime("%Y-%m-%d_%H-%M-%S")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            taken = [int(m[1]) for p in parent.iterdir() if (m := re.match(r"(\d+)_", p.name))]
+            folder = parent / f"{max(taken, default=0) + 1:04d}_{stamp}"
+            try:
+                folder.mkdir()
+            except FileExistsError:  # by a run that started in the same second
+                continue
+            return folder.absolute()
+    except OSError as error:
+        raise UsageError(
+            f"out: cannot write to '{parent}': {error.strerror}. "
+            "Choose another folder with --set out=FOLDER"
+        ) from error
+
+
+def open_run(path: str | Path) -> Path:
+    """Return the folder of an existing run.
+
+    Raises:
+        UsageError: it is not a run directory.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "is a file, not a run directory" if folder.exists() else "does not exist"
+        raise UsageError(f"run '{path}' {what}")
+    if not (folder / PARAMS).is_file():
+        runs = sorted(p.parent for p in folder.glob(f"**/{PARAMS}"))
+        hint = f"; did you mean '{runs[-1]}'?" if runs else ""
+        raise UsageError(f"'{path}' is not a run directory: it has no {PARAMS}{hint}")
+    return folder.absolute()
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name only when it is complete and on the disk."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file completely, or leave what was there."""
+    with whole_file(path) as file:
+        file.write(text.encode())
+
+
+def save_whole(path: Path, save: Callable[[BinaryIO], None]) -> None:
+    """Write a binary file completely by a function such as `np.save`, or leave what was there."""
+    with whole_file(path) as file:
+        save(file)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,63 @@
+"""What a run ran on: versions, device and commit, for `environment.json`."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cmp_core.events.payloads import Run
+
+_PACKAGES = (
+    "chain-of-metric-predictors",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scikit-learn",
+    "pluggy",
+)
+
+
+def describe_environment(run: Run, device: torch.device) -> dict[str, Any]:
+    """Return versions, device, git commit of the working directory, seed and class names."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "device": str(device),
+        "gpu": gpu,
+        "threads": torch.get_num_threads(),
+        "git_commit": _git_commit(),
+        "command": sys.argv,
+        "seed": run.config.seed,
+        "class_names": list(run.class_names),
+        "layers": list(run.layer_names),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path.cwd(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None

@@ -1,0 +1,323 @@
+"""Reading `log.jsonl` and `test_results.json`: from lines to series of values."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from cmp_core.events.rows import INPUT
+
+Key = tuple[str, str, str]
+"""Phase, layer and metric of a series. The phases:
+
+- `batch`: training batches, each measured by itself;
+- `train`: the fixed training subset at the ends of epochs;
+- `val` and `test`: whole splits; `test` is the test of the best weights.
+"""
+
+PHASES = ("val", "train", "test", "batch")
+
+_Point = tuple[int, int, float, float]
+"""Epoch, step, and two values: loss and accuracy, or a metric's value and n."""
+
+_Time = tuple[int, int, int]
+"""Epoch, step, and the place among lines that share both."""
+
+
+@attrs.frozen(eq=False)
+class Series:
+    """The values of one metric at one layer in one phase, in the order of training.
+
+    Attributes:
+        epochs, steps: (k,) int64; the step is 0 where it is not known.
+        values: (k,) float64, finite.
+        n: (k,) int64, samples that each value rests on; 0 where that is not known.
+    """
+
+    epochs: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    n: NDArray[np.int64]
+
+
+@attrs.frozen(eq=False)
+class Vector:
+    """A vector-valued or pairwise value at one time: (p,), or (L, L) with NaN where undefined."""
+
+    epoch: int
+    step: int
+    value: NDArray[np.float64]
+
+
+@attrs.frozen(eq=False)
+class Curve:
+    """Loss and accuracy of the output layer over time, NaN where a line has none; (k,) each."""
+
+    epochs: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    acc: NDArray[np.float64]
+
+
+@attrs.frozen(eq=False)
+class RunLog:
+    """All values of a run.
+
+    Attributes:
+        training, validation: loss and accuracy of every step, and of every end of an epoch.
+        series: values by phase, layer and metric; the reference is the layer `input`.
+        vectors: vector-valued metrics, by phase, layer and metric.
+        pairs: matrices over the layers in order, by phase and metric.
+        missing: why values are missing, and how often, by phase, layer and metric.
+        test: the content of `test_results.json`; empty where there is none.
+        averages_batches: whether `train` is the mean over the measured batches of each epoch,
+            for want of a training subset in the log. It is not what a metric would give for all
+            of their samples together.
+        problems: what could not be read, in sentences.
+    """
+
+    training: Curve
+    validation: Curve
+    series: Mapping[Key, Series]
+    vectors: Mapping[Key, tuple[Vector, ...]]
+    pairs: Mapping[tuple[str, str], tuple[Vector, ...]]
+    missing: Mapping[Key, Mapping[str, int]]
+    test: Mapping[str, Any]
+    averages_batches: bool = False
+    problems: tuple[str, ...] = ()
+
+
+def read_log(log: Path, test_results: Path | None = None) -> RunLog:
+    """Read a log, and the test's results where they are given and there.
+
+    What cannot be read is told in `problems` and left out, by itself: a line that is not whole, as
+    a killed run may leave one at the end, or a part of a line. `NaN` and infinity, which other
+    writers may log, count as missing. Of what a resumed run has logged again the later line counts.
+    """
+    gathered = _Gathered()
+    with log.open(encoding="utf-8-sig", errors="replace") as file:
+        for number, text in enumerate(file, start=1):
+            if text.strip():
+                gathered.at(log, number)
+                gathered.add_line(text)
+    test: dict[str, Any] = {}
+    if test_results is not None and test_results.exists():
+        gathered.at(test_results)
+        try:
+            test = gathered.add_test(test_results.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            gathered.tell(f"left out, it cannot be read ({error})")
+    return gathered.finished(test)
+
+
+def as_number(value: Any) -> float:
+    """Return a number of a JSON file, NaN for null and for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def as_count(value: Any) -> int | None:
+    """Return a whole number of a JSON file, none for what is none."""
+    number = as_number(value)
+    return int(number) if abs(number) < _LARGEST else None
+
+
+_LARGEST = 2**53
+"""From here on floats skip whole numbers."""
+
+
+class _Gathered:
+    """Columns that grow line by line; values stand at their time, where a later one replaces it."""
+
+    def __init__(self) -> None:
+        self._path, self._line = Path(), 0
+        self._told: defaultdict[tuple[Path, str], list[int]] = defaultdict(list)
+        self._training: dict[_Time, _Point] = {}
+        self._validation: dict[_Time, _Point] = {}
+        self._values: defaultdict[Key, dict[_Time, _Point]] = defaultdict(dict)
+        self._vectors: defaultdict[Key, dict[_Time, Vector]] = defaultdict(dict)
+        self._pairs: defaultdict[tuple[str, str], dict[_Time, Vector]] = defaultdict(dict)
+        self._missing: defaultdict[Key, Counter[str]] = defaultdict(Counter)
+        self._step = 0
+        self._steps: dict[tuple[int, int], int] = {}
+
+    def at(self, path: Path, line: int = 0) -> None:
+        """Say where the next values are from."""
+        self._path, self._line = path, line
+
+    def tell(self, problem: str) -> None:
+        """Note what is wrong with the values that are from here."""
+        self._told[self._path, problem].append(self._line)
+
+    def add_line(self, text: str) -> None:
+        """Take in a line of a training step or of an end of an epoch."""
+        line = self._object(text)
+        if line is None:
+            return
+        phase, epoch, acc = (
+            line.get("phase"),
+            as_count(line.get("epoch")),
+            as_number(line.get("acc")),
+        )
+        if phase not in ("train", "val"):
+            self.tell(f"left out, its phase is {_shown(phase)}; expected train or val")
+        elif epoch is None:
+            found = _shown(line.get("epoch"))
+            self.tell(f"left out, its epoch is {found}; expected a whole number")
+        elif phase == "train":
+            self._step = self._step_of(line, epoch)
+            time = (epoch, self._step, 0)
+            self._training[time] = (epoch, self._step, as_number(line.get("loss")), acc)
+            self._add(line, "batch", "", time)
+        else:
+            time = (epoch, self._step, as_count(line.get("iter")) or 0)
+            self._validation[time] = (epoch, self._step, as_number(line.get("val_loss")), acc)
+            self._add(line, "val", "", time)
+            self._add(line, "train", "train_", time)
+
+    def add_test(self, text: str) -> dict[str, Any]:
+        """Take in the content of `test_results.json`, and return it."""
+        results = self._object(text) or {}
+        self._add(results, "test", "", (as_count(results.get("epoch")) or 0, 0, 0))
+        return results
+
+    def _object(self, text: str) -> dict[str, Any] | None:
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError):
+            self.tell("left out, it is not whole JSON")
+            return None
+        if not isinstance(content, dict):
+            self.tell(f"left out, it is {_shown(content)}; expected an object")
+            return None
+        return content
+
+    def _step_of(self, line: Mapping[str, Any], epoch: int) -> int:
+        """Return the step of a training line; lines without one are counted."""
+        step, iteration = as_count(line.get("step")), as_count(line.get("iter"))
+        if step is not None:
+            return step
+        if iteration is None:
+            return self._step + 1
+        return self._steps.setdefault((epoch, iteration), self._step + 1)
+
+    def _add(self, line: Mapping[str, Any], phase: str, prefix: str, time: _Time) -> None:
+        epoch, step, _ = time
+        whole = as_count(line.get(f"{prefix}n")) or 0
+        counts = {
+            (layer, metric): whole if (n := as_count(fewer)) is None else n
+            for layer, metric, fewer in self._entries(line, f"{prefix}counts")
+        }
+        reference = self._items(line.get(f"{prefix}reference"), f"{prefix}reference")
+        of_input = [(INPUT, metric, value) for metric, value in reference]
+        for layer, metric, value in [*self._entries(line, f"{prefix}metrics"), *of_input]:
+            number = as_number(value)
+            if math.isfinite(number):
+                n = counts.get((layer, metric), whole)
+                self._values[phase, layer, metric][time] = (epoch, step, number, n)
+            else:
+                self._missing[phase, layer, metric][f"{_shown(value)} in the log"] += 1
+        for layer, metric, vector in self._entries(line, f"{prefix}vectors"):
+            numbers = self._array(vector, 1, f"{prefix}vectors.{layer}.{metric}")
+            if numbers is not None:
+                self._vectors[phase, layer, metric][time] = Vector(epoch, step, numbers)
+        for metric, matrix in self._items(line.get(f"{prefix}pairs"), f"{prefix}pairs"):
+            numbers = self._array(matrix, 2, f"{prefix}pairs.{metric}")
+            if numbers is not None:
+                self._pairs[phase, metric][time] = Vector(epoch, step, numbers)
+        for layer, metric, reason in self._entries(line, f"{prefix}missing"):
+            self._missing[phase, layer, metric][str(reason)] += 1
+
+    def _entries(self, line: Mapping[str, Any], key: str) -> Iterator[tuple[str, str, Any]]:
+        """Yield layer, metric and value of a part {layer: {metric: value}}."""
+        for layer, values in self._items(line.get(key), key):
+            for metric, value in self._items(values, f"{key}.{layer}"):
+                yield layer, metric, value
+
+    def _items(self, part: Any, name: str) -> Iterable[tuple[str, Any]]:
+        if part is not None and not isinstance(part, dict):
+            self.tell(f"{name} is left out, it is {_shown(part)}; expected an object")
+        return part.items() if isinstance(part, dict) else ()
+
+    def _array(self, part: Any, dimensions: int, name: str) -> NDArray[np.float64] | None:
+        """Return a vector, or a matrix as wide as high, NaN where a number is not finite."""
+        try:
+            numbers = np.array(part, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            numbers = np.zeros(0)
+        if numbers.ndim != dimensions or not numbers.size or len(set(numbers.shape)) > 1:
+            what = "a list of numbers" if dimensions == 1 else "as many rows as columns of numbers"
+            self.tell(f"{name} is left out; expected {what}")
+            return None
+        return np.where(np.isfinite(numbers), numbers, np.nan)
+
+    def finished(self, test: Mapping[str, Any]) -> RunLog:
+        series = {key: _series(points.values()) for key, points in self._values.items()}
+        averages_batches = not any(phase == "train" for phase, _, _ in series)
+        if averages_batches:
+            series |= _means_over_epochs(series)
+        return RunLog(
+            training=_curve(self._training.values()),
+            validation=_curve(self._validation.values()),
+            series=series,
+            vectors={key: tuple(vectors.values()) for key, vectors in self._vectors.items()},
+            pairs={key: tuple(matrices.values()) for key, matrices in self._pairs.items()},
+            missing={key: dict(reasons) for key, reasons in self._missing.items()},
+            test=test,
+            averages_batches=averages_batches,
+            problems=tuple(_sentence(*told, lines) for told, lines in self._told.items()),
+        )
+
+
+def _sentence(path: Path, problem: str, lines: Sequence[int]) -> str:
+    line = f", line {lines[0]}" if lines[0] else ""
+    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+    return f"'{path}'{line}{more}: {problem}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value in JSON's words, or its kind, so that all that are wrong alike read alike."""
+    if value is None or value != value or value in (math.inf, -math.inf):
+        return json.dumps(value)
+    kinds: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
+    return kinds.get(type(value), "a number")
+
+
+def _curve(points: Iterable[_Point]) -> Curve:
+    epochs, steps, loss, acc = _columns(points)
+    return Curve(epochs.astype(np.int64), steps.astype(np.int64), loss, acc)
+
+
+def _series(points: Iterable[_Point]) -> Series:
+    epochs, steps, values, n = _columns(points)
+    return Series(epochs.astype(np.int64), steps.astype(np.int64), values, n.astype(np.int64))
+
+
+def _columns(points: Iterable[_Point]) -> tuple[NDArray[np.float64], ...]:
+    table = np.array(list(points), dtype=np.float64).reshape(-1, 4)
+    return tuple(table.T)
+
+
+def _means_over_epochs(series: Mapping[Key, Series]) -> dict[Key, Series]:
+    """Return means over the batches of each epoch, as `train` series; n stays that of a batch."""
+    means = {}
+    for (phase, layer, metric), batches in series.items():
+        if phase == "batch":
+            epochs, place = np.unique(batches.epochs, return_inverse=True)
+            values = np.bincount(place, batches.values) / np.bincount(place)
+            last = np.zeros(len(epochs), dtype=np.int64)
+            last[place] = np.arange(len(place))  # of several the last is kept
+            means["train", layer, metric] = Series(
+                epochs, batches.steps[last], values, batches.n[last]
+            )
+    return means

@@ -1,0 +1,99 @@
+"""What a run directory says about its metrics, so that whoever reads its values needs no plugin."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args
+
+import attrs
+
+Question = Literal["predictive", "compressing", "different"]
+Evidence = Literal["rises", "falls", "similarity"]
+
+
+@attrs.frozen
+class MetricInfo:
+    """A measured metric in words.
+
+    Attributes:
+        label: under which its values are logged; further values append `_` and a name.
+        metric: its registered name.
+        summary: one sentence.
+        unit: of the headline value; empty for a pure number.
+        question: the research question that it helps to answer, or none.
+        evidence: how it takes part in the verdict, see `MetricDefinition`, or none.
+        bounds: smallest and largest possible value.
+        neighbour: which neighbour of the layer the value is about as well, or none.
+        options: those that were given; the others have their defaults.
+    """
+
+    label: str
+    metric: str
+    summary: str = ""
+    unit: str = ""
+    question: Question | None = None
+    evidence: Evidence | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    neighbour: Literal["previous", "next"] | None = None
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+def dump_metric_info(facts: Iterable[MetricInfo]) -> str:
+    """Return the facts as the text of `metrics.json`: strict JSON, null for infinity.
+
+    >>> facts = (MetricInfo("margin", "margin", bounds=(-2, math.inf)),)
+    >>> load_metric_info(dump_metric_info(facts))["margin"] == facts[0]
+    True
+    """
+    content = {}
+    for fact in facts:
+        fields = attrs.asdict(fact, filter=lambda field, _: field.name != "label")
+        bounds = [bound if math.isfinite(bound) else None for bound in fact.bounds]
+        content[fact.label] = fields | {"bounds": bounds}
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def load_metric_info(text: str) -> dict[str, MetricInfo]:
+    """Return the facts of a `metrics.json` by label; unknown fields are left for later versions.
+
+    Raises:
+        ValueError: the text is not such a file.
+    """
+    known = {field.name for field in attrs.fields(MetricInfo)}
+    facts = {}
+    try:
+        for label, fields in json.loads(text).items():
+            low, high = fields.get("bounds", (None, None))
+            bounds = (-math.inf if low is None else low, math.inf if high is None else high)
+            kept = {name: value for name, value in fields.items() if name in known}
+            facts[label] = MetricInfo(label=label, **kept | {"bounds": bounds})
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"expected {{label: {{metric: …}}}}: {error}") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    for fact in facts.values():
+        _check(fact)
+    return facts
+
+
+def _check(facts: MetricInfo) -> None:
+    expected = {
+        "metric": ("a text", isinstance(facts.metric, str)),
+        "summary": ("a text", isinstance(facts.summary, str)),
+        "unit": ("a text", isinstance(facts.unit, str)),
+        "question": _one_of(facts.question, *get_args(Question), None),
+        "evidence": _one_of(facts.evidence, *get_args(Evidence), None),
+        "bounds": ("numbers", all(isinstance(bound, (int, float)) for bound in facts.bounds)),
+        "neighbour": _one_of(facts.neighbour, "previous", "next", None),
+        "options": ("{name: value}", isinstance(facts.options, Mapping)),
+    }
+    for name, (what, is_right) in expected.items():
+        if not is_right:
+            found = json.dumps(getattr(facts, name))
+            raise ValueError(f"{facts.label}.{name}: expected {what}, got {found}")
+
+
+def _one_of(value: Any, *known: Any) -> tuple[str, bool]:
+    return f"one of {', '.join(map(json.dumps, known))}", value in known

@@ -1,0 +1,344 @@
+"""A run read back: what a run directory holds, for plots, reports and notebooks, without torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from cmp_core.config.load import read_yaml
+from cmp_core.config.schema import shown
+from cmp_core.errors import DataError, UsageError
+from cmp_core.events.rows import INPUT
+from cmp_core.runs.directory import (
+    CONFUSION,
+    ENVIRONMENT,
+    LOG,
+    METRICS,
+    PARAMS,
+    STATUS,
+    TEST_PREDICTIONS,
+    TEST_RESULTS,
+    open_run,
+)
+from cmp_core.runs.log import RunLog, Series, Vector, as_count, as_number, read_log
+from cmp_core.runs.metric_info import MetricInfo, load_metric_info
+
+HEAD = "head"
+"""The layer of an MLP's logits; a step to it is not one of depth alone, as its scores differ."""
+
+
+@attrs.frozen(eq=False)
+class RunRecord:
+    """What a run has left.
+
+    Attributes:
+        directory: of the run.
+        config: the keys of `params.yaml`, unchecked: other programs may have written it.
+        log: its values.
+        environment: the content of `environment.json`, empty where there is none.
+        status: the content of `status.json`, empty where there is none.
+        metric_info: what is known of the logged metrics, by label; empty where the run has stored
+            nothing, see `with_installed_metric_info`.
+        problems: what could not be read, in sentences.
+    """
+
+    directory: Path
+    config: Mapping[str, Any]
+    log: RunLog
+    environment: Mapping[str, Any]
+    status: Mapping[str, Any]
+    metric_info: Mapping[str, MetricInfo]
+    problems: tuple[str, ...] = ()
+
+    # What was run
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return self.directory.name
+
+    @property
+    def model(self) -> str:
+        """The configuration's model, `?` where it names none."""
+        return str(self.config.get("model", "?"))
+
+    @property
+    def dataset(self) -> str:
+        """The configuration's dataset, `?` where it names none."""
+        return str(self.config.get("dataset", "?"))
+
+    @property
+    def seed(self) -> Any:
+        """The configuration's seed, or none."""
+        return self.config.get("seed")
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers in order of depth, the head last."""
+        logged = {layer for _, layer, _ in (*self.log.series, *self.log.vectors)} - {INPUT}
+        told = _texts(self.environment.get("layers"))
+        return (*told, *sorted(logged.difference(told), key=_depth))
+
+    @property
+    def hidden_layers(self) -> tuple[str, ...]:
+        """The layers without a head."""
+        return tuple(layer for layer in self.layers if layer != HEAD)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; numbers where only their number is known."""
+        names = _texts(self.environment.get("class_names"))
+        if names:
+            return names
+        count = 0 if self.confusion is None else len(self.confusion)
+        return tuple(map(str, range(count)))
+
+    # Values
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all logged values, headlines and further ones, in the order of the log."""
+        keys = (*self.log.series, *self.log.vectors)
+        return tuple(dict.fromkeys(metric for _, _, metric in keys))
+
+    @cached_property
+    def headlines(self) -> tuple[str, ...]:
+        """The metrics with numbers, without the further values that some have."""
+        names = dict.fromkeys(metric for _, _, metric in self.log.series)
+        return tuple(
+            name for name in names if name in self.metric_info or self.metric_info_of(name) is None
+        )
+
+    def metric_info_of(self, metric: str) -> MetricInfo | None:
+        """Return what is known of a value: of its metric, for one of its further values."""
+        if metric in self.metric_info:
+            return self.metric_info[metric]
+        heads = [label for label in self.metric_info if metric.startswith(f"{label}_")]
+        return self.metric_info[max(heads, key=len)] if heads else None
+
+    def unit_of(self, metric: str) -> str:
+        """Return the unit of a headline value; empty where there is none or it is not known."""
+        return self.metric_info[metric].unit if metric in self.metric_info else ""
+
+    def series(self, phase: str, layer: str, metric: str) -> Series | None:
+        """Return the values of a metric at a layer over time, or none."""
+        return self.log.series.get((phase, layer, metric))
+
+    def value(self, phase: str, layer: str, metric: str, epoch: int | None = None) -> float:
+        """Return one value at an epoch (the last one if none is given), NaN where there is none."""
+        series = self.series(phase, layer, metric)
+        if series is None:
+            return float("nan")
+        if epoch is None:
+            return float(series.values[-1])
+        (where,) = np.nonzero(series.epochs == epoch)
+        return float(series.values[where[-1]]) if len(where) else float("nan")
+
+    def profile(
+        self,
+        phase: str,
+        metric: str,
+        epoch: int | None = None,
+        layers: Sequence[str] | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the values of all layers at an epoch: (L,) with NaN where there are none."""
+        layers = self.layers if layers is None else layers
+        return np.array([self.value(phase, layer, metric, epoch) for layer in layers])
+
+    def grid(self, phase: str, metric: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the epochs (E,) of a metric and its values (L, E), NaN where there are none."""
+        series = [self.series(phase, layer, metric) for layer in self.layers]
+        times = [one.epochs for one in series if one is not None]
+        epochs = np.unique(np.concatenate(times)) if times else np.zeros(0, dtype=np.int64)
+        values = np.full((len(self.layers), len(epochs)), np.nan)
+        for row, one in zip(values, series, strict=True):
+            if one is not None:
+                row[np.searchsorted(epochs, one.epochs)] = one.values
+        return epochs, values
+
+    def vectors(self, phase: str, layer: str, metric: str) -> tuple[Vector, ...]:
+        """Return a vector-valued metric at a layer over time."""
+        return self.log.vectors.get((phase, layer, metric), ())
+
+    def pairs(self, phase: str, metric: str) -> tuple[Vector, ...]:
+        """Return the matrices (L, L) of a metric of pairs over time, in the order of `layers`."""
+        return self.log.pairs.get((phase, metric), ())
+
+    @cached_property
+    def tested_epoch(self) -> int:
+        """The epoch whose weights were tested: the best by validation accuracy."""
+        tested = as_count(self.log.test.get("epoch"))
+        if tested is not None:
+            return tested
+        acc = self.log.validation.acc
+        trained = self.log.validation.epochs > 0
+        if not np.isfinite(acc[trained]).any():
+            epochs = self.log.validation.epochs
+            return int(epochs[-1]) if len(epochs) else 0
+        return int(self.log.validation.epochs[np.nanargmax(np.where(trained, acc, np.nan))])
+
+    @cached_property
+    def test_accuracies(self) -> dict[str, float]:
+        """The test accuracy of each layer in order of depth; of the output where that is all."""
+        told = self.log.test.get("acc_layers")
+        layers = dict(told) if isinstance(told, Mapping) else {}
+        if not layers:
+            layers = {self.layers[-1] if self.layers else "output": self.log.test.get("acc")}
+        known = {layer: as_number(acc) for layer, acc in layers.items()}
+        order = [name for name in self.layers if name in known]
+        order += sorted(known.keys() - set(order), key=_depth)
+        return {layer: known[layer] for layer in order if np.isfinite(known[layer])}
+
+    # Files
+
+    @cached_property
+    def predictions(self) -> dict[str, NDArray[Any]] | None:
+        """`sample_ids`, `labels` and the predicted class of each layer on the test split, or none.
+
+        Raises:
+            DataError: the file cannot be read, or its arrays are of different lengths.
+        """
+        path = self.directory / TEST_PREDICTIONS
+        if not path.exists():
+            return None
+        arrays = _load_numpy(path)
+        if not isinstance(arrays, dict):
+            raise DataError(f"'{path}': expected arrays by name (.npz), got a single one")
+        names = [name for name in ("labels", "sample_ids", *self.layers) if name in arrays]
+        shapes = {arrays[name].shape for name in names}
+        if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+            found = ", ".join(f"{name} {arrays[name].shape}" for name in names)
+            raise DataError(f"'{path}': expected arrays (n,) of the same n, got {found}")
+        return arrays
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64] | None:
+        """Counts (C, C) of the output layer on the test split, a row per true class, or none.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        path = self.directory / CONFUSION
+        if not path.exists():
+            return None
+        counts: NDArray[np.int64] | dict[str, Any] = _load_numpy(path)
+        if isinstance(counts, dict):
+            raise DataError(f"'{path}': expected one array (.npy), got {len(counts)} by name")
+        is_square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] > 0
+        if not is_square or counts.dtype.kind not in "iuf":
+            found = f"{counts.dtype} of shape {counts.shape}"
+            raise DataError(f"'{path}': expected counts (C, C), got {found}")
+        return counts
+
+    # For notebooks
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return every number of the log and the test as a mapping of plain values."""
+        return [
+            {
+                "phase": phase,
+                "epoch": int(epoch),
+                "step": int(step),
+                "layer": layer,
+                "metric": metric,
+                "value": float(value),
+                "n": int(n),
+            }
+            for (phase, layer, metric), series in self.log.series.items()
+            for epoch, step, value, n in zip(
+                series.epochs, series.steps, series.values, series.n, strict=True
+            )
+        ]
+
+    @cached_property
+    def rows(self) -> Any:
+        """`records()` as a pandas DataFrame where pandas is installed, otherwise as they are."""
+        records = self.records()
+        try:
+            import pandas
+        except ImportError:
+            return records
+        return pandas.DataFrame.from_records(records)
+
+
+def load_run(path: str | Path) -> RunRecord:
+    """Return what a run directory holds.
+
+    It may be of an older version, or of another program that writes `params.yaml` and `log.jsonl`
+    in the form of `docs/runs.md`; what is not there is empty.
+
+    Raises:
+        UsageError: it is not a run directory, or holds no log.
+    """
+    directory = open_run(path)
+    log_path = directory / LOG
+    if not log_path.is_file():
+        raise UsageError(f"run '{path}' has no {LOG}: there is nothing to show yet")
+    config = read_yaml(directory / PARAMS)
+    log = read_log(log_path, directory / TEST_RESULTS)
+    problems = list(log.problems)
+    if not len(log.training.epochs) and not len(log.validation.epochs):
+        problems.append(f"'{log_path}' holds no training step and no epoch that can be read")
+    environment = _mapping(directory / ENVIRONMENT, problems)
+    status = _mapping(directory / STATUS, problems)
+    info = _metric_info(directory / METRICS, problems)
+    return RunRecord(directory, config, log, environment, status, info, tuple(problems))
+
+
+def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
+    """Return the content of a JSON file that may be missing."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        problems.append(f"'{path}' is left out: {error}")
+        return {}
+    if not isinstance(content, dict):
+        problems.append(f"'{path}' is left out: expected {{name: value}}, got {shown(content)}")
+        return {}
+    return content
+
+
+def _texts(content: Any) -> tuple[str, ...]:
+    """Return a JSON file's list of names, each once; what is no list holds none."""
+    return tuple(dict.fromkeys(map(str, content))) if isinstance(content, list) else ()
+
+
+def _load_numpy(path: Path) -> Any:
+    """Return the array of an `.npy` file, or the arrays of an `.npz` file by name.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            return content if isinstance(content, np.ndarray) else dict(content)
+    except Exception as error:  # NumPy and zipfile raise a different kind for every way to be so
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"'{path}' cannot be read: {reason}") from error
+
+
+def _metric_info(path: Path, problems: list[str]) -> dict[str, MetricInfo]:
+    """Return what a run has stored about its metrics; empty where that is nothing."""
+    if not path.exists():
+        return {}
+    try:
+        return load_metric_info(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problems.append(f"'{path}' is left out: {error}")
+        return {}
+
+
+def _depth(layer: str) -> tuple[bool, list[int], str]:
+    """Return a key that puts layer_2 before layer_10 and the head last."""
+    return layer == HEAD, [int(number) for number in re.findall(r"\d+", layer)], layer

@@ -1,0 +1,428 @@
+"""Second moments of layers: sums over samples from which many metrics follow exactly.
+
+X (n, p) and Y (n, q) are two layers' activations of the same samples, a tilde means that the column
+means are removed, kᵢ = ‖x̃ᵢ‖² and lᵢ = ‖ỹᵢ‖².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import attrs
+import torch
+from torch import Tensor
+
+from cmp_core.errors import UndefinedError
+from cmp_core.layers.arrays import wide
+
+
+def precise(device: torch.device) -> torch.dtype:
+    """Return the widest floating type of a device: float64, but float32 on MPS."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def centred(activations: Tensor) -> Tensor:
+    """Return activations (…, n, p) minus their column means.
+
+    The first row is subtracted before the mean: a large common offset then costs no digits, and a
+    constant column is exactly 0.
+
+    >>> centred(torch.tensor([[1e8, 0.1], [1e8 + 8, 0.1]]))
+    tensor([[-4.,  0.],
+            [ 4.,  0.]])
+    """
+    shifted = activations - activations[..., :1, :]
+    return shifted.sub_(shifted.mean(dim=-2, keepdim=True))
+
+
+@attrs.frozen(eq=False)
+class InnerProduct:
+    """What the similarity of two layers rests on; all fields may be arrays over pairs of layers.
+
+    Attributes:
+        n: number of samples.
+        squares: ‖X̃ᵀỸ‖²_F, which is also tr(K L) of the centred Gram matrices.
+        lengths: Σ kᵢ lᵢ.
+        x_total, y_total: Σ kᵢ and Σ lᵢ, the traces of both scatters.
+    """
+
+    n: int
+    squares: Tensor
+    lengths: Tensor
+    x_total: Tensor
+    y_total: Tensor
+
+    @property
+    def own(self) -> InnerProduct:
+        """Each layer's inner product with itself, from those of all pairs: fields (L,)."""
+        totals = self.y_total[0]
+        return InnerProduct(
+            self.n, self.squares.diagonal(), self.lengths.diagonal(), totals, totals
+        )
+
+    @property
+    def transposed(self) -> InnerProduct:
+        """The inner product of Y with X."""
+        return InnerProduct(self.n, self.squares, self.lengths, self.y_total, self.x_total)
+
+    def hsic(self, debiased: bool = True) -> Tensor:
+        """Return an estimate of ‖Σ_xy‖²_F, the squared norm of the cross-covariance.
+
+        Debiased, it is the U-statistic over distinct samples, HSIC₁ of Song et al. 2012 with
+        linear kernels; it may be negative. Otherwise it is the plain value of the sample.
+
+        Raises:
+            UndefinedError: fewer than 4 samples (2 if not debiased).
+        """
+        n = self.n
+        if not debiased:
+            require(n, 2)
+            return self.squares / (n - 1) ** 2
+        require(n, 4)
+        distinct = self.squares - self.lengths * (n / (n - 2))
+        return (distinct + self.x_total * self.y_total / ((n - 1) * (n - 2))) / (n * (n - 3))
+
+    def shrinkage(self, width: int | Tensor) -> Tensor:
+        """Return the intensity δ of Ledoit & Wolf 2004 for S/n, of a layer of `width` units.
+
+        For the inner product of a layer with itself; between 0 and 1.
+
+        Raises:
+            UndefinedError: fewer than 3 samples: of two, the spread and its noise cannot be told.
+        """
+        require(self.n, 3)
+        spread = self.squares - self.x_total.square() / width  # n² p times their d²
+        noise = (self.lengths - self.squares / self.n) / spread  # their b̄²/d²
+        return torch.where(spread <= 0, 1.0, noise.clamp(0, 1))
+
+    def squared_trace(self, debiased: bool = True) -> Tensor:
+        """Return an estimate of (tr Σ)², for the inner product of a layer with itself.
+
+        Debiased, it is the U-statistic of ¼ ‖xᵢ - xⱼ‖² ‖x_k - x_l‖² over four distinct samples,
+        written out in Σ kᵢ, Σ kᵢ² and ‖X̃ᵀX̃‖²_F.
+        """
+        n = self.n
+        if not debiased:
+            require(n, 2)
+            return self.x_total.square() / (n - 1) ** 2
+        require(n, 4)
+        plain = (n * n - 3 * n + 1) * self.x_total.square() - n * (n - 1) * self.lengths
+        return (plain + 2 * self.squares) / (n * (n - 1) * (n - 2) * (n - 3))
+
+
+def require(n: int, least: int) -> None:
+    """Raise `UndefinedError` where there are too few samples."""
+    if n < least:
+        raise UndefinedError(f"at least {least} samples are needed, there are {n}")
+
+
+@attrs.frozen(eq=False)
+class Rows:
+    """Samples of a layer counted from a pivot, in float64 (float32 on MPS).
+
+    Attributes:
+        pivot: (p,).
+        values: x, (n, p).
+        lengths: ‖x‖², (n,).
+    """
+
+    pivot: Tensor
+    values: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def about(cls, activations: Tensor, pivot: Tensor) -> Rows:
+        """Return activations (n, p) counted from a pivot (p,)."""
+        values = activations.to(pivot.dtype) - pivot
+        return cls(pivot, values, values.square().sum(dim=1))
+
+    @property
+    def sum(self) -> Tensor:
+        """Σ x, (p,)."""
+        return self.values.sum(dim=0)
+
+    @property
+    def total(self) -> Tensor:
+        """Σ ‖x‖², 0-d."""
+        return self.lengths.sum()
+
+
+@attrs.define(eq=False)
+class Products:
+    """Sums over samples of products of two layers, kept about a pivot of each; they add up.
+
+    X and Y may be one layer. With x and y counted from the pivots, k = ‖x‖² and l = ‖y‖²:
+
+    Attributes:
+        n: number of samples.
+        x_pivot, y_pivot: (p,) and (q,), best near the means.
+        x_sum, y_sum: Σ x (p,) and Σ y (q,).
+        cross: Σ x yᵀ, (p, q).
+        x_total, y_total: Σ k and Σ l.
+        k_y, l_x: Σ k y (q,) and Σ l x (p,), which moving the pivot calls for.
+        lengths: Σ k l.
+    """
+
+    n: int
+    x_pivot: Tensor
+    y_pivot: Tensor
+    x_sum: Tensor
+    y_sum: Tensor
+    cross: Tensor
+    x_total: Tensor
+    y_total: Tensor
+    k_y: Tensor
+    l_x: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of_rows(cls, x: Rows, y: Rows) -> Products:
+        """Return the products of samples that are counted from pivots."""
+        return cls(
+            n=x.values.shape[0],
+            x_pivot=x.pivot,
+            y_pivot=y.pivot,
+            x_sum=x.sum,
+            y_sum=y.sum,
+            cross=x.values.T @ y.values,
+            x_total=x.total,
+            y_total=y.total,
+            k_y=x.lengths @ y.values,
+            l_x=y.lengths @ x.values,
+            lengths=x.lengths @ y.lengths,
+        )
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor) -> Products:
+        """Return the products of activations (n, p) and (n, q), about their means."""
+        return cls.of_rows(Rows.about(x, pivot(x)), Rows.about(y, pivot(y)))
+
+    def update(self, x: Rows, y: Rows) -> None:
+        """Take in more samples, counted from the same pivots, in place."""
+        self.n += x.values.shape[0]
+        self.cross.addmm_(x.values.T, y.values)
+        self.x_sum, self.y_sum = self.x_sum + x.sum, self.y_sum + y.sum
+        self.x_total, self.y_total = self.x_total + x.total, self.y_total + y.total
+        self.k_y = self.k_y + x.lengths @ y.values
+        self.l_x = self.l_x + y.lengths @ x.values
+        self.lengths = self.lengths + x.lengths @ y.lengths
+
+    @classmethod
+    def sum(cls, parts: Sequence[Products]) -> Products:
+        """Return the sum of products as a new one."""
+        first, *others = parts
+        total = attrs.evolve(first, cross=first.cross.clone())
+        for other in others:
+            moved = other.about(first.x_pivot, first.y_pivot)
+            total.cross.add_(moved.cross)
+            total._add_vectors(moved, +1)
+        return total
+
+    def __sub__(self, part: Products) -> Products:
+        """Return the sums without those of some of the samples."""
+        part = part.about(self.x_pivot, self.y_pivot)
+        rest = attrs.evolve(self, cross=self.cross - part.cross)
+        rest._add_vectors(part, -1)
+        return rest
+
+    def _add_vectors(self, other: Products, sign: int) -> None:
+        for name in ("n", "x_sum", "y_sum", "x_total", "y_total", "k_y", "l_x", "lengths"):
+            setattr(self, name, getattr(self, name) + sign * getattr(other, name))
+
+    def about(self, x_pivot: Tensor, y_pivot: Tensor) -> Products:
+        """Return the same sums with x and y counted from other pivots.
+
+        With x' = x - δ and y' = y - ε: k' = k - 2 x·δ + ‖δ‖², and every sum follows by expanding
+        the products.
+        """
+        if x_pivot is self.x_pivot and y_pivot is self.y_pivot:
+            return self
+        n, cross = self.n, self.cross
+        delta, epsilon = x_pivot - self.x_pivot, y_pivot - self.y_pivot
+        d, e = delta @ delta, epsilon @ epsilon
+        x_delta, y_epsilon = self.x_sum @ delta, self.y_sum @ epsilon
+        x_sum, y_sum = self.x_sum - n * delta, self.y_sum - n * epsilon
+        x_total = self.x_total - 2 * x_delta + n * d
+        y_total = self.y_total - 2 * y_epsilon + n * e
+        return Products(
+            n=n,
+            x_pivot=x_pivot,
+            y_pivot=y_pivot,
+            x_sum=x_sum,
+            y_sum=y_sum,
+            cross=cross.addr(delta, self.y_sum, alpha=-1).addr_(x_sum, epsilon, alpha=-1),
+            x_total=x_total,
+            y_total=y_total,
+            k_y=self.k_y - 2 * cross.T @ delta + d * self.y_sum - x_total * epsilon,
+            l_x=self.l_x - 2 * cross @ epsilon + e * self.x_sum - y_total * delta,
+            lengths=self.lengths
+            - 2 * (self.k_y @ epsilon + self.l_x @ delta)
+            + 4 * delta @ cross @ epsilon
+            + e * (self.x_total - 2 * x_delta)
+            + d * (self.y_total - 2 * y_epsilon)
+            + n * d * e,
+        )
+
+    # About the samples' own means
+
+    @property
+    def x_mean(self) -> Tensor:
+        """Mean of X, (p,)."""
+        return self.x_pivot + self.x_sum / self.n
+
+    @property
+    def y_mean(self) -> Tensor:
+        """Mean of Y, (q,)."""
+        return self.y_pivot + self.y_sum / self.n
+
+    @property
+    def y_scatter(self) -> Tensor:
+        """Σ ‖y - ȳ‖², 0-d."""
+        return self.y_total - self.y_sum @ self.y_sum / self.n
+
+    def centred_cross(self) -> Tensor:
+        """Return X̃ᵀỸ (p, q)."""
+        return self.cross.addr(self.x_sum, self.y_sum, alpha=-1 / self.n)
+
+    def take_centred_cross(self) -> Tensor:
+        """Return X̃ᵀỸ (p, q) in the memory of `cross`, which is of no use afterwards."""
+        return self.cross.addr_(self.x_sum, self.y_sum, alpha=-1 / self.n)
+
+    def inner(self) -> InnerProduct:
+        """Return what the similarity of both layers rests on.
+
+        Raises:
+            UndefinedError: there are no samples.
+        """
+        require(self.n, 1)
+        own = self.about(self.x_mean, self.y_mean)
+        squares = torch.linalg.vector_norm(own.cross).square()
+        return InnerProduct(own.n, squares, own.lengths, own.x_total, own.y_total)
+
+
+def pivot(x: Tensor) -> Tensor:
+    """Return a point (p,) near the means of x (n, p), the value itself for constant columns."""
+    x = wide(x)
+    return (x[0] + (x - x[:1]).mean(dim=0)).to(precise(x.device))
+
+
+@attrs.frozen(eq=False)
+class Grams:
+    """Centred Gram matrices K = X̃X̃ᵀ of L layers over the same n samples.
+
+    Attributes:
+        matrices: (L, n, n).
+        lengths: kᵢ, (L, n).
+    """
+
+    matrices: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Tensor]) -> Grams:
+        """Return the Gram matrices of centred activations (l, n, p) of l layers each.
+
+        In float64, and centred once more: a small ridge penalty would magnify what float32 rounds
+        off, and most of all what it leaves along (1, …, 1).
+        """
+        exact = (x.to(precise(x.device)) for x in rows)
+        matrices = torch.cat([x @ x.mT for x in exact])
+        means = matrices.mean(dim=1, keepdim=True)
+        rest = means.mean(dim=2, keepdim=True)
+        matrices.sub_(means).sub_(means.transpose(1, 2)).add_(rest)
+        return cls(matrices, matrices.diagonal(dim1=1, dim2=2))
+
+    def inner(self) -> InnerProduct:
+        """Return the inner products of all pairs of layers, as fields that broadcast to (L, L)."""
+        flat = self.matrices.flatten(1)
+        return _over_pairs(flat @ flat.T, self.lengths)
+
+
+def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
+    """Return the inner products of all pairs of layers, in the form that takes less work.
+
+    n² Σp multiplications build Gram matrices and L²n² compare them; n Σ_{i≤j} pᵢpⱼ build
+    cross-covariances. The Gram matrices are made panel by panel, in symmetric halves, so memory
+    grows with n only. Products are taken in the layers' own precision and summed in float64.
+
+    Args:
+        layers: activations (n, pᵢ) of the same samples; of several types, the widest counts.
+    """
+    common = reduce(torch.promote_types, (wide(x).dtype for x in layers))
+    rows = [centred(x.to(common)) for x in layers]
+    n, widths = rows[0].shape[0], [x.shape[1] for x in rows]
+    by_samples = n * n * (sum(widths) + len(rows) ** 2) / 2
+    by_units = n * (sum(widths) ** 2 + sum(p * p for p in widths)) / 2
+    squares = _by_samples(rows) if by_samples < by_units else _by_units(rows)
+    lengths = [torch.linalg.vector_norm(x, dim=1).to(squares.dtype).square() for x in rows]
+    return _over_pairs(squares, torch.stack(lengths))
+
+
+def _over_pairs(squares: Tensor, lengths: Tensor) -> InnerProduct:
+    totals = lengths.sum(dim=1)
+    return InnerProduct(
+        lengths.shape[1], squares, lengths @ lengths.T, totals[:, None], totals[None, :]
+    )
+
+
+_PANEL = 128
+"""Rows of the Gram matrices that are in memory at once."""
+
+
+def _by_samples(rows: Sequence[Tensor]) -> Tensor:
+    """Return tr(KᵢKⱼ), (L, L), from the upper halves of the Gram matrices."""
+    n = len(rows[0])
+    total = rows[0].new_zeros(len(rows), len(rows), dtype=precise(rows[0].device))
+    for start in range(0, n, _PANEL):
+        stop = min(start + _PANEL, n)
+        square = torch.stack([x[start:stop] @ x[start:stop].T for x in rows]).flatten(1)
+        total += square @ square.T
+        if stop < n:
+            rest = torch.stack([x[start:stop] @ x[stop:].T for x in rows]).flatten(1)
+            total += 2 * (rest @ rest.T)
+    return total
+
+
+def _by_units(rows: Sequence[Tensor]) -> Tensor:
+    """Return ‖X̃ᵢᵀX̃ⱼ‖²_F, (L, L)."""
+    dtype = precise(rows[0].device)
+    squares = rows[0].new_zeros(len(rows), len(rows), dtype=dtype)
+    for i, x in enumerate(rows):
+        for j, y in enumerate(rows[: i + 1]):
+            norm = torch.linalg.matrix_norm(x.T @ y)
+            squares[i, j] = squares[j, i] = norm.to(dtype).square()
+    return squares
+
+
+def eigenvalues(matrices: Tensor) -> Tensor:
+    """Return the eigenvalues (…, m) of positive semidefinite matrices (…, m, m), largest first.
+
+    A matrix that is not finite gives NaN: LAPACK would raise, and reading a flag would hold up a
+    GPU. What rounding leaves below 0 is 0.
+    """
+    is_finite = matrices.isfinite().all(dim=-1).all(dim=-1)[..., None]
+    values = torch.linalg.eigvalsh(torch.where(is_finite[..., None], matrices, 0.0))
+    return torch.where(is_finite, values.flip(-1).clamp(min=0), torch.nan)
+
+
+def log_det(matrices: Tensor, scale: Tensor, floor: Tensor, width: int | Tensor) -> Tensor:
+    """Return log det(scale S + floor I_p), (…,); NaN where that is singular but for rounding.
+
+    By LU factors, which cost half of what LAPACK's Cholesky factors do at 128 to 1,024 rows.
+
+    Args:
+        matrices: S itself or the Gram matrix, which has the same eigenvalues but for zeros,
+            (…, m, m).
+        scale, floor: (…,).
+        width: p.
+    """
+    shifted = matrices * scale[..., None, None]
+    shifted.diagonal(dim1=-2, dim2=-1).add_(floor[..., None])
+    factors, _, _ = torch.linalg.lu_factor_ex(shifted)
+    pivots = factors.diagonal(dim1=-2, dim2=-1).abs()
+    m = matrices.shape[-1]
+    least = m * torch.finfo(pivots.dtype).eps * pivots.amax(dim=-1)
+    others = (width - m) * floor.log()  # directions that only one form has
+    value = pivots.log().sum(dim=-1) + others
+    return torch.where(pivots.amin(dim=-1) > least, value, torch.nan)

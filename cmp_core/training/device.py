@@ -1,0 +1,31 @@
+"""Which device a run computes on."""
+
+from __future__ import annotations
+
+import torch
+
+from cmp_core.config.schema import Config
+from cmp_core.errors import ConfigError
+
+
+def choose_device(config: Config) -> torch.device:
+    """Return the device that the configuration asks for; `auto` takes CUDA, MPS, or the CPU.
+
+    Raises:
+        ConfigError: the machine has no such device, or `amp` is asked for on another than CUDA.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    wanted = config.device
+    if wanted == "auto":
+        wanted = next(kind for kind, is_there in available.items() if is_there)
+    device = torch.device(wanted)
+    too_high = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if not available[device.type] or too_high:
+        raise ConfigError([f"device: this machine has no device '{wanted}'"])
+    if config.amp and device.type != "cuda":
+        raise ConfigError([f"amp: expected a CUDA device, got {device}"])
+    return device

@@ -1,0 +1,182 @@
+"""Measuring the current weights on a split: accuracy, loss and the rows of all metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cmp_core.config.schema import Config
+from cmp_core.data.load import Data
+from cmp_core.data.splits import Batch, Split
+from cmp_core.errors import UsageError
+from cmp_core.events.payloads import LayerActivations, Part, Phase, RunFinished
+from cmp_core.events.rows import INPUT, Row
+from cmp_core.layers.layer import Layer
+from cmp_core.measurement.measurer import Measurer
+from cmp_core.training.class_means import ClassMeans
+from cmp_core.training.learning_rule import LearningRule
+from cmp_core.training.model import LayeredModel
+
+CHUNK = 1024
+"""Samples whose activations are in memory at once while a split is measured."""
+
+
+@attrs.frozen
+class Result:
+    """What a split gave: accuracy of the output layer, loss of the rule, rows, and samples."""
+
+    acc: float
+    loss: float
+    rows: tuple[Row, ...]
+    n: int
+
+
+class Evaluator:
+    """Observes a model: turns its layers into events, and measures whole splits.
+
+    Args:
+        model: the network.
+        rule: gives the losses.
+        data: the splits.
+        measurer: where events go.
+        layers: what `probe` returned.
+        config: `similarity` and `tau` of the class means' scores.
+    """
+
+    def __init__(
+        self,
+        model: LayeredModel,
+        rule: LearningRule,
+        data: Data,
+        measurer: Measurer,
+        layers: Sequence[Layer],
+        config: Config,
+    ) -> None:
+        self._model = model
+        self._rule = rule
+        self._data = data
+        self._measurer = measurer
+        self.means = ClassMeans(len(data.class_names), config.similarity, config.tau)
+        self._needs_means = any(layer.scores is None for layer in layers)
+
+    @torch.no_grad()
+    def refresh_class_means(self) -> None:
+        """Measure the class means of the current weights on the data's reference samples."""
+        if self.means.knows(INPUT) and not self._needs_means:
+            return  # the input's own means do not change
+        self._model.eval()
+        batches = self._data.train.batches(self._data.reference, CHUNK)
+        self.means.measure((self._without_anchors(batch), batch.labels) for batch in batches)
+
+    @torch.no_grad()
+    def measure(self, phase: Phase, epoch: int, step: int) -> Result:
+        """Measure a split in eval mode; `train` is the fixed training subset."""
+        self._model.eval()
+        split, positions = self._split(phase)
+        totals: list[Tensor] = []
+
+        def read(reading: int) -> Iterator[LayerActivations]:
+            for batch in split.batches(positions, CHUNK):
+                layers = self._model(batch.inputs)
+                if reading == 1:
+                    loss = self._rule.losses(layers, batch.labels).mean() * len(batch.labels)
+                    totals.append(torch.stack([loss, correct(layers, batch.labels).sum()]))
+                yield self.event(layers, batch, phase, "chunk", epoch, step, reading)
+
+        rows = self._measurer.split(split.ids[positions], split.labels[positions], read)
+        loss, hits = torch.stack(totals).cpu().double().sum(0).tolist()
+        n = len(positions)
+        return Result(acc=hits / n, loss=loss / n, rows=rows, n=n)
+
+    def test(self, epoch: int, step: int) -> RunFinished:
+        """Measure the current weights, which are those of an epoch and step, on the test split."""
+        self.refresh_class_means()
+        test = self.measure("test", epoch, step)
+        return RunFinished(
+            epoch=epoch,
+            step=step,
+            acc=test.acc,
+            test_loss=test.loss,
+            rows=test.rows,
+            n=test.n,
+        )
+
+    def event(
+        self,
+        layers: Sequence[Layer],
+        batch: Batch,
+        phase: Phase,
+        part: Part,
+        epoch: int,
+        step: int,
+        reading: int = 1,
+    ) -> LayerActivations:
+        """Return the detached event of a batch; only chunks carry the input as a reference."""
+        inputs = batch.inputs.flatten(1)
+        return LayerActivations(
+            source="live",
+            phase=phase,
+            part=part,
+            epoch=epoch,
+            step=step,
+            layers=tuple(self.means.attach(_detached(layer)) for layer in layers),
+            sample_ids=batch.sample_ids,
+            labels=batch.labels,
+            inputs=inputs,
+            num_classes=len(self._data.class_names),
+            reading=reading,
+            reference=self.means.attach(_reference(inputs)) if part == "chunk" else None,
+        )
+
+    def _split(self, phase: Phase) -> tuple[Split, NDArray[np.intp]]:
+        if phase == "train":
+            return self._data.train, self._data.measured
+        split = self._data.val if phase == "val" else self._data.test
+        return split, np.arange(len(split.ids))
+
+    def _without_anchors(self, batch: Batch) -> list[Layer]:
+        reference = _reference(batch.inputs.flatten(1))
+        return [reference, *self._model(batch.inputs)] if self._needs_means else [reference]
+
+
+@torch.no_grad()
+def probe(model: LayeredModel, rule: LearningRule, data: Data) -> tuple[Layer, ...]:
+    """Return the model's layers on one training sample, to learn what they are.
+
+    Raises:
+        UsageError: the layers are not what the engine or the rule needs.
+    """
+    model.eval()
+    batch = next(data.train.batches(np.arange(1), 1))
+    layers: tuple[Layer, ...] = model(batch.inputs)
+    if [layer.depth for layer in layers] != list(range(len(layers))):
+        depths = ", ".join(f"{layer.name} {layer.depth}" for layer in layers)
+        raise UsageError(f"model: expected layers of depth 0, 1, 2, … in order, got {depths}")
+    if named := [layer.name for layer in layers if "/" in layer.name]:
+        raise UsageError(f"model: the name of a layer may not hold '/', got '{named[0]}'")
+    if layers[-1].scores is None:
+        raise UsageError(f"model: expected scores at its last layer, {layers[-1].name} has none")
+    rule.losses(layers, batch.labels)
+    return layers
+
+
+def correct(layers: Sequence[Layer], labels: Tensor) -> Tensor:
+    """Return which samples (n,) the output layer classifies rightly."""
+    scores = layers[-1].scores
+    assert scores is not None  # `probe` has refused a model without scores at its output
+    return scores.argmax(1) == labels
+
+
+def _detached(layer: Layer) -> Layer:
+    # The anchors are the model's own buffer: a plugin that writes into them must hit a copy.
+    anchors = None if layer.anchors is None else layer.anchors.clone()
+    return attrs.evolve(layer, anchors=anchors).map_tensors(Tensor.detach)
+
+
+def _reference(inputs: Tensor) -> Layer:
+    return Layer(INPUT, -1, INPUT, inputs)

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from cmp_core.config.load import (
+    build_config,
+    dump_config,
+    find_config,
+    load_config,
+    parse_yaml,
+    presets,
+    read_yaml,
+)
+from cmp_core.config.schema import Config, Selection
+from cmp_core.errors import ConfigError, UsageError
+
+CLASSIC = """
+dataset: mnist
+seed: 7
+model: greedy
+N: 512
+layers: 3
+similarity: cosine
+tau: 0.1
+lambda_ace: [0.05, 5e-2]
+ace_variant: ce_next_i
+batch_size: 64
+epochs: 3
+lr: 1e-3
+weight_decay: 0
+scheduler: constant
+warmup_ratio: 0
+num_workers: 2
+metrics_frequency: epoch
+metrics_log_frequency: 10
+enable_slow_metrics: no
+"""
+
+
+def problems(**values: object) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        build_config(values)
+    return caught.value.problems
+
+
+def test_a_file_with_the_classic_keys_runs_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "classic.yaml"
+    path.write_text(CLASSIC.replace("no", "false"))
+    config = load_config(path)
+    assert config.lr == 1e-3
+    assert config.ace_weights == (0.05, 0.05)
+    assert config.weight_decay == 0.0
+    assert config.enable_slow_metrics is False
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_are_valid_and_named_after_what_they_hold(name: str) -> None:
+    config = load_config(name)
+    assert name == f"{config.model}_{config.dataset}"
+    assert config.lr <= 3e-3  # Adam at 0.03 does not train these networks
+
+
+def test_both_models_have_a_preset_for_every_dataset() -> None:
+    datasets = {"digits", "mnist", "fashion_mnist", "cifar10", "cifar100"}
+    assert set(presets()) == {f"{m}_{d}" for m in ("greedy", "mlp") for d in datasets}
+
+
+def test_the_default_is_the_greedy_digits_preset() -> None:
+    assert load_config("greedy_digits") == Config() == load_config()
+
+
+def test_a_configuration_survives_yaml() -> None:
+    config = Config(
+        layers=3,
+        lambda_ace=(0.1, 0.0),
+        metrics=(Selection("accuracy", "accuracy"), Selection("ace", "b", {"k": [1, "x"]})),
+        plugins=("a.py", "no:margin"),
+        val_size=100,
+        learning_rule="backprop",
+    )
+    assert build_config(parse_yaml(dump_config(config), "it")) == config
+
+
+def test_every_key_says_what_it_is_for() -> None:
+    assert all(field.metadata["help"] for field in attrs.fields(Config))
+
+
+def test_an_unknown_key_names_the_nearest() -> None:
+    assert problems(laers=3) == ("laers: unknown key 'laers'; did you mean 'layers'?",)
+    assert problems(n=3) == ("n: unknown key 'n'; did you mean 'N'?",)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("layers", "4", "expected a whole number, got '4'"),
+        ("layers", 4.0, "expected a whole number, got 4.0"),
+        ("layers", True, "expected a whole number, got true"),
+        ("layers", 0, "expected a whole number of at least 1, got 0"),
+        ("lr", "fast", "expected a number, got 'fast'"),
+        ("lr", float("nan"), "expected a number above 0, got nan"),
+        ("tau", 0, "expected a number above 0, got 0.0"),
+        ("dataset", None, "expected a text, got null"),
+        ("residual", 1, "expected true or false, got 1"),
+        ("similarity", "dot", "expected one of cosine, l2, got 'dot'"),
+        ("warmup_ratio", 2, "expected a number from 0 to 1, got 2.0"),
+        ("val_size", 1.5, "expected a count of at least 1, or a fraction between 0 and 1, got 1.5"),
+        ("lambda_ace", "x", "expected a number, got 'x'"),
+        ("lambda_ace", [0.1, "x", 1], "[1]: expected a number, got 'x'"),
+        (
+            "lambda_ace",
+            [0.1],
+            "expected one number, or a list of layers - 1 = 3 numbers, got a list of 1",
+        ),
+        ("lambda_ace", -1, "expected a number of at least 0, or a list of such numbers, got -1.0"),
+        ("device", "gpu", "expected auto, cpu, mps, cuda or cuda:<index>, got 'gpu'"),
+        ("metrics", [3], "[0]: expected a name, or {name: …, label: …, <option>: …}, got 3"),
+        ("metrics", {"a": 1}, "expected a list, got {a: 1}"),
+        (
+            "metrics",
+            ["margin", "margin"],
+            "expected a different label for each metric (add `label:` to one that is selected "
+            "twice), got [margin, margin]",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_rule(key: str, value: object, message: str) -> None:
+    assert problems(**{key: value}) == (f"{key}: {message}",)
+
+
+def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("laers: 3\nlr: fast\nlayers: 2\nlambda_ace: [1, 2, 3]\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path} has 3 mistakes:\n  ")
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "laers",
+        "lr",
+        "lambda_ace",
+    ]
+
+
+def test_a_wrong_layers_does_not_blame_the_weights() -> None:
+    assert len(problems(layers="2", lambda_ace=[0.1])) == 1
+
+
+def test_settings_override_the_file_and_are_read_as_yaml() -> None:
+    config = load_config("mlp_digits", ["layers=2", "metrics=[margin]", "lr=3e-4"])
+    assert (config.layers, config.lr, config.model) == (2, 3e-4, "mlp")
+    assert config.metrics == (Selection("margin", "margin"),)
+
+
+def test_plugins_are_added_to_those_of_the_file() -> None:
+    assert load_config(settings=["plugins=[a]"], plugins=["b"]).plugins == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1, 2", "is not valid YAML"),
+        ("a: !!int abc", "is not valid YAML"),
+        ("a: 2020-99-99", "is not valid YAML"),
+        ("[" * 5000, "is nested too deeply"),
+        ("a: 1\na: 2", "is not valid YAML"),
+        ("- 1\n- 2", "expected `key: value` lines, got [1, 2]"),
+    ],
+)
+def test_unreadable_yaml_names_the_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="broken") as caught:
+        read_yaml(path)
+    assert message in str(caught.value)
+
+
+def test_binary_is_not_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "weights.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UsageError, match="cannot read"):
+        read_yaml(path)
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing yet\n")
+    assert load_config(path) == Config()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("gredy_mnist", "unknown preset 'gredy_mnist'; did you mean 'greedy_mnist'?"),
+        ("no/such.yaml", "configuration 'no/such.yaml' does not exist; presets: "),
+        ("/", "configuration '/' is a folder, not a YAML file"),
+    ],
+)
+def test_a_missing_configuration_is_told(source: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_config(source)
+    assert message in str(caught.value)
+
+
+def test_a_setting_without_a_value_is_told() -> None:
+    with pytest.raises(UsageError, match="--set expects key=value"):
+        load_config(settings=["lr"])
+
+
+def test_a_tilde_is_the_home_folder() -> None:
+    config = load_config(settings=["data_dir=~/data", "out=~/runs"])
+    assert Path(config.data_dir) == Path.home() / "data"
+    assert Path(config.out) == Path.home() / "runs"

@@ -1,0 +1,98 @@
+"""`cmp plugins new`: what it writes works, reads well, and replaces nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cmp_core.errors import UsageError
+from cmp_core.plugins.scaffold import write_plugin
+
+KINDS = ("metric", "plot", "dataset")
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def succeeds(*command: object, cwd: Path) -> None:
+    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("package", [False, True], ids=["file", "package"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_is_lint_free(kind: str, package: bool, tmp_path: Path) -> None:
+    write_plugin(kind, f"my_{kind}", tmp_path, package=package)
+    folder = tmp_path / f"cmp-my-{kind}" if package else tmp_path
+    rules = ("--isolated", "--line-length", 100)
+    selected = ("--select", "E,F,W,I,B,UP,C4,SIM,RUF")
+    succeeds(sys.executable, "-m", "ruff", "check", *rules, *selected, ".", cwd=folder)
+    succeeds(sys.executable, "-m", "ruff", "format", "--check", *rules, ".", cwd=folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_own_tests_pass(kind: str, tmp_path: Path) -> None:
+    write_plugin(kind, f"my_{kind}", tmp_path)
+    succeeds(sys.executable, "-m", "pytest", "-W", "error", "-q", cwd=tmp_path)
+
+
+def test_it_passes_the_kit(tmp_path: Path, cmp: Call) -> None:
+    files = [f"my_{kind}.py" for kind in KINDS]
+    for kind in KINDS:
+        assert cmp("plugins", "new", kind, f"my_{kind}", cwd=tmp_path).returncode == 0
+    done = cmp("plugins", "check", *files, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("checks passed") == 3
+
+
+def test_a_package_is_built_installed_and_found(
+    tmp_path: Path, cmp: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cmp("plugins", "new", "metric", "my_metric", "--package", cwd=tmp_path)
+    project, site = tmp_path / "cmp-my-metric", tmp_path / "site"
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps")
+    succeeds(*pip, "--no-build-isolation", "--target", site, project, cwd=tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    assert "cmp_my_metric (installed by cmp-my-metric)" in cmp("plugins").stdout
+    succeeds(sys.executable, "-m", "pytest", "-q", "tests", cwd=project)
+    small = ("--set", "epochs=1", "--set", "N=16", "--plots", "[]", "--no-snapshots")
+    done = cmp("run", *small, "--metrics", "my_metric", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (log,) = tmp_path.glob("runs/*/*/*/log.jsonl")
+    assert '"my_metric": ' in log.read_text()
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text("precious")
+    with pytest.raises(UsageError, match=r"test_mine\.py' is there already"):
+        write_plugin("metric", "mine", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["test_mine.py"]
+    assert (tmp_path / "test_mine.py").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["", "a-b", "1st", "Mine", "class", "a/b", "../up", "ä ö"])
+def test_a_name_that_is_none_is_told(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected a Python name in lower case, such as"):
+        write_plugin("metric", name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_another_plugin_has_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is a plugin 'margin' already"):
+        write_plugin("metric", "margin", tmp_path)
+
+
+def test_where_to_go_next_is_said(tmp_path: Path, cmp: Call) -> None:
+    said = cmp("plugins", "new", "plot", "mine", "--out", "there", cwd=tmp_path).stdout
+    assert said.splitlines() == [
+        "wrote there/mine.py",
+        "wrote there/test_mine.py",
+        "next: cmp plugins check there/mine.py",
+    ]
+
+
+def test_a_package_is_to_be_installed_from_its_folder(tmp_path: Path, cmp: Call) -> None:
+    said = cmp("plugins", "new", "metric", "mine", "--package", cwd=tmp_path).stdout
+    assert said.splitlines()[-1] == "next: pip install ./cmp-mine"

@@ -1,0 +1,269 @@
+"""Shared statistics keep their digits: offsets, scales, half precision, constant units, sums."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor
+
+from cmp_core.layers.layer import Layer
+from cmp_core.statistics.batch import statistics_of
+from cmp_core.statistics.interface import LayerStatistics
+from cmp_core.statistics.moments import Products, Rows
+from cmp_core.statistics.split import SplitStatistics
+from cmp_core.statistics.split_sums import SplitSums
+from tests.oracles import metrics as oracles
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+steady = settings(derandomize=True, deadline=None, max_examples=60)
+
+FORMS = {"Gram": (40, 100, 70), "sums": (150, 12, 9)}
+"""n, p, q: Gram matrices where a layer has at least as many units as samples, else sums."""
+
+
+@cache
+def layers(form: str) -> tuple[Array, Array, Labels]:
+    """Return rectified activations, a function of them with noise, and labels they tell of."""
+    n, p, q = FORMS[form]
+    rng = np.random.default_rng(0)
+    x = np.maximum(rng.normal(size=(n, p)), 0)
+    y = x @ rng.normal(size=(p, q)) / math.sqrt(p) + rng.normal(size=(n, q))
+    return x, y, (x @ rng.normal(size=(p, 4))).argmax(1)
+
+
+FLOAT32 = {
+    "offset 1e3": lambda x: x + 1e3,
+    "offset -1e3": lambda x: x - 1e3,
+    "scale 1e-6": lambda x: x * 1e-6,
+    "scale 1e6": lambda x: x * 1e6,
+    "scales 1e-3 to 1e3": lambda x: x * np.logspace(-3, 3, x.shape[1]),
+}
+STORED: dict[str, tuple[Callable[[Array], Array], torch.dtype]] = {
+    **{f"float32, {name}": (change, torch.float32) for name, change in FLOAT32.items()},
+    "float16": (lambda x: x, torch.float16),
+    "float16, offset 10": (lambda x: x + 10, torch.float16),
+    "bfloat16": (lambda x: x, torch.bfloat16),
+    "bfloat16, offset 10": (lambda x: x + 10, torch.bfloat16),
+}
+
+
+def stored(form: str, how: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the layers as a network would hold them; what rounding took is gone for twins too."""
+    (x, y, labels), (change, dtype) = layers(form), STORED[how]
+    x, y = change(x), change(y)
+    return torch.from_numpy(x).to(dtype), torch.from_numpy(y).to(dtype), torch.from_numpy(labels)
+
+
+def log_det(twin: float, x: Array) -> float:
+    return 2 * twin - x.shape[1] * math.log(2 * math.pi * math.e)
+
+
+Statistic = Callable[[LayerStatistics, LayerStatistics], Any]
+STATISTICS: dict[str, tuple[Statistic, Callable[[Array, Array, Labels], Any]]] = {
+    "mean": (lambda a, b: a.mean(), lambda x, y, labels: x.mean(0)),
+    "unit_variances": (lambda a, b: a.unit_variances(), lambda x, y, labels: x.var(0)),
+    "variance": (lambda a, b: a.variance(), lambda x, y, labels: x.var(0).sum()),
+    "squared_norm": (lambda a, b: a.squared_norm(), lambda x, y, labels: oracles.hsic(x, x)),
+    "squared_trace": (
+        lambda a, b: a.squared_trace(),
+        lambda x, y, labels: oracles.squared_trace(x),
+    ),
+    "hsic": (lambda a, b: a.hsic(b), lambda x, y, labels: oracles.hsic(x, y)),
+    "eigenvalues": (lambda a, b: a.eigenvalues(), lambda x, y, labels: oracles.eigenspectrum(x)),
+    "shrinkage": (lambda a, b: a.shrinkage(), lambda x, y, labels: ledoit_wolf(x)[1]),
+    "shrunk_log_det": (
+        lambda a, b: a.shrunk_log_det(),
+        lambda x, y, labels: log_det(oracles.gaussian_entropy(x), x),
+    ),
+    "channel_log_det": (
+        lambda a, b: a.channel_log_det(4.0),
+        lambda x, y, labels: 2 * oracles.mutual_information(x)["gaussian"],
+    ),
+    "closeness": (
+        lambda a, b: -a.closeness(0.25, 1.0),
+        lambda x, y, labels: [oracles.mutual_information(x)[name] for name in ("kt", "lower")],
+    ),
+    "held_out_r2": (
+        lambda a, b: a.held_out_r2(b),
+        lambda x, y, labels: oracles.ridge_r2(x, y, labels=labels),
+    ),
+    "held_out_scores": (
+        lambda a, b: a.held_out_scores(),
+        lambda x, y, labels: oracles.probe_scores(x, labels),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("how", STORED)
+@pytest.mark.parametrize("name", STATISTICS)
+def test_a_statistic_is_that_of_the_stored_numbers(form: str, how: str, name: str) -> None:
+    measure, twin = STATISTICS[name]
+    x, y, labels = stored(form, how)
+    found = np.asarray(measure(*statistics_of(x, y, labels=labels)))
+    wanted = np.asarray(twin(x.double().numpy(), y.double().numpy(), labels.numpy()))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_a_training_batch_in_float32_is_predicted_as_in_float64() -> None:
+    """128 samples of 1,024 rectified units, the shape of a common batch."""
+    rng = np.random.default_rng(0)
+    x = np.maximum(rng.normal(size=(128, 1024)), 0).astype("float32")
+    y = np.maximum(x @ rng.normal(size=(1024, 64)), 0).astype("float32")
+    first, second = statistics_of(x, y)
+    exact, target = statistics_of(x.astype("float64"), y.astype("float64"))
+    wanted = float(exact.held_out_r2(target))
+    assert float(first.held_out_r2(second)) == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+
+
+# Constant units
+
+
+def in_chunks(x: Tensor, size: int) -> LayerStatistics:
+    """Return the statistics of a split of one layer, read in chunks."""
+    ids = torch.arange(len(x))
+    sums = SplitSums(frozenset({"own"}), ids, None, 0)
+    for where in ids.split(size):
+        sums.update([Layer("layer", 0, "", x[where])], ids[where], None)
+    return SplitStatistics(sums)["layer"]
+
+
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [0.0, 0.1, -1234.5, 1e-7])
+@pytest.mark.parametrize("form", [*FORMS, "split"])
+def test_a_constant_unit_has_exactly_no_variance(
+    form: str, value: float, dtype: torch.dtype
+) -> None:
+    x = torch.from_numpy(layers("sums" if form == "split" else form)[0]).to(dtype)
+    x[:, [0, 4]] = value
+    statistics = in_chunks(x, 7) if form == "split" else statistics_of(x)[0]
+    variances, means = statistics.unit_variances(), statistics.mean()
+    assert variances[[0, 4]].tolist() == [0.0, 0.0]
+    assert means[[0, 4]].tolist() == x[0, [0, 4]].double().tolist()
+    np.testing.assert_allclose(variances, x.double().numpy().var(0), rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(means, x.double().numpy().mean(0), rtol=1e-5)
+    if form != "Gram":
+        assert not statistics.scatter()[[0, 4]].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_constant_layer_has_exactly_no_variance(form: str, dtype: torch.dtype) -> None:
+    n, p, _ = FORMS[form]
+    (statistics,) = statistics_of(torch.full((n, p), 0.1, dtype=dtype))
+    for value in (statistics.variance(), statistics.squared_norm(), statistics.squared_trace()):
+        assert float(value) == 0
+    assert not statistics.eigenvalues().any()
+
+
+def test_large_float16_activations_of_both_signs_have_a_variance_over_a_split() -> None:
+    x = torch.tensor([[6e4], [-6e4], [0.0]], dtype=torch.float16)
+    wanted = x.double().numpy().var()
+    assert float(statistics_of(x)[0].variance()) == pytest.approx(wanted, rel=1e-6)
+    assert float(in_chunks(x, 3).variance()) == pytest.approx(wanted, rel=1e-6)
+
+
+# Sums of products
+
+
+@st.composite
+def samples(draw: st.DrawFn) -> tuple[Array, Array, list[Array]]:
+    """Draw two layers of the same samples, offset and scaled, and shards in a random order."""
+    n, p, q = (draw(st.integers(low, high)) for low, high in ((2, 30), (1, 5), (1, 5)))
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    x, y = rng.normal(size=(n, p)), rng.normal(size=(n, q))
+    x = (x + draw(st.sampled_from([0.0, 30.0]))) * draw(st.sampled_from([1e-6, 1.0, 1e6]))
+    y = np.maximum(y, 0) - draw(st.sampled_from([0.0, 30.0]))
+    shard = rng.integers(0, draw(st.integers(1, 6)), n)
+    return x, y, [np.flatnonzero(shard == s) for s in rng.permutation(np.unique(shard))]
+
+
+def of(x: Array, y: Array, where: Array) -> Products:
+    return Products.of(torch.from_numpy(x[where]), torch.from_numpy(y[where]))
+
+
+def definitions(x: Array, y: Array) -> dict[str, Array]:
+    """Return the sums as they are defined, about the pivots that x and y are counted from."""
+    k, l = (x**2).sum(1), (y**2).sum(1)  # noqa: E741
+    return {
+        "x_sum": x.sum(0),
+        "y_sum": y.sum(0),
+        "cross": x.T @ y,
+        "x_total": k.sum(),
+        "y_total": l.sum(),
+        "k_y": k @ y,
+        "l_x": l @ x,
+        "lengths": k @ l,
+    }
+
+
+def assert_are_those_of(found: Products, x: Array, y: Array, where: Array | None = None) -> None:
+    """Compare the products of some samples, at the size of the terms that all samples add."""
+    sizes = definitions(np.abs(x - x.mean(0)), np.abs(y - y.mean(0)))
+    x, y = (x, y) if where is None else (x[where], y[where])
+    wanted = definitions(x - x.mean(0), y - y.mean(0))
+    own = found.about(torch.from_numpy(x.mean(0)), torch.from_numpy(y.mean(0)))
+    assert own.n == len(x)
+    for name, value in wanted.items():
+        atol = 1e-9 * np.max(sizes[name])
+        np.testing.assert_allclose(getattr(own, name), value, rtol=0, atol=atol, err_msg=name)
+    atol = 1e-9 * np.max(sizes["cross"])
+    np.testing.assert_allclose(found.centred_cross(), wanted["cross"], rtol=0, atol=atol)
+    atol = 1e-9 * sizes["y_total"]
+    np.testing.assert_allclose(found.y_scatter, wanted["y_total"], rtol=0, atol=atol)
+    np.testing.assert_allclose(found.x_mean, x.mean(0), rtol=1e-9, atol=1e-9 * np.abs(x).max())
+
+
+@steady
+@given(samples())
+def test_products_of_shards_add_up_in_any_order(drawn: tuple[Array, Array, list[Array]]) -> None:
+    x, y, shards = drawn
+    parts = [of(x, y, where) for where in shards]
+    assert_are_those_of(Products.sum(parts), x, y)
+    nested = functools.reduce(lambda total, part: Products.sum([part, total]), parts)
+    assert_are_those_of(nested, x, y)
+    for part, where in zip(parts, shards, strict=True):  # a sum changes no part
+        assert_are_those_of(part, x, y, where)
+
+
+@steady
+@given(samples(), st.sampled_from([0.0, 2.0, -10.0]))
+def test_products_take_in_chunks_about_any_pivot(
+    drawn: tuple[Array, Array, list[Array]], distance: float
+) -> None:
+    x, y, shards = drawn
+    x_rows, y_rows = (
+        [Rows.about(torch.from_numpy(side[where]), pivot) for where in shards]
+        for side in (x, y)
+        for pivot in [torch.from_numpy(side.mean(0) + distance * side.std())]
+    )
+    products = Products.of_rows(x_rows[0], y_rows[0])
+    for rows in zip(x_rows[1:], y_rows[1:], strict=True):
+        products.update(*rows)
+    assert_are_those_of(products, x, y)
+
+
+@steady
+@given(samples())
+def test_taking_away_undoes_adding(drawn: tuple[Array, Array, list[Array]]) -> None:
+    x, y, shards = drawn
+    *kept, last = shards
+    assume(kept)
+    total = Products.sum([of(x, y, where) for where in shards])
+    assert_are_those_of(total - of(x, y, last), x, y, np.concatenate(kept))
+    assert_are_those_of(total, x, y)
