@@ -30,7 +30,6 @@ from cmp_core.listeners.screen import Screen
 from cmp_core.listeners.snapshots import SnapshotListener, chosen_layers
 from cmp_core.listeners.status import StatusWriter
 from cmp_core.listeners.test_results import TestResultsWriter
-from cmp_core.measurement.listener import MetricListener
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.measurement.metric import Metric
 from cmp_core.measurement.selection import select_metrics
@@ -159,7 +158,8 @@ def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str]
     folder = directory if checkpoint == "best" else directory / f"eval_{checkpoint}"
     folder.mkdir(exist_ok=True)
     writer = TestResultsWriter(folder, checkpoint)
-    dispatcher, measurer = _connect(parts, directory)
+    measurer = _measurer(parts, directory)
+    dispatcher = measurer.dispatcher
     dispatcher.add_essential(writer)
     finished = _evaluator(parts, measurer).test(counters["epoch"], counters["step"])
     # The run itself was finished before: only the files of the test are written again.
@@ -279,14 +279,13 @@ def _resolve(parts: _Parts) -> Config:
     )
 
 
-def _connect(parts: _Parts, directory: Path) -> tuple[Dispatcher, Measurer]:
-    """Register a listener for every metric and return what emits to all plugins."""
-    manager = parts.plugins.manager
-    dispatcher = Dispatcher(manager, parts.describe(directory), parts.config.on_plugin_error)
-    listeners = [MetricListener(metric) for metric in parts.metrics]
-    for listener in listeners:
-        manager.register(listener, listener.name)
-    return dispatcher, Measurer(dispatcher, listeners)
+def _measurer(parts: _Parts, directory: Path) -> Measurer:
+    return Measurer(
+        parts.metrics,
+        parts.describe(directory),
+        parts.plugins.manager,
+        parts.config.on_plugin_error,
+    )
 
 
 def _train(
@@ -296,7 +295,8 @@ def _train(
     checkpoint: dict[str, Any] | None,
     tests: bool,
 ) -> Outcome:
-    dispatcher, measurer = _connect(parts, directory)
+    measurer = _measurer(parts, directory)
+    dispatcher = measurer.dispatcher
     evaluator = _evaluator(parts, measurer)
     trainer = Trainer(
         parts.model, parts.rule, parts.data, dispatcher, measurer, evaluator, parts.device

@@ -23,13 +23,12 @@ def accuracy(scores: Array, labels: Array) -> float:
 
 @metric(
     "accuracy",
+    split="mean",
     unit="fraction",
     question="predictive",
     evidence="rises",
     bounds=(0, 1),
     needs=("scores", "labels"),
-    per_sample=True,
-    vectorized=True,
 )
 def accuracy_metric(view: LayerView) -> Tensor:
     """Share of samples whose highest-scored class is the label.
@@ -43,7 +42,7 @@ def accuracy_metric(view: LayerView) -> Tensor:
 
 
 def _hits(scores: Tensor, labels: Tensor) -> Tensor:
-    return (scores.argmax(dim=-1) == labels).float()
+    return (scores.argmax(dim=1) == labels).float()
 
 
 @hookimpl

@@ -41,13 +41,12 @@ def ace_regularizer(scores: Array, next_scores: Array, variant: str = "ce_i_next
 
 @metric(
     "ace_regularizer",
+    split="mean",
     scope="consecutive",
     unit="nats",
     question="different",
     bounds=(0, float("inf")),
     needs=("scores", "next.scores"),
-    per_sample=True,
-    vectorized=True,
 )
 def ace_regularizer_metric(view: LayerView) -> Mapping[str, Tensor]:
     """Divergence of the next layer's predictions, in nats: H(qᵢ, qᵢ₊₁) and its alternatives.

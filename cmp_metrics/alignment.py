@@ -38,12 +38,11 @@ def alignment(activations: Array, anchors: Array, labels: Array) -> float:
 
 @metric(
     "alignment",
+    split="mean",
     question="predictive",
     bounds=(-1, 1),
     invariances={"permute_samples", "permute_units", "scale"},
     needs=("anchors", "labels"),
-    per_sample=True,
-    vectorized=True,
     undefined="all activations, or an anchor, are zero and have no direction",
 )
 def alignment_metric(view: LayerView) -> Tensor:

@@ -23,12 +23,11 @@ def cross_entropy(scores: Array, labels: Array) -> float:
 
 @metric(
     "cross_entropy",
+    split="mean",
     unit="nats",
     question="predictive",
     bounds=(0, float("inf")),
     needs=("scores", "labels"),
-    per_sample=True,
-    vectorized=True,
 )
 def cross_entropy_metric(view: LayerView) -> Tensor:
     """Mean of -log q_y in nats, where q = softmax(scores) with the temperature τ divided in.

@@ -30,6 +30,7 @@ def eigenspectrum(activations: Array) -> Tensor:
 
 @metric(
     "eigenspectrum",
+    split="moments",
     unit="activation²",
     bounds=(0, float("inf")),
     invariances={"orthogonal", "permute_samples", "permute_units"},

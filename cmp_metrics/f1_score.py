@@ -49,12 +49,12 @@ def f1_score(activations: Array, labels: Array, *, penalty: float = PENALTY) -> 
 
 @metric(
     "f1_score",
+    split="state",
     unit="fraction",
     question="predictive",
     bounds=(0, 1),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("labels", "statistics.held_out_scores"),
-    vectorized=True,
     undefined=_UNDEFINED,
 )
 class F1Score(TensorSum):
@@ -80,18 +80,17 @@ class F1Score(TensorSum):
 
 
 def _confusion(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return counts (…, C, C), a row per label; samples without scores are not counted."""
-    *layers, _, num_classes = scores.shape
-    cells = labels * num_classes + scores.argmax(dim=-1)
-    counted = scores[..., 0].isnan().logical_not().to(scores.dtype)
-    counts = scores.new_zeros(*layers, num_classes * num_classes).scatter_add(-1, cells, counted)
-    return counts.view(*layers, num_classes, num_classes)
+    """Return counts (C, C), a row per label; samples without scores are not counted."""
+    num_classes = scores.shape[1]
+    cells = labels * num_classes + scores.argmax(dim=1)
+    counted = scores[:, 0].isnan().logical_not().to(scores.dtype)
+    counts = scores.new_zeros(num_classes * num_classes).scatter_add(0, cells, counted)
+    return counts.view(num_classes, num_classes)
 
 
 def _macro_f1(counts: Tensor) -> Tensor:
-    hits = counts.diagonal(dim1=-2, dim2=-1)
-    f1 = 2 * hits / (counts.sum(dim=-2) + counts.sum(dim=-1))  # 0/0 where absent
-    return f1.nanmean(dim=-1)
+    f1 = 2 * counts.diagonal() / (counts.sum(dim=0) + counts.sum(dim=1))  # 0/0 where absent
+    return f1.nanmean()
 
 
 @hookimpl

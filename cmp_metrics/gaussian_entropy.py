@@ -52,11 +52,11 @@ def gaussian_entropy(activations: Array) -> float:
 
 @metric(
     "gaussian_entropy",
+    split="moments",
     unit="nats",
     question="compressing",
     invariances={"orthogonal", "permute_samples", "permute_units"},
     needs=("statistics.shrunk_log_det",),
-    vectorized=True,
     undefined=_UNDEFINED,
 )
 def gaussian_entropy_metric(view: LayerView) -> Tensor:

@@ -44,10 +44,10 @@ def diagonal_entropy(variances: Array) -> float:
 
 @metric(
     "gaussian_entropy_ema",
+    split="running",
     unit="nats",
     invariances={"permute_samples", "permute_units"},
     needs=("statistics.mean", "statistics.unit_variances"),
-    running=True,
     undefined=_UNDEFINED,
 )
 class GaussianEntropyEma:

@@ -61,11 +61,11 @@ def label_information(activations: Array, labels: Array, *, penalty: float = PEN
 
 @metric(
     "label_information",
+    split="state",
     unit="nats",
     question="predictive",
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("labels", "statistics.held_out_scores"),
-    vectorized=True,
     undefined=_UNDEFINED,
 )
 class LabelInformation(TensorSum):
@@ -92,20 +92,20 @@ class LabelInformation(TensorSum):
 
 
 def _surprise(statistics: LayerStatistics, labels: Tensor, penalty: float) -> Tensor:
-    """Return Σ -log q_y for every sharpness and fold, and a last row of counts, (…, 10, 5)."""
+    """Return Σ -log q_y for every sharpness and fold, and a last row of counts, (10, 5)."""
     scores, prior = statistics.held_out_scores(penalty), statistics.held_out_prior()
     beta = scores.new_tensor(_SHARPNESS)[:, None, None]
-    logits = prior.log() + beta * (scores - prior)[..., None, :, :]  # (…, 9, n, C)
-    surprise = logits.logsumexp(dim=-1) - of_class(logits, labels)
-    rows = torch.cat([surprise, torch.ones_like(surprise[..., :1, :])], dim=-2)
-    return rows.new_zeros(*rows.shape[:-1], FOLDS).index_add(-1, statistics.folds(), rows)
+    logits = prior.log() + beta * (scores - prior)  # (9, n, C)
+    surprise = logits.logsumexp(dim=2) - of_class(logits, labels)
+    rows = torch.cat([surprise, torch.ones_like(surprise[:1])])
+    return rows.new_zeros(len(rows), FOLDS).index_add(1, statistics.folds(), rows)
 
 
 def _information(surprise: Tensor) -> Tensor:
-    sums, n = surprise[..., :-1, :], surprise[..., -1, :].sum(dim=-1)
-    others = sums.sum(dim=-1, keepdim=True) - sums
-    best = others.argmin(dim=-2, keepdim=True)
-    return (sums[..., 0, :] - sums.gather(-2, best).squeeze(-2)).sum(dim=-1) / n
+    sums, n = surprise[:-1], surprise[-1].sum()
+    others = sums.sum(dim=1, keepdim=True) - sums
+    best = others.argmin(dim=0, keepdim=True)
+    return (sums[0] - sums.gather(0, best).squeeze(0)).sum() / n
 
 
 @hookimpl

@@ -12,6 +12,7 @@ from cmp_core import (
     LayerView,
     Register,
     UndefinedError,
+    as_tensor,
     hookimpl,
     inner_products,
     metric,
@@ -60,19 +61,20 @@ def linear_cka_matrix(layers: Sequence[Array], *, debiased: bool = True) -> Tens
     tensor([[1., 1.],
             [1., 1.]], dtype=torch.float64)
     """
-    hsic = inner_products([s.activations for s in statistics_of(*layers)]).hsic(debiased)
+    statistics_of(*layers)  # refuses what are no layers of the same samples
+    hsic = inner_products([as_tensor(layer) for layer in layers]).hsic(debiased)
     return _normalised(hsic, hsic.diagonal()[:, None], hsic.diagonal()[None, :])
 
 
 @metric(
     "linear_cka",
+    split="moments",
     scope="pair",
     question="different",
     evidence="similarity",
     bounds=(-1, 1),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale", "symmetric"},
     needs=("statistics.hsic",),
-    vectorized=True,
     undefined=_UNDEFINED,
 )
 def linear_cka_metric(first: LayerView, second: LayerView, *, debiased: bool = True) -> Tensor:

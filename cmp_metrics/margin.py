@@ -14,6 +14,7 @@ from cmp_core import (
     defined_cosine,
     hookimpl,
     metric,
+    of_class,
 )
 
 
@@ -38,12 +39,11 @@ def margin(activations: Array, anchors: Array, labels: Array) -> float:
 
 @metric(
     "margin",
+    split="mean",
     question="predictive",
     bounds=(-2, 2),
     invariances={"permute_samples", "permute_units", "scale"},
     needs=("anchors", "labels"),
-    per_sample=True,
-    vectorized=True,
     undefined="all activations, or an anchor, are zero and have no direction",
 )
 def margin_metric(view: LayerView) -> Tensor:
@@ -56,11 +56,10 @@ def margin_metric(view: LayerView) -> Tensor:
 
 
 def _lead(cosines: Tensor, labels: Tensor) -> Tensor:
-    if cosines.shape[-1] < 2:
+    if cosines.shape[1] < 2:
         raise UndefinedError("a margin needs two classes")
-    own = labels.expand(cosines.shape[:-1])[..., None]
-    others = cosines.scatter(-1, own, float("-inf"))
-    return cosines.gather(-1, own).squeeze(-1) - others.amax(dim=-1)
+    others = cosines.scatter(1, labels[:, None], float("-inf"))
+    return of_class(cosines, labels) - others.amax(dim=1)
 
 
 @hookimpl

@@ -97,11 +97,12 @@ def pc1_binned(x: Array, y: Array, *, bins: int = 20) -> float:
 
 @metric(
     "mutual_information",
+    split="subset",
     unit="nats",
     question="compressing",
     evidence="falls",
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
-    needs=("statistics.closeness",),
+    needs=("statistics.mean_log_kernel_density",),
     undefined=_UNDEFINED,
 )
 def mutual_information_metric(
@@ -125,7 +126,7 @@ def mutual_information_metric(
 def _bounds(statistics: LayerStatistics, snr: float) -> dict[str, Tensor]:
     if not snr > 0:
         raise UsageError(f"snr: expected a number above 0, got {snr}")
-    kt, lower = -statistics.closeness(1 / snr, 4 / snr)
+    kt, lower = -statistics.mean_log_kernel_density(1 / snr, 4 / snr)
     gaussian = statistics.channel_log_det(snr) / 2
     smaller = torch.minimum(kt, gaussian)
     is_near = (smaller > _SATURATED * math.log(statistics.n)).to(smaller.dtype)

@@ -48,13 +48,13 @@ def participation_ratio(activations: Array, *, debiased: bool = True) -> float:
 
 @metric(
     "participation_ratio",
+    split="moments",
     unit="directions",
     question="compressing",
     evidence="falls",
     bounds=(0, float("inf")),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("statistics.squared_norm", "statistics.squared_trace"),
-    vectorized=True,
     undefined=_UNDEFINED,
 )
 def participation_ratio_metric(view: LayerView, *, debiased: bool = True) -> Tensor:

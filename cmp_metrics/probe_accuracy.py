@@ -52,14 +52,13 @@ def probe_accuracy(activations: Array, labels: Array, *, penalty: float = PENALT
 
 @metric(
     "probe_accuracy",
+    split="mean",
     unit="fraction",
     question="predictive",
     evidence="rises",
     bounds=(0, 1),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("labels", "statistics.held_out_scores"),
-    per_sample=True,
-    vectorized=True,
     undefined=_UNDEFINED,
 )
 def probe_accuracy_metric(view: LayerView, *, penalty: Positive = PENALTY) -> Tensor:
@@ -72,8 +71,8 @@ def probe_accuracy_metric(view: LayerView, *, penalty: Positive = PENALTY) -> Te
 
 
 def _hits(scores: Tensor, labels: Tensor) -> Tensor:
-    hits = (scores.argmax(dim=-1) == labels).to(scores.dtype)
-    return torch.where(scores[..., 0].isnan(), torch.nan, hits)
+    hits = (scores.argmax(dim=1) == labels).to(scores.dtype)
+    return torch.where(scores[:, 0].isnan(), torch.nan, hits)
 
 
 @hookimpl

@@ -49,6 +49,7 @@ def ridge_r2(x: Array, y: Array, *, penalty: float = PENALTY) -> float:
 
 @metric(
     "ridge_r2",
+    split="moments",
     scope="consecutive",
     unit="fraction of variance",
     question="different",
@@ -56,7 +57,6 @@ def ridge_r2(x: Array, y: Array, *, penalty: float = PENALTY) -> float:
     bounds=(float("-inf"), 1),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("next", "statistics.held_out_r2"),
-    vectorized=True,
     undefined=_UNDEFINED,
 )
 def ridge_r2_metric(view: LayerView, *, penalty: Positive = PENALTY) -> Tensor:

@@ -69,6 +69,7 @@ def calibrated_cka(x: Array, y: Array) -> dict[str, float]:
 
 @metric(
     "calibrated_cka",
+    split="subset",
     scope="pair",
     question="different",
     bounds=(float("-inf"), 1),

@@ -15,6 +15,7 @@ from cmp_core import LayerView, Register, UndefinedError, hookimpl, metric
 
 @metric(
     "dead_units",
+    split="state",
     unit="fraction",
     bounds=(0, 1),
     invariances={"permute_samples", "permute_units", "scale"},

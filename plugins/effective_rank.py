@@ -61,13 +61,13 @@ def effective_rank(activations: Array) -> dict[str, float]:
 
 @metric(
     "effective_rank",
+    split="moments",
     unit="directions",
     question="compressing",
     bounds=(1, float("inf")),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("statistics.eigenvalues",),
     slow=True,
-    vectorized=True,
     undefined=_UNDEFINED,
 )
 def effective_rank_metric(view: LayerView) -> dict[str, Tensor]:

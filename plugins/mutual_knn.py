@@ -64,6 +64,7 @@ def mutual_knn(x: Array, y: Array, *, k: int = 10) -> dict[str, float]:
 
 @metric(
     "mutual_knn",
+    split="subset",
     scope="pair",
     unit="fraction",
     question="different",

@@ -75,6 +75,7 @@ def neural_collapse(
 
 @metric(
     "neural_collapse",
+    split="state",
     question="predictive",
     bounds=(0, float("inf")),
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},

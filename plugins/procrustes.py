@@ -56,6 +56,7 @@ def procrustes(x: Array, y: Array) -> float:
 
 @metric(
     "procrustes",
+    split="subset",
     scope="pair",
     question="different",
     bounds=(0, 2),

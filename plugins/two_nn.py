@@ -57,6 +57,7 @@ def two_nn(activations: Array) -> float:
 
 @metric(
     "two_nn",
+    split="subset",
     unit="dimensions",
     question="compressing",
     bounds=(0, float("inf")),

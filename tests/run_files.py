@@ -26,7 +26,7 @@ def newest(folder: Path) -> Path:
 BAD = """
 from cmp_core import hookimpl, metric
 
-@metric("bad", per_sample=True)
+@metric("bad", split="mean")
 def bad(view):
     '''Writes, or raises, in the second epoch.'''
     if view._event.epoch == 2:

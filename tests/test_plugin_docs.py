@@ -13,7 +13,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from cmp_core.events import hookspecs, payloads
+from cmp_core.events import activations, hookspecs, payloads
+from cmp_core.measurement.metric import SPLITS
 from cmp_core.plugins.discovery import example_folder
 from cmp_core.plugins.loader import load_plugins
 from tests.installed import install
@@ -49,8 +50,9 @@ def hook_tables() -> tuple[str, str]:
 def payload(spec: Callable[..., object]) -> list[str]:
     """The fields of the payload that an event hook gets."""
     kind = inspect.signature(spec).parameters["event"].annotation.rsplit(".", 1)[-1]
-    fields = attrs.fields(getattr(payloads, kind))
-    return [field.name for field in fields if not field.name.startswith("_")]
+    fields = attrs.fields(getattr(activations if hasattr(activations, kind) else payloads, kind))
+    names = [field.name for field in fields if not field.name.startswith("_")]
+    return [*names, "statistics"] if kind == "LayerActivations" else names
 
 
 def examples_table() -> str:
@@ -61,6 +63,11 @@ def examples_table() -> str:
         docstring = (inspect.getdoc(sys.modules[f"cmp_plugin_{path.stem}"]) or "").split("\n")[0]
         rows.append(f"| `cmp:{path.stem}` | {told or docstring} |")
     return "\n".join(rows)
+
+
+def test_the_table_of_split_is_that_of_the_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+?) \| .* \| .* \|$", TEXT, re.M)
+    assert {name: told for name, told in rows if name in SPLITS} == dict(SPLITS)
 
 
 def test_the_tables_are_those_of_the_code() -> None:
@@ -97,7 +104,7 @@ def test_the_commands_run_one_after_the_other(folder: Path) -> None:
 
 def test_every_file_is_named_and_used_by_a_command() -> None:
     used = " ".join(commands())
-    installed = {"seeds_command.py", "needs_api_1.py"}
+    installed = {"seeds_command.py", "needs_api_2.py"}
     assert all(name.endswith(".py") for name in FILES)
     assert {name for name in FILES if name not in used} == installed
 
@@ -111,4 +118,4 @@ def test_the_command_of_the_document_is_added(folder: Path, tmp_path: Path) -> N
 
 
 def test_the_plugin_that_asks_for_a_version_loads(folder: Path) -> None:
-    assert load_plugins([str(folder / "needs_api_1.py")]).named == ("needs_api_1",)
+    assert load_plugins([str(folder / "needs_api_2.py")]).named == ("needs_api_2",)

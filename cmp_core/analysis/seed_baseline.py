@@ -4,6 +4,7 @@ Two networks that differ by seed alone have learned the same task from the same 
 in one network differ less than its layers do from those of another seed, the step from layer to
 layer is within what a new seed changes anyway. Both are measured on the same samples, those that
 the two runs' last snapshots share, with the metrics that count as evidence of differences.
+`runs.seed_baseline` is what is stored of it.
 """
 
 from __future__ import annotations
@@ -18,17 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from cmp_core.analysis.questions import distinct_seeds, evidence_metrics
-from cmp_core.config.schema import Config
-from cmp_core.errors import UndefinedError, UsageError
-from cmp_core.events.payloads import LayerActivations, Run
+from cmp_core.errors import CmpError, UndefinedError, UsageError
 from cmp_core.layers.layer import Layer
-from cmp_core.measurement.listener import MetricListener
-from cmp_core.measurement.measurer import Measurer
-from cmp_core.plugins.dispatch import Dispatcher
-from cmp_core.plugins.loader import load_plugins, new_manager
-from cmp_core.plugins.registry import definition_of
+from cmp_core.measurement.arrays import measure_arrays
+from cmp_core.measurement.metric import Metric, definition_of
+from cmp_core.plugins.loader import load_plugins
+from cmp_core.runs.directory import ACTIVATIONS
 from cmp_core.runs.record import HEAD, RunRecord
-from cmp_core.snapshots.format import FOLDER
+from cmp_core.runs.seed_baseline import SeedBaseline, SeedDifference
 from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.replay import replay
 
@@ -36,26 +34,15 @@ FEWEST = 50
 """Shared samples below which nothing is compared."""
 
 
-@attrs.frozen
-class Reseeded:
-    """How far layers differ, as means of 1 − value over layers and over pairs of seeds.
-
-    Attributes:
-        metric: label of the metric.
-        neighbours: between neighbouring layers of one network.
-        same_layer: between a layer and the same one of another seed.
-        n: the fewest samples that a pair of seeds shares.
-        phase: the split that they are from.
-    """
-
-    metric: str
-    neighbours: float
-    same_layer: float
-    n: int
-    phase: str
+def seed_baseline(runs: Sequence[RunRecord]) -> SeedBaseline:
+    """Return how far layers differ from those of another seed, or why that is not known."""
+    try:
+        return SeedBaseline(compare_seeds(runs))
+    except CmpError as error:  # a metric that raises costs this comparison alone
+        return SeedBaseline(reason=str(error))
 
 
-def compare_seeds(runs: Sequence[RunRecord]) -> tuple[Reseeded, ...]:
+def compare_seeds(runs: Sequence[RunRecord]) -> tuple[SeedDifference, ...]:
     """Compare each run with the next one of another seed.
 
     Raises:
@@ -65,12 +52,13 @@ def compare_seeds(runs: Sequence[RunRecord]) -> tuple[Reseeded, ...]:
     replicates = distinct_seeds(runs, notes=[])
     if len(replicates) < 2:
         raise UndefinedError("it takes two seeds")
-    listeners = list(_listeners(replicates))
-    if not listeners:
+    files = list(map(_last_snapshot, replicates))
+    metrics = list(_metrics(replicates))
+    if not metrics:
         raise UndefinedError("no installed metric of similarity was measured")
     found: dict[str, list[tuple[float, float]]] = {}
     sizes = []
-    for first, second in pairwise(map(_last_snapshot, replicates)):
+    for first, second in pairwise(files):
         with open_snapshot(first) as one, open_snapshot(second) as other:
             if one.phase != other.phase:
                 raise UndefinedError("the snapshots of the runs are of different splits")
@@ -85,39 +73,35 @@ def compare_seeds(runs: Sequence[RunRecord]) -> tuple[Reseeded, ...]:
                 )
             sizes.append(len(ids))
             here, there = _layers(one, rows), _layers(other, other_rows)
-        neighbours = _dissimilarities(listeners, ids, here)
-        shared = [(layer, there[layer.name]) for layer in here.values() if layer.name in there]
-        again = [
-            _dissimilarities(listeners, ids, {"a": a, "b": attrs.evolve(b, name="b", depth=1)})
-            for a, b in ((attrs.evolve(a, name="a", depth=0), b) for a, b in shared)
-        ]
-        for metric, value in neighbours.items():
-            others = [values[metric] for values in again if metric in values]
-            if others:
-                found.setdefault(metric, []).append((value, float(np.mean(others))))
+        beside = [(a, b) for a, b in pairwise(here.values()) if b.depth == a.depth + 1]
+        again = [(layer, there[layer.name]) for layer in here.values() if layer.name in there]
+        neighbours, same_layer = (
+            _mean_dissimilarities(metrics, ids, pairs) for pairs in (beside, again)
+        )
+        for metric in neighbours.keys() & same_layer.keys():
+            found.setdefault(metric, []).append((neighbours[metric], same_layer[metric]))
     if not found:
         raise UndefinedError("no metric of similarity has a value both ways")
-    reseeded = []
-    for metric, values in found.items():
-        neighbours_mean, same_layer_mean = np.mean(values, axis=0).tolist()
-        reseeded.append(Reseeded(metric, neighbours_mean, same_layer_mean, min(sizes), phase))
-    return tuple(reseeded)
+    differences = []
+    for label in (metric.label for metric in metrics if metric.label in found):
+        mean, again_mean = np.mean(found[label], axis=0).tolist()
+        differences.append(SeedDifference(label, mean, again_mean, min(sizes), phase))
+    return tuple(differences)
 
 
-def _listeners(runs: Sequence[RunRecord]) -> Iterator[MetricListener]:
+def _metrics(runs: Sequence[RunRecord]) -> Iterator[Metric]:
     """Yield the runs' metrics of similarity, as far as they are installed."""
     registry = load_plugins(built_ins=("cmp_metrics",)).registry
-    for facts in evidence_metrics(runs, "different"):
+    for info in evidence_metrics(runs, "different"):
         try:
-            definition = definition_of(registry.get("metric", facts.metric).factory, "metric")
-            metric = definition(facts.label, **facts.options)
+            definition = definition_of(registry.get("metric", info.metric).factory)
+            yield definition(info.label, **info.options)
         except UsageError:
             continue
-        yield MetricListener(metric)
 
 
 def _last_snapshot(run: RunRecord) -> Path:
-    found = (run.directory / FOLDER).glob("step_*.h5")
+    found = (run.directory / ACTIVATIONS).glob("step_*.h5")
     files = sorted(found, key=lambda file: (len(file.name), file.name))
     if not files:
         raise UndefinedError(f"{run.name} has no snapshots")
@@ -138,30 +122,18 @@ def _layers(snapshot: Snapshot, rows: NDArray[np.intp]) -> dict[str, Layer]:
     return layers
 
 
-def _dissimilarities(
-    listeners: Sequence[MetricListener], ids: NDArray[np.int64], layers: dict[str, Layer]
+def _mean_dissimilarities(
+    metrics: Sequence[Metric], ids: NDArray[np.int64], pairs: Sequence[tuple[Layer, Layer]]
 ) -> dict[str, float]:
-    """Return the mean of 1 − value over neighbours, by label of the metric."""
-    event = LayerActivations(
-        source="replay",
-        phase="val",
-        part="chunk",
-        epoch=0,
-        step=0,
-        layers=tuple(layers.values()),
-        sample_ids=torch.from_numpy(ids),
-        labels=None,
-        inputs=None,
-        num_classes=0,
-    )
-    manager = new_manager()
-    dispatcher = Dispatcher(manager, Run(Config(), (), tuple(layers)), "raise")
-    for listener in listeners:
-        manager.register(listener, listener.name)
-    rows = Measurer(dispatcher, listeners).split(ids, None, lambda _: [event])
+    """Return the mean of 1 − value over pairs of layers, by label of the metric."""
     values: dict[str, list[float]] = {}
-    labels = {listener.metric.label for listener in listeners}
-    for row in rows:
-        if isinstance(row.value, float) and not row.pair and row.metric in labels:
-            values.setdefault(row.metric, []).append(1 - row.value)
+    for first, second in pairs:
+        layers = [first.activations, second.activations]
+        for row in measure_arrays(layers, metrics, sample_ids=ids):
+            if isinstance(row.value, float) and not row.pair and row.metric in _labels(metrics):
+                values.setdefault(row.metric, []).append(1 - row.value)
     return {metric: float(np.mean(some)) for metric, some in values.items()}
+
+
+def _labels(metrics: Sequence[Metric]) -> set[str]:
+    return {metric.label for metric in metrics}

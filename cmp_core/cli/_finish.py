@@ -7,14 +7,14 @@ from pathlib import Path
 
 from cmp_core.analysis.questions import QUESTIONS, answer
 from cmp_core.cli._comparison import print_comparison
-from cmp_core.cli._pictures import FOLDER, draw_all, load_runs
-from cmp_core.cli._report import REPORT, write_report
+from cmp_core.cli._pictures import draw_all, load_runs
+from cmp_core.cli._report import write_report
 from cmp_core.cli._results import exit_code, print_failures, print_test, print_verdicts
 from cmp_core.config.load import load_config
 from cmp_core.console import say
 from cmp_core.plotting.render import tasks
 from cmp_core.plugins.failures import Failure, write_plugin_errors
-from cmp_core.runs.directory import PARAMS
+from cmp_core.runs.directory import PARAMS, PLOTS, REPORT
 from cmp_core.workflow import Outcome
 
 
@@ -35,7 +35,7 @@ def finish(outcome: Outcome, compared: Sequence[Path], *, research_only: bool, s
     of_one = [plot for plot in plots if plot not in of_all and plot.definition.runs == "any"]
     todo = [*tasks(of_one, alone), *tasks(of_all, runs)]
     policy = load_config(outcome.directory / PARAMS).on_plugin_error
-    drawn = draw_all(todo, outcome.directory / FOLDER, policy=policy, show=show)
+    drawn = draw_all(todo, outcome.directory / PLOTS, policy=policy, show=show)
     # What raised as a picture raises in the report again.
     in_report = write_report(runs, outcome.plots, outcome.directory / REPORT)
     of_plots = [picture.failure for picture in drawn if picture.failure is not None]
@@ -43,7 +43,7 @@ def finish(outcome: Outcome, compared: Sequence[Path], *, research_only: bool, s
     if len(failures) > len(outcome.failures):
         write_plugin_errors(outcome.plugin_errors, failures)
     count = sum(picture.path is not None for picture in drawn)
-    pictures = f", {count} picture{'s' * (count > 1)} in {FOLDER}" if count else ""
+    pictures = f", {count} picture{'s' * (count > 1)} in {PLOTS}" if count else ""
     say(f"files in {outcome.directory}: {REPORT}{pictures}")
     print_failures(failures, outcome.plugin_errors)
     return exit_code(failures)

@@ -15,8 +15,8 @@ from cmp_core.config.load import load_config
 from cmp_core.console import out, say, track
 from cmp_core.errors import DataError
 from cmp_core.measurement.recompute import find_snapshots
-from cmp_core.runs.directory import ENVIRONMENT, PARAMS, STATUS, TEST_RESULTS
-from cmp_core.snapshots.format import CONTENT_HASH, FOLDER
+from cmp_core.runs.directory import ACTIVATIONS, ENVIRONMENT, PARAMS, STATUS, TEST_RESULTS
+from cmp_core.snapshots.format import CONTENT_HASH
 from cmp_core.snapshots.read import Snapshot, StoredArray, open_snapshot
 
 
@@ -25,7 +25,7 @@ def show(path: str) -> None:
     place = Path(path)
     if (place / PARAMS).is_file():
         _show_run(place)
-        if not any((place / FOLDER).glob("*.h5")):
+        if not any((place / ACTIVATIONS).glob("*.h5")):
             say("no snapshots")
             return
     files = find_snapshots([place])
@@ -81,7 +81,7 @@ def _show_list(folder: Path, files: list[Path]) -> None:
 
 
 def _below(folder: Path, file: Path) -> str:
-    inner = folder / FOLDER
+    inner = folder / ACTIVATIONS
     return str(file.relative_to(inner if inner in file.parents else folder))
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from cmp_core.runs.record import RunRecord
     from cmp_core.runs.replicates import RunSet
 
-FOLDER = "plots"
-
 
 def load_runs(paths: Sequence[str | Path], labels: Sequence[str] = ()) -> RunSet:
     """Read runs, and warn of what could not be read.

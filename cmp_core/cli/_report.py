@@ -1,4 +1,4 @@
-"""Writing the report."""
+"""Writing the report, and what it rests on that has to be measured."""
 
 from __future__ import annotations
 
@@ -7,21 +7,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmp_core.console import out
-from cmp_core.runs.directory import write_whole
+from cmp_core.runs.directory import ACTIVATIONS, SEED_BASELINE, write_whole
+from cmp_core.runs.seed_baseline import SeedBaseline, dump_seed_baselines
 
 if TYPE_CHECKING:
     from cmp_core.plotting.plot import Plot
     from cmp_core.plugins.failures import Failure
-    from cmp_core.runs.replicates import RunSet
-
-REPORT = "report.html"
+    from cmp_core.runs.replicates import ReplicateGroup, RunSet
 
 
 def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failure]:
-    """Write the page about some runs and return what its plots raised."""
+    """Write the page about some runs and return what its plots raised.
+
+    How far layers differ from those of another seed is measured first, and stored beside the page.
+    """
     from cmp_core.report import report_html
 
     with out().status("writing the report"):
-        html, failures = report_html(runs, plots)
+        baselines = {
+            group.label: _seed_baseline(group) for group in runs.groups if len(group.runs) > 1
+        }
+        if any(baseline.rows for baseline in baselines.values()):
+            write_whole(path.with_name(SEED_BASELINE), dump_seed_baselines(baselines))
+        html, failures = report_html(runs, plots, baselines)
     write_whole(path, html)
     return failures
+
+
+def _seed_baseline(group: ReplicateGroup) -> SeedBaseline:
+    for run in group.runs:  # known without torch
+        if not any((run.directory / ACTIVATIONS).glob("step_*.h5")):
+            return SeedBaseline(reason=f"{run.name} has no snapshots")
+    try:
+        from cmp_core.analysis.seed_baseline import seed_baseline
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return SeedBaseline(reason="measuring stored activations needs torch")
+    return seed_baseline(group.runs)

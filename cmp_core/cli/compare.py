@@ -42,7 +42,6 @@ def compare_command(
     """
     from cmp_core.cli._comparison import print_comparison
     from cmp_core.cli._pictures import (
-        FOLDER,
         check_folder,
         choose_backend,
         draw_all,
@@ -53,13 +52,13 @@ def compare_command(
     from cmp_core.cli._results import exit_code, print_failures
     from cmp_core.plotting.render import tasks
     from cmp_core.plugins.failures import write_plugin_errors
-    from cmp_core.runs.directory import PLUGIN_ERRORS
+    from cmp_core.runs.directory import PLOTS, PLUGIN_ERRORS
 
     choose_backend(show=show)
     run_set = load_runs(runs, split_labels(labels))
     if len(run_set.runs) < 2:
         raise UsageError("cmp compare: give two different runs or more")
-    target = folder or Path.cwd() / FOLDER
+    target = folder or Path.cwd() / PLOTS
     check_folder(target)
     print_comparison(run_set)
     plots = [

@@ -82,7 +82,6 @@ def plot_command(
     Runs that differ by seed alone are replicates: their mean and spread are shown.
     """
     from cmp_core.cli._pictures import (
-        FOLDER,
         check_folder,
         choose_backend,
         draw_all,
@@ -94,7 +93,7 @@ def plot_command(
     from cmp_core.cli._results import exit_code, print_failures
     from cmp_core.plotting.render import tasks
     from cmp_core.plugins.failures import write_plugin_errors
-    from cmp_core.runs.directory import PLUGIN_ERRORS
+    from cmp_core.runs.directory import PLOTS, PLUGIN_ERRORS
 
     choose_backend(show=show)
     plots = load_plots(plugins, plugins_dir)
@@ -114,7 +113,7 @@ def plot_command(
     else:
         chosen = [plot.definition(**options) for plot in plots if plot.label == kind]
     run_set = load_runs(runs, split_labels(labels))
-    target = folder or home_of(run_set) / FOLDER
+    target = folder or home_of(run_set) / PLOTS
     check_folder(target)
     drawn = draw_all(tasks(chosen, run_set), target, form, dpi, show=show)
     failures = [picture.failure for picture in drawn if picture.failure is not None]

@@ -51,9 +51,10 @@ def report_command(
         load_plots,
         load_runs,
     )
-    from cmp_core.cli._report import REPORT, write_report
+    from cmp_core.cli._report import write_report
     from cmp_core.cli._results import exit_code
     from cmp_core.console import say, warn
+    from cmp_core.runs.directory import REPORT
 
     if target is not None and not target.parent.is_dir():
         raise UsageError(f"--out: there is no folder '{target.parent}'")

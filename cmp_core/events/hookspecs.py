@@ -14,11 +14,11 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from cmp_core.events import payloads
-    from cmp_core.events.results import Reading
+    from cmp_core.events import activations, payloads
+    from cmp_core.events.results import MetricResult
 
 PROJECT = "cmp"
-PLUGIN_API = 1
+PLUGIN_API = 2
 """Version of everything in this module and of the names that `cmp_core` exports."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -75,8 +75,8 @@ def cmp_epoch_started(event: payloads.EpochStarted, run: payloads.Run) -> None:
 
 @hookspec
 def cmp_layer_activations(
-    event: payloads.LayerActivations, run: payloads.Run
-) -> list[Reading] | None:
+    event: activations.LayerActivations, run: payloads.Run
+) -> list[MetricResult] | None:
     """Activations are there: a training batch, or a chunk of a split.
 
     The listener of a metric answers with the values of a batch at once, and with those of a split
@@ -90,7 +90,9 @@ def cmp_step_finished(event: payloads.StepFinished, run: payloads.Run) -> None:
 
 
 @hookspec
-def cmp_split_finished(event: payloads.SplitFinished, run: payloads.Run) -> list[Reading] | None:
+def cmp_split_finished(
+    event: activations.SplitFinished, run: payloads.Run
+) -> list[MetricResult] | None:
     """All chunks of a split have been seen; the listeners of metrics answer with its values."""
 
 

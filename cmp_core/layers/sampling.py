@@ -79,10 +79,10 @@ def balanced(
     return np.sort(order[np.argsort(rank[order], kind="stable")][:size])
 
 
-def deal(ids: Tensor, labels: Tensor | None) -> Tensor:
-    """Return the order (n,) in which samples are dealt to the folds: the k-th goes to k mod 5.
+def stratified_fold_order(ids: Tensor, labels: Tensor | None) -> Tensor:
+    """Return the order (n,) in which samples are assigned to folds: the k-th to fold k mod 5.
 
-    Samples stand by class and, within a class, by the hash of their id: every fold gets the same
+    They are sorted by class and, within a class, by the hash of their id: every fold gets the same
     number of each class, to within one, and a sample's fold does not depend on the order of `ids`.
     """
     order = torch.argsort(_hash(ids, seed=_FOLD_SEED))
@@ -93,10 +93,11 @@ _FOLD_SEED = 1
 """Another hash than that of the subsets, so that these are no special part of a fold."""
 
 
-def folds(order: Tensor) -> Tensor:
-    """Return the fold (n,) of every sample, 0 to 4, given the order of dealing.
+def folds_of(order: Tensor) -> Tensor:
+    """Return the fold (n,) of every sample, 0 to 4, given their order.
 
-    >>> folds(deal(torch.arange(10), torch.tensor([0] * 5 + [1] * 5))).bincount()
+    >>> labels = torch.tensor([0] * 5 + [1] * 5)
+    >>> folds_of(stratified_fold_order(torch.arange(10), labels)).bincount()
     tensor([2, 2, 2, 2, 2])
     """
     fold = torch.empty_like(order)

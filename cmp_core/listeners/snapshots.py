@@ -21,18 +21,13 @@ from cmp_core.config.load import dump_config
 from cmp_core.config.schema import Config, Snapshots
 from cmp_core.console import warn
 from cmp_core.errors import ConfigError, UsageError, unknown
+from cmp_core.events.activations import LayerActivations, SplitFinished
 from cmp_core.events.hookspecs import hookimpl
-from cmp_core.events.payloads import (
-    LayerActivations,
-    Run,
-    RunStarted,
-    SnapshotWritten,
-    SplitFinished,
-)
+from cmp_core.events.payloads import Run, RunStarted, SnapshotWritten
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import choose
 from cmp_core.plugins.dispatch import Dispatcher
-from cmp_core.snapshots.format import FOLDER
+from cmp_core.runs.directory import ACTIVATIONS
 from cmp_core.snapshots.schedule import scheduled
 from cmp_core.snapshots.write import SnapshotWriter
 
@@ -108,13 +103,13 @@ class SnapshotListener:
         """Write the chosen samples of a chunk."""
         if not self._is_wanted(event.phase, event.epoch) or event.part != "chunk":
             return
-        if event.reading != 1:
+        if event.pass_index != 1:
             return
         where = torch.isin(event.sample_ids, self._ids.to(event.sample_ids.device)).nonzero()[:, 0]
         try:
             if self._writer is None:
                 self._writer = SnapshotWriter(
-                    self._folder / FOLDER / f"step_{event.step:08d}.h5",
+                    self._folder / ACTIVATIONS / f"step_{event.step:08d}.h5",
                     self._folder / _TEMPORARY,
                     len(self._ids),
                     self._options.dtype,

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cmp_core.events.activations import LayerActivations
 from cmp_core.events.hookspecs import hookimpl
-from cmp_core.events.payloads import LayerActivations, Run, RunFinished
+from cmp_core.events.payloads import Run, RunFinished
 from cmp_core.events.rows import finite_or_none, log_form
 from cmp_core.runs.directory import (
     CLASS_REPORT,
@@ -42,7 +43,7 @@ class TestResultsWriter:
     @hookimpl
     def cmp_layer_activations(self, event: LayerActivations) -> None:
         """Keep what each layer predicts for a chunk of the test split."""
-        if event.phase != "test" or event.reading != 1 or event.labels is None:
+        if event.phase != "test" or event.pass_index != 1 or event.labels is None:
             return
         predicted = {
             layer.name: layer.scores.argmax(1).cpu()

@@ -1,21 +1,30 @@
-"""How a selected metric becomes readings: it listens to activations and answers."""
+"""How a selected metric is measured: it listens to activations and answers with results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
+from numbers import Real
+from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError
+from cmp_core.events.activations import LayerActivations, LayerView, SplitFinished
 from cmp_core.events.hookspecs import hookimpl
-from cmp_core.events.payloads import LayerActivations, SplitFinished
-from cmp_core.events.results import Mean, Reading, Samples
-from cmp_core.events.view import LayerView
-from cmp_core.measurement.grouping import Cell, Group, Lacking, grouped
+from cmp_core.events.results import DeviceValue, MetricResult, SampleMean, SampleValues
 from cmp_core.measurement.metric import Metric
-from cmp_core.measurement.transfer import owned
+from cmp_core.statistics.interface import LayerStatistics
+from cmp_core.statistics.moments import precise
+
+_Place = tuple[str, str | None, bool]
+"""Where a value belongs: the layer, the other one or none, and whether it is one of all pairs."""
+
+_SLOW = "it is slow, and measured over whole splits only"
+_EMPTY = "there are no samples"
 
 
 class MetricListener:
@@ -24,41 +33,45 @@ class MetricListener:
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
         self.name = f"metric:{metric.label}"
-        self._gathered: _States = {}
-        self._running: _States = {}
+        definition = metric.definition
+        self._split, self._pass_indices = definition.split, definition.pass_indices
+        self._is_pair, self._neighbour = definition.scope == "pair", definition.neighbour
+        self._implementation = partial(definition.implementation, **metric.options)
+        self._needs = [attrgetter(path) for path in _resolved(definition.needs)]
+        self._gathered: dict[str, _State] = {}
+        self._running: dict[str, _State] = {}
 
     @hookimpl
-    def cmp_layer_activations(self, event: LayerActivations) -> list[Reading] | None:
+    def cmp_layer_activations(self, event: LayerActivations) -> list[MetricResult] | None:
         """Measure a batch at once; take in a chunk."""
-        coverage = self.metric.definition.coverage
-        if coverage == "running":
+        if self._split == "running":
             return self._follow(event) if event.part == "batch" else None
-        if event.part == "batch" and self.metric.definition.slow:
-            return self._missing_everywhere(event, _SLOW)
         if event.part == "batch":
+            if self.metric.definition.slow:
+                return self._missing_everywhere(event, _SLOW)
             return self._at_once(event)
-        if coverage == "gathered":
-            self._gather(self._gathered, event, event.reading)
+        if self._split in ("mean", "state") and event.pass_index in self._pass_indices:
+            self._gather(self._gathered, event, event.pass_index)
         return None
 
     @hookimpl
-    def cmp_split_finished(self, event: SplitFinished) -> list[Reading]:
+    def cmp_split_finished(self, event: SplitFinished) -> list[MetricResult]:
         """Return the values of the split."""
-        definition, subset = self.metric.definition, event.subset
-        if definition.coverage == "running":
+        subset = event.subset
+        results: list[MetricResult] = []
+        if self._split == "running":
             reason = "it follows the training batches of a live run; a split has no value"
             return self._missing_everywhere(event, reason)
-        readings: list[Reading] = []
-        if definition.coverage == "gathered":
+        if self._split in ("mean", "state"):
             finished, self._gathered = self._gathered, {}
-            readings += self._computed(finished, event)
-        elif definition.coverage == "sums":
-            readings += self._at_once(event)
+            results += self._computed(finished, event)
+        elif self._split == "moments":
+            results += self._at_once(event)
         elif subset is not None:
-            readings += self._at_once(subset)
-        if definition.scope == "pair" and subset is not None:
-            readings += self._all_pairs(subset)
-        return readings
+            results += self._at_once(subset)
+        if self._is_pair and subset is not None:
+            results += self._all_pairs(subset)
+        return results
 
     def state_dict(self) -> dict[str, Any]:
         """Return what outlives a batch: the state of a running metric at every layer."""
@@ -67,179 +80,213 @@ class MetricListener:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         for layer, own in state.items():
-            self._running[layer] = _State(self.metric)
+            self._running[layer] = self._new_state()
             self._running[layer].inner.load_state_dict(own)
 
-    # At once: a batch, a subset, or a finished split by its sums
+    # At once: a batch, a subset, or a finished split by its moments
 
-    def _at_once(self, event: LayerActivations | SplitFinished) -> list[Reading]:
+    def _at_once(self, event: LayerActivations | SplitFinished) -> list[MetricResult]:
         """Measure every layer."""
-        order = {layer.name: i for i, layer in enumerate(event.all_layers)}
-        readings = self._measured(self._cells(event))
-        return sorted(readings, key=lambda reading: order[reading.layer])
+        results: list[MetricResult] = []
+        for view in self._views(event):
+            results += self._measured(view, [self._place(view)])
+        return results
 
-    def _all_pairs(self, subset: LayerActivations) -> list[Reading]:
+    def _all_pairs(self, subset: LayerActivations) -> list[MetricResult]:
         """Measure the matrix of all pairs of layers; of a symmetric metric, each pair once."""
         is_symmetric = "symmetric" in self.metric.definition.invariances
         views = [LayerView(subset, layer) for layer in subset.layers]
-        cells = []
+        results: list[MetricResult] = []
         for first, second in product(views, views):
             if is_symmetric and first.depth > second.depth:
                 continue
-            places = [(first.name, second.name, True)]
+            places: list[_Place] = [(first.name, second.name, True)]
             if is_symmetric and first.depth < second.depth:
                 places.append((second.name, first.name, True))
-            cells.append(Cell(second, tuple(places), first))
-        return self._measured(cells)
+            results += self._measured(second, places, first)
+        return results
 
-    def _measured(self, cells: Iterable[Cell]) -> list[Reading]:
-        """Measure cells, those of a vectorized metric together as far as they can be."""
-        readings: list[Reading] = []
-        for group in grouped(self.metric, cells):
-            if isinstance(group, Lacking):
-                readings += self._missing(group.cell, group.reason)
-                continue
-            try:
-                _require_samples(group.cells[0].view.n)
-                values = self._values(group)
-            except UndefinedError as error:
-                if len(group.cells) > 1:  # one layer's trouble must not cost another its value
-                    for cell in group.cells:
-                        readings += self._measured([cell])
-                else:
-                    readings += self._missing(group.cells[0], str(error))
-            else:
-                readings += self._readings(group.cells, group.cells[0].view.n, values)
-        return readings
+    def _measured(
+        self, view: LayerView, places: Sequence[_Place], first: LayerView | None = None
+    ) -> list[MetricResult]:
+        n = view.n
+        try:
+            views = self._arguments(view, first)
+            if not n:
+                return self._missing(places, n, _EMPTY)
+            values = self._values(views, n)
+        except UndefinedError as error:
+            return self._missing(places, n, str(error))
+        return self._results(places, n, values)
 
-    def _values(self, group: Group) -> Mapping[str, Any]:
-        """Return what the function or the class answers, by name."""
-        definition = self.metric.definition
-        if definition.is_stateful:
-            state = _State(self.metric)
-            for reading in definition.readings:
-                state.update(group, reading)
+    def _arguments(self, view: LayerView, first: LayerView | None = None) -> tuple[LayerView, ...]:
+        """Return what the metric is called with at a layer.
+
+        Raises:
+            UndefinedError: something that the metric needs is not there.
+        """
+        views = (first or view.previous, view) if self._is_pair else (view,)
+        for need in self._needs:
+            for each in views:
+                need(each)
+        return views
+
+    def _values(self, views: tuple[LayerView, ...], n: int) -> Mapping[str, Any]:
+        """Return what the function or the class answers, by name; the headline's is empty."""
+        if self._split in ("state", "running"):
+            state = self._new_state()
+            for pass_index in self._pass_indices:
+                state.update(views, n, is_first=pass_index == self._pass_indices[0])
             return state.compute()
-        values = _by_name(self.metric.call(*group.views))
-        if not definition.per_sample:
+        values = _by_name(self._implementation(*views))
+        if self._split != "mean":
             return values
-        return {name: _samples(self.metric, own, group) for name, own in values.items()}
+        return {name: SampleValues(self._of_samples(own, n)) for name, own in values.items()}
+
+    def _of_samples(self, values: Any, n: int) -> Tensor:
+        """Return what a function under `split="mean"` has answered, if it is as it must be."""
+        if not isinstance(values, Tensor) or values.shape != (n,):
+            got = tuple(values.shape) if isinstance(values, Tensor) else values
+            raise ValueError(
+                f"metric '{self.metric.label}' declares split='mean': "
+                f"expected one value per sample, shape ({n},), got {got}"
+            )
+        return values
 
     # Chunk after chunk: classes, and functions of single samples, with a state for each layer
 
-    def _gather(self, states: _States, event: LayerActivations, reading: int) -> None:
-        if reading not in self.metric.definition.readings:
-            return
-        for cell in self._cells(event):
-            state = states.setdefault(cell.view.name, _State(self.metric))
-            (group,) = grouped(self.metric, [cell])
-            state.update(group, reading)
+    def _new_state(self) -> _State:
+        if self._split == "mean":
+            return _State(_Means(self._implementation, self._of_samples))
+        return _State(self._implementation())
 
-    def _computed(self, states: _States, event: LayerActivations | SplitFinished) -> list[Reading]:
-        readings: list[Reading] = []
-        for cell in self._cells(event):
-            state = states.get(cell.view.name)
+    def _gather(self, states: dict[str, _State], event: LayerActivations, pass_index: int) -> None:
+        for view in self._views(event):
+            state = states.get(view.name)
+            if state is None:
+                state = states[view.name] = self._new_state()
+            n = view.n
+            if state.reason is not None or not n:  # many functions raise on no samples
+                continue
+            is_first = pass_index == self._pass_indices[0]
+            try:
+                views = self._arguments(view)
+            except UndefinedError as error:
+                state.fail(error, n, is_first=is_first)
+            else:
+                state.update(views, n, is_first=is_first)
+
+    def _computed(
+        self, states: dict[str, _State], event: LayerActivations | SplitFinished
+    ) -> list[MetricResult]:
+        results: list[MetricResult] = []
+        for view in self._views(event):
+            state = states.get(view.name)
             if state is None:  # the metric has raised at a layer before it
                 continue
+            places = [self._place(view)]
             try:
-                readings += self._readings([cell], state.n, state.compute())
+                results += self._results(places, state.n, state.compute())
             except UndefinedError as error:
-                readings += self._missing(cell, str(error), state.n)
-        return readings
+                results += self._missing(places, state.n, str(error))
+        return results
 
-    def _follow(self, event: LayerActivations) -> list[Reading]:
+    def _follow(self, event: LayerActivations) -> list[MetricResult]:
         """Update a running metric by a training batch, and read it."""
         if event.source != "live":
             reason = "it follows the training batches of a live run; this is a replay"
             return self._missing_everywhere(event, reason)
         for state in self._running.values():
-            state.forget_samples()
+            state.begin_batch()
         self._gather(self._running, event, 1)
         return self._computed(self._running, event)
 
-    # Rows
+    # Results
 
-    def _cells(self, event: LayerActivations | SplitFinished) -> Iterator[Cell]:
-        definition = self.metric.definition
-        for layer in event.layers if definition.scope == "pair" else event.all_layers:
-            view = LayerView(event, layer)
-            yield Cell(view, ((view.name, view.name_of(definition.neighbour), False),))
+    def _views(self, event: LayerActivations | SplitFinished) -> Iterator[LayerView]:
+        for layer in event.layers if self._is_pair else event.all_layers:
+            yield LayerView(event, layer)
 
-    def _readings(
-        self, cells: Sequence[Cell], n: int, values: Mapping[str, Any]
-    ) -> Iterator[Reading]:
-        label, definition = self.metric.label, self.metric.definition
+    def _place(self, view: LayerView) -> _Place:
+        other = None if self._neighbour is None else view.name_of(self._neighbour)
+        return view.name, other, False
+
+    def _results(
+        self, places: Sequence[_Place], n: int, values: Mapping[str, Any]
+    ) -> list[MetricResult]:
+        label, undefined = self.metric.label, self.metric.definition.undefined
         if not values:
             raise ValueError(f"metric '{label}': it returned an empty mapping")
+        results: list[MetricResult] = []
         for name, value in values.items():
             named = f"{label}_{name}" if name else label
             if isinstance(value, UndefinedError):
-                for cell in cells:
-                    yield from self._missing(cell, str(value), n, named)
+                results += self._missing(places, n, str(value), named)
                 continue
-            try:
-                mine = owned(value, len(cells) if definition.vectorized else None)
-            except TypeError as error:
-                raise TypeError(f"metric '{label}': {error}") from error
-            for i, cell in enumerate(cells):
-                for layer, other, pair in cell.places:
-                    yield Reading(layer, named, n, other, pair, None, mine, i, definition.undefined)
+            own = self._owned(value)
+            for layer, other, pair in places:
+                results.append(MetricResult(layer, named, n, other, pair, own, undefined=undefined))
+        return results
+
+    def _owned(self, value: Any) -> DeviceValue:
+        """Return a value that no plugin can change any more; it may be a view of the event."""
+        if isinstance(value, SampleMean):
+            return value
+        if isinstance(value, SampleValues):
+            return SampleValues(value.values.clone())
+        if isinstance(value, Tensor) and value.ndim <= 1:
+            return value.clone()
+        if isinstance(value, Real):
+            return torch.tensor(float(value), dtype=torch.float64)
+        got = f"{type(value).__name__} {value!r:.40}"
+        if isinstance(value, Tensor):
+            got = f"a tensor of shape {tuple(value.shape)}"
+        raise TypeError(
+            f"metric '{self.metric.label}': expected a number, a 0-d tensor, a vector (p,) or a "
+            f"mapping of names to such, got {got}"
+        )
 
     def _missing(
-        self, cell: Cell, reason: str, n: int | None = None, name: str | None = None
-    ) -> Iterator[Reading]:
-        n = cell.view.n if n is None else n
-        for layer, other, pair in cell.places:
-            yield Reading(layer, name or self.metric.label, n, other, pair, reason=reason)
+        self, places: Sequence[_Place], n: int, reason: str, name: str | None = None
+    ) -> list[MetricResult]:
+        named = name or self.metric.label
+        return [
+            MetricResult(layer, named, n, other, pair, reason=reason)
+            for layer, other, pair in places
+        ]
 
     def _missing_everywhere(
         self, event: LayerActivations | SplitFinished, reason: str
-    ) -> list[Reading]:
-        label, n = self.metric.label, event.n
-        return [Reading(layer.name, label, n, reason=reason) for layer in event.layers]
-
-
-_SLOW = "it is slow, and measured over whole splits only"
+    ) -> list[MetricResult]:
+        return self._missing([(layer.name, None, False) for layer in event.layers], event.n, reason)
 
 
 class _State:
-    """A metric's state at a layer (of a batch, at several), or the reason why there is none."""
+    """The state of a metric at a layer, or the reason why there is none."""
 
-    def __init__(self, metric: Metric) -> None:
-        self.n = 0
-        self.inner: Any = metric.new_state() if metric.definition.is_stateful else _Means(metric)
-        self._metric = metric
-        self._fitted = False
-        self._reason: str | None = None
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.n = inner, 0
+        self.reason: str | None = None
+        self._is_fitted = False
 
-    def update(self, group: Group | Lacking, reading: int) -> None:
-        """Take in a chunk."""
-        if self._reason is not None:
-            return
-        cell = group.cell if isinstance(group, Lacking) else group.cells[0]
-        if not cell.view.n:  # such a chunk adds nothing, and many functions raise on no samples
-            return
-        is_first = reading == self._metric.definition.readings[0]
-        if is_first:
-            self.n += cell.view.n
-        if isinstance(group, Lacking):
-            self._reason = group.reason
-            return
+    def update(self, views: tuple[LayerView, ...], n: int, *, is_first: bool) -> None:
+        """Take in n samples; in a second pass they are scored."""
         try:
-            if isinstance(self.inner, _Means):
-                self.inner.update(group)
-            elif is_first:
-                self.inner.update(*group.views)
-            else:
-                self._fit_once()
-                self.inner.score(*group.views)
+            if is_first:
+                self.n += n
+                self.inner.update(*views)
+                return
+            if not self._is_fitted:
+                self.inner.fit()
+                self._is_fitted = True
+            self.inner.score(*views)
         except UndefinedError as error:
-            self._reason = str(error)
+            self.reason = str(error)
 
-    def _fit_once(self) -> None:
-        if not self._fitted:
-            self.inner.fit()
-            self._fitted = True
+    def fail(self, error: UndefinedError, n: int, *, is_first: bool) -> None:
+        """Note why n samples cannot be taken in."""
+        self.n += n if is_first else 0
+        self.reason = str(error)
 
     def compute(self) -> Mapping[str, Any]:
         """Return the values by name.
@@ -247,56 +294,53 @@ class _State:
         Raises:
             UndefinedError: there are none.
         """
-        if self._reason is not None:
-            raise UndefinedError(self._reason)
-        _require_samples(self.n)
+        if self.reason is not None or not self.n:
+            raise UndefinedError(self.reason or _EMPTY)
         return _by_name(self.inner.compute())
 
-    def forget_samples(self) -> None:
-        """Count from 0, and give an undefined layer another chance."""
-        self.n = 0
-        self._reason = None
-
-
-_States = dict[str, _State]
-"""By layer."""
+    def begin_batch(self) -> None:
+        """Count samples from 0, and give an undefined layer another chance."""
+        self.n, self.reason = 0, None
 
 
 class _Means:
     """The state of a function that returns one value per sample, NaN where there is none."""
 
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
-        self._means: dict[str, Mean] = {}
+    def __init__(self, function: Any, check: Any) -> None:
+        self._function, self._check = function, check
+        self._totals: dict[str, Tensor] = {}
 
-    def update(self, group: Group) -> None:
-        for name, values in _by_name(self._metric.call(*group.views)).items():
-            mean = Mean.of(_samples(self._metric, values, group).values)
-            self._means[name] = self._means[name] + mean if name in self._means else mean
+    def update(self, *views: LayerView) -> None:
+        for name, values in _by_name(self._function(*views)).items():
+            own = total_and_count(self._check(values, views[0].n))
+            self._totals[name] = self._totals[name] + own if name in self._totals else own
 
-    def compute(self) -> dict[str, Mean]:
-        if not self._means:  # the function has raised each time
-            raise UndefinedError("there are no samples")
-        return self._means
-
-
-def _require_samples(n: int) -> None:
-    if not n:
-        raise UndefinedError("there are no samples")
+    def compute(self) -> dict[str, SampleMean]:
+        if not self._totals:  # the function has raised each time
+            raise UndefinedError(_EMPTY)
+        return {name: SampleMean(total) for name, total in self._totals.items()}
 
 
-def _samples(metric: Metric, values: Any, group: Group) -> Samples:
-    n = group.cells[0].view.n
-    expected = (len(group.cells), n) if metric.definition.vectorized else (n,)
-    if not isinstance(values, Tensor) or values.shape != expected:
-        got = tuple(values.shape) if isinstance(values, Tensor) else values
-        raise ValueError(
-            f"metric '{metric.label}' declares per_sample: "
-            f"expected one value per sample, shape {expected}, got {got}"
-        )
-    return Samples(values)
+def total_and_count(values: Tensor) -> Tensor:
+    """Return the sum over samples of values (…, n) and how many there are, NaN left out, (…, 2)."""
+    # Sums over a split of any length keep float64's digits where the device has them.
+    total = values.nansum(dim=-1, dtype=precise(values.device))
+    count = values.isnan().logical_not().sum(dim=-1)
+    return torch.stack([total, count.to(total.dtype)], dim=-1)
 
 
 def _by_name(value: Any) -> Mapping[str, Any]:
     """Return a metric's value as sub-values by name; the headline's name is empty."""
     return value if isinstance(value, Mapping) else {"": value}
+
+
+def _resolved(needs: Sequence[str]) -> Iterator[str]:
+    """Yield the paths that can be missing at a layer: methods of the statistics never are."""
+    for need in needs:
+        *path, name = need.split(".")
+        if path and path[-1] == "statistics" and callable(vars(LayerStatistics).get(name)):
+            path.pop()
+            if path:
+                yield ".".join(path)
+        else:
+            yield need

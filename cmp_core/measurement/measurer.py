@@ -1,43 +1,65 @@
-"""Measuring a batch, or a split chunk by chunk, through the hooks."""
+"""Measuring a batch, or a split chunk by chunk: emit the events, bring the answers to the host."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import attrs
 import numpy as np
+import pluggy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cmp_core.errors import UsageError
-from cmp_core.events.payloads import LayerActivations, SplitFinished
-from cmp_core.events.results import Reading
-from cmp_core.events.rows import Row
+from cmp_core.events.activations import LayerActivations, SplitFinished
+from cmp_core.events.payloads import Run
+from cmp_core.events.results import DeviceValue, MetricResult, SampleMean, SampleValues
+from cmp_core.events.rows import Row, Value
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import choose
-from cmp_core.measurement.listener import MetricListener
-from cmp_core.measurement.transfer import settle
+from cmp_core.measurement.listener import MetricListener, total_and_count
+from cmp_core.measurement.metric import Metric
 from cmp_core.plugins.dispatch import Dispatcher
-from cmp_core.statistics.split import SplitStatistics
-from cmp_core.statistics.split_sums import SplitSums
+from cmp_core.statistics.moments import precise
+from cmp_core.statistics.split import SplitStatistics, SplitSums
 
 SUBSET_SIZE = 2048
 """Samples of a split that metrics see which must see theirs at once."""
 
 
 class Measurer:
-    """Emits activation events and gathers what the selected metrics answer."""
+    """Emits activation events and gathers what the selected metrics answer.
 
-    def __init__(self, dispatcher: Dispatcher, listeners: Sequence[MetricListener]) -> None:
-        self._dispatcher = dispatcher
-        self._listeners = listeners
-        definitions = [listener.metric.definition for listener in listeners]
-        self._readings = max((d.readings[-1] for d in definitions), default=1)
-        self._needs_subset = any(d.coverage == "subset" or d.scope == "pair" for d in definitions)
-        self._wanted = frozenset[str]().union(*(d.sums for d in definitions))
+    Args:
+        metrics: the selected ones; a listener for each is registered.
+        run: what every listener may ask for.
+        manager: holds the other plugins.
+        policy: what happens to a plugin that raises, see `Dispatcher`.
+
+    Attributes:
+        dispatcher: emits the events.
+    """
+
+    def __init__(
+        self,
+        metrics: Iterable[Metric],
+        run: Run,
+        manager: pluggy.PluginManager,
+        policy: str = "disable",
+    ) -> None:
+        self.dispatcher = Dispatcher(manager, run, policy)
+        self._listeners = [MetricListener(metric) for metric in metrics]
+        for listener in self._listeners:
+            manager.register(listener, listener.name)
+        definitions = [listener.metric.definition for listener in self._listeners]
+        self._passes = max((d.pass_indices[-1] for d in definitions), default=1)
+        self._needs_subset = any(d.split == "subset" or d.scope == "pair" for d in definitions)
+        self._sums = frozenset[str]().union(*(d.sums for d in definitions))
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Return the states of the metrics that run on from batch to batch, by label."""
@@ -52,14 +74,14 @@ class Measurer:
     @property
     def has_listeners(self) -> bool:
         """Whether anybody wants activations."""
-        return self._dispatcher.has_listeners("cmp_layer_activations")
+        return self.dispatcher.has_listeners("cmp_layer_activations")
 
     def batch(self, event: LayerActivations) -> tuple[Row, ...]:
         """Measure a training batch by itself."""
-        failures_before = self._dispatcher.failure_counts()
-        peaks = {name: shared.peak.clone() for name, shared in event.statistics.items()}
-        answers = self._dispatcher.emit("cmp_layer_activations", event)
-        return self._rows(answers, peaks, event, failures_before)
+        failures_before = self.dispatcher.failure_counts()
+        extremes = {layer.name: _extremes(layer) for layer in event.all_layers}
+        answers = self.dispatcher.emit("cmp_layer_activations", event)
+        return self._rows(answers, extremes, event.layers, failures_before)
 
     def split(
         self,
@@ -72,46 +94,46 @@ class Measurer:
         Args:
             ids: the sample ids of the whole split.
             labels: their labels, or none.
-            read: given 1 or 2, yields the split's chunks for that reading.
+            read: given 1 or 2, yields the split's chunks for that pass.
         """
-        failures_before = self._dispatcher.failure_counts()
-        split = _Split(self._wanted, self._needs_subset, ids, labels)
+        failures_before = self.dispatcher.failure_counts()
+        split = _Split(self._sums, self._needs_subset, ids, labels)
         for chunk in read(1):
             split.update(chunk)
-            self._dispatcher.emit("cmp_layer_activations", chunk)
+            self.dispatcher.emit("cmp_layer_activations", chunk)
         if split.last is None:
             return ()
         statistics = SplitStatistics(split.sums)
-        for chunk in read(2) if self._readings == 2 else ():
+        for chunk in read(2) if self._passes == 2 else ():
             again = attrs.evolve(chunk, fitted=statistics)
-            self._dispatcher.emit("cmp_layer_activations", again)
-        answers = self._dispatcher.emit("cmp_split_finished", split.finished(statistics))
-        return self._rows(answers, split.peaks, split.last, failures_before)
+            self.dispatcher.emit("cmp_layer_activations", again)
+        answers = self.dispatcher.emit("cmp_split_finished", split.finished(statistics))
+        return self._rows(answers, split.extremes, split.last.layers, failures_before)
 
     def _rows(
         self,
-        answers: Mapping[str, list[Reading]],
-        peaks: Mapping[str, Tensor],
-        event: LayerActivations,
+        answers: Mapping[str, list[MetricResult]],
+        extremes: Mapping[str, Tensor],
+        layers: Sequence[Layer],
         failures_before: Counter[str],
     ) -> tuple[Row, ...]:
-        """Settle the metrics' answers, in the order of their selection.
+        """Return the metrics' answers as rows, in the order of their selection.
 
         A metric that failed on the way, or is switched off, has an error for every layer instead.
         """
-        failed_now = self._dispatcher.failure_counts() - failures_before
+        failed_now = self.dispatcher.failure_counts() - failures_before
         # The newest failure last, so that it is the one that is told.
-        errors = {failure.plugin: failure.error for failure in self._dispatcher.failures}
-        readings: list[Reading] = []
+        errors = {failure.plugin: failure.error for failure in self.dispatcher.failures}
+        results: list[MetricResult] = []
         for listener in self._listeners:
-            if listener.name in failed_now or self._dispatcher.is_disabled(listener):
+            if listener.name in failed_now or self.dispatcher.is_disabled(listener):
                 reason = f"error: {errors[listener.name]}"
                 label = listener.metric.label
-                readings += [Reading(x.name, label, 0, reason=reason) for x in event.layers]
+                results += [MetricResult(x.name, label, 0, reason=reason) for x in layers]
             else:
-                readings += answers[listener.name]
-        _refuse_duplicates(readings)
-        return settle(readings, peaks)
+                results += answers[listener.name]
+        _refuse_duplicates(results)
+        return _on_host(results, extremes)
 
 
 class _Split:
@@ -127,9 +149,14 @@ class _Split:
         self._wanted = wanted
         self._ids = torch.from_numpy(ids)
         self._labels = None if labels is None else torch.from_numpy(labels)
-        self._chosen = torch.from_numpy(ids[choose(ids, SUBSET_SIZE)]) if needs_subset else None
+        self._chosen: Tensor | None = None
+        if needs_subset:
+            is_whole = len(ids) <= SUBSET_SIZE
+            self._chosen = (
+                self._ids if is_whole else torch.from_numpy(ids[choose(ids, SUBSET_SIZE)])
+            )
         self._parts: list[LayerActivations] = []
-        self.peaks: dict[str, Tensor] = {}
+        self.extremes: dict[str, Tensor] = {}
         self.last: LayerActivations | None = None
 
     def update(self, chunk: LayerActivations) -> None:
@@ -139,13 +166,13 @@ class _Split:
             self._chosen = None if self._chosen is None else self._chosen.to(device)
             self.sums = SplitSums(self._wanted, self._ids.to(device), labels, chunk.num_classes)
         self.last = chunk
-        for name, shared in chunk.statistics.items():
-            peak = shared.peak.clone()
-            self.peaks[name] = torch.maximum(self.peaks[name], peak) if name in self.peaks else peak
+        for layer in chunk.all_layers:
+            own, known = _extremes(layer), self.extremes.get(layer.name)
+            self.extremes[layer.name] = own if known is None else torch.maximum(known, own)
         if self._chosen is not None:
-            self._parts.append(_select(chunk, self._chosen))
-        if self._wanted:
-            self.sums.update(chunk.all_layers, chunk.sample_ids, chunk.labels)
+            where = torch.isin(chunk.sample_ids, self._chosen).nonzero().squeeze(1)
+            self._parts.append(chunk.select(where, "subset"))
+        self.sums.update(chunk.all_layers, chunk.sample_ids, chunk.labels)
 
     def finished(self, statistics: SplitStatistics) -> SplitFinished:
         chunk = self.last
@@ -166,40 +193,6 @@ class _Split:
 
 def _without_samples(layer: Layer) -> Layer:
     return attrs.evolve(layer, activations=layer.activations[:0], scores=None, anchors=None)
-
-
-def _refuse_duplicates(readings: Sequence[Reading]) -> None:
-    """Raise where one value would stand in another's place, as labels and sub-values can meet."""
-    counts = Counter((r.layer, r.metric, r.pair and r.other) for r in readings)
-    layer, metric, _ = max(counts, key=counts.__getitem__, default=("", "", None))
-    if len(counts) < len(readings):
-        raise UsageError(f"two metrics yield '{metric}' at {layer}: give one of them another label")
-
-
-def _select(event: LayerActivations, ids: Tensor) -> LayerActivations:
-    """Return the event's samples that have one of the ids."""
-    where = torch.isin(event.sample_ids, ids).nonzero().squeeze(1)
-
-    def rows(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor[where]
-
-    def select(layer: Layer) -> Layer:
-        return attrs.evolve(
-            layer,
-            activations=layer.activations[where],
-            scores=rows(layer.scores),
-            anchors=None if layer.anchors is None else layer.anchors.clone(),
-        )
-
-    return attrs.evolve(
-        event,
-        part="subset",
-        layers=tuple(map(select, event.layers)),
-        reference=None if event.reference is None else select(event.reference),
-        inputs=rows(event.inputs),
-        labels=rows(event.labels),
-        sample_ids=event.sample_ids[where],
-    )
 
 
 def _join(parts: Sequence[LayerActivations]) -> LayerActivations:
@@ -225,3 +218,103 @@ def _join(parts: Sequence[LayerActivations]) -> LayerActivations:
         labels=cat([part.labels for part in parts]),
         sample_ids=torch.cat([part.sample_ids for part in parts])[order],
     )
+
+
+def _refuse_duplicates(results: Sequence[MetricResult]) -> None:
+    """Raise where one value would stand in another's place, as labels and sub-values can meet."""
+    places = [(r.layer, r.metric, r.pair and r.other) for r in results]
+    if len(set(places)) < len(places):
+        (layer, metric, _), _ = Counter(places).most_common(1)[0]
+        raise UsageError(f"two metrics yield '{metric}' at {layer}: give one of them another label")
+
+
+# From the device to the host
+
+
+def _extremes(layer: Layer) -> Tensor:
+    """Return the largest absolute activation of a layer, and that of its scores, (2,)."""
+    activations, scores = layer.activations, layer.scores
+    tensors = [activations, activations[:0] if scores is None else scores]
+    largest = [x.abs().amax() if x.numel() else x.new_zeros(()) for x in tensors]
+    return torch.stack([x.to(precise(x.device)) for x in largest])
+
+
+def _on_host(results: Sequence[MetricResult], extremes: Mapping[str, Tensor]) -> tuple[Row, ...]:
+    """Bring all values to the host, and give a reason for each that is missing or not finite.
+
+    Args:
+        results: what the metrics answered.
+        extremes: of every layer, see `_extremes`.
+    """
+    # A value of a symmetric pair stands at two places.
+    distinct = {id(r.value): r.value for r in results if r.value is not None}
+    numbers = host_values([*extremes.values(), *_as_tensors(list(distinct.values()))])
+    max_abs = dict(zip(extremes, numbers, strict=False))
+    values = dict(zip(distinct, numbers[len(extremes) :], strict=True))
+    return tuple(_row(result, values, max_abs) for result in results)
+
+
+def _as_tensors(values: Sequence[DeviceValue]) -> list[Tensor]:
+    """Return the values as tensors, means as total and count, those of samples taken together."""
+    alike: dict[Any, list[SampleValues]] = {}
+    for value in values:
+        if isinstance(value, SampleValues):
+            kind = value.values.shape, value.values.dtype, value.values.device
+            alike.setdefault(kind, []).append(value)
+    totals: dict[int, Tensor] = {}
+    for group in alike.values():
+        stacked = total_and_count(torch.stack([value.values for value in group]))
+        totals |= {id(value): total for value, total in zip(group, stacked, strict=True)}
+    return [
+        value.total_and_count
+        if isinstance(value, SampleMean)
+        else totals[id(value)]
+        if isinstance(value, SampleValues)
+        else value
+        for value in values
+    ]
+
+
+def host_values(tensors: Sequence[Tensor]) -> list[Any]:
+    """Return tensors as numbers and tuples of numbers, in one transfer per device."""
+    values: list[Any] = [None] * len(tensors)
+    for device in {tensor.device for tensor in tensors}:
+        by_dtype: dict[torch.dtype, list[int]] = {}
+        for i, tensor in enumerate(tensors):
+            if tensor.device == device:
+                by_dtype.setdefault(tensor.dtype, []).append(i)
+        parts = [torch.cat([tensors[i].reshape(-1) for i in group]) for group in by_dtype.values()]
+        flat: Iterator[float] = iter(torch.cat([x.to(precise(device)) for x in parts]).tolist())
+        for i in chain.from_iterable(by_dtype.values()):
+            shape = tensors[i].shape
+            values[i] = tuple(islice(flat, shape[0])) if shape else next(flat)
+    return values
+
+
+def _row(result: MetricResult, values: Mapping[int, Any], max_abs: Mapping[str, Any]) -> Row:
+    n, reason, value = result.n, result.reason, None
+    if result.value is not None:
+        value = values[id(result.value)]
+        if not isinstance(result.value, Tensor):
+            total, count = value
+            n = int(count)
+            value = total / n if n else math.nan
+        reason = _reason(result, value, max_abs)
+        value = None if reason else value
+    return Row(result.layer, result.metric, value, n, reason, result.other, result.pair)
+
+
+def _reason(result: MetricResult, value: Value, max_abs: Mapping[str, Any]) -> str | None:
+    """Return why a value is missing, or none where it is sound."""
+    if result.n == 0:
+        return "there are no samples"
+    layers = [x for x in (result.layer, result.other or result.layer) if x in max_abs]
+    for layer in layers:
+        if not all(map(math.isfinite, max_abs[layer])):
+            return f"activations or scores of {layer} hold NaN or infinity"
+    if all(map(math.isfinite, value)) if isinstance(value, tuple) else math.isfinite(value):
+        return None
+    for layer in layers:
+        if max_abs[layer][0] == 0:
+            return f"{layer} is dead: all its activations are 0"
+    return result.undefined

@@ -17,13 +17,11 @@ from cmp_core.config.schema import Config, shown
 from cmp_core.errors import CmpError, DataError, UsageError
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
-from cmp_core.measurement.listener import MetricListener
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.measurement.selection import select_metrics
-from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.failures import Failure
 from cmp_core.plugins.loader import load_plugins
-from cmp_core.snapshots.format import FOLDER
+from cmp_core.runs.directory import ACTIVATIONS
 from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.replay import replay
 
@@ -79,7 +77,7 @@ def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
             raise UsageError(f"'{path}' does not exist; expected a run, a folder or a snapshot")
         files = [path]
         if path.is_dir():
-            inner = path / FOLDER
+            inner = path / ACTIVATIONS
             folder = inner if inner.is_dir() else path
             files = sorted(folder.glob("**/[!.]*.h5"), key=_natural)
             if not files:
@@ -165,17 +163,21 @@ def measure(snapshot: Snapshot, config: Config, plugins_dir: Path | None = None)
         CmpError: a metric or plugin of the configuration is unknown, or the data are damaged.
     """
     loaded = load_plugins(config.plugins, plugins_dir)
-    listeners = [MetricListener(metric) for metric in select_metrics(loaded, config)]
     classes = tuple(map(str, range(snapshot.num_classes)))
     names = tuple(layer.name for layer in snapshot.layers)
-    dispatcher = Dispatcher(loaded.manager, Run(config, classes, names), config.on_plugin_error)
-    for listener in listeners:
-        loaded.manager.register(listener, listener.name)
-    rows = Measurer(dispatcher, listeners).split(
-        snapshot.sample_ids, snapshot.labels, lambda reading: replay(snapshot, reading)
+    run = Run(config, classes, names)
+    metrics = select_metrics(loaded, config)
+    measurer = Measurer(metrics, run, loaded.manager, config.on_plugin_error)
+    rows = measurer.split(
+        snapshot.sample_ids, snapshot.labels, lambda pass_index: replay(snapshot, pass_index)
     )
     return Recomputed(
-        snapshot.path, snapshot.phase, snapshot.epoch, snapshot.step, rows, dispatcher.failures
+        snapshot.path,
+        snapshot.phase,
+        snapshot.epoch,
+        snapshot.step,
+        rows,
+        measurer.dispatcher.failures,
     )
 
 

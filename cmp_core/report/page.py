@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +15,8 @@ import attrs
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cmp_core.analysis.questions import MARGINS, QUESTIONS, Answer, answer, distinct_seeds
-from cmp_core.errors import CmpError, UndefinedError
+from cmp_core.analysis.questions import MARGINS, QUESTIONS, Answer, answer
+from cmp_core.errors import UndefinedError
 from cmp_core.events.rows import INPUT
 from cmp_core.plotting.plot import Plot, PlotView
 from cmp_core.plotting.render import render
@@ -25,6 +25,7 @@ from cmp_core.report import words
 from cmp_core.runs.directory import PARAMS
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
+from cmp_core.runs.seed_baseline import SeedBaseline
 
 
 @attrs.frozen
@@ -35,15 +36,18 @@ class Picture:
     dark: str
 
 
-def report_html(runs: RunSet, plots: Sequence[Plot]) -> tuple[str, list[Failure]]:
+def report_html(
+    runs: RunSet, plots: Sequence[Plot], baselines: Mapping[str, SeedBaseline]
+) -> tuple[str, list[Failure]]:
     """Return the page, and what the plots in it raised; a page without them is still a page.
 
     Args:
         runs: what it is about.
         plots: those that answer the research questions are shown.
+        baselines: by label of the group, what `seed_baseline.json` holds.
     """
     failures: list[Failure] = []
-    groups = [_group(runs, group, plots, failures) for group in runs.groups]
+    groups = [_group(runs, group, plots, baselines, failures) for group in runs.groups]
     page = Environment(
         loader=PackageLoader("cmp_core.report", ""),
         autoescape=True,
@@ -106,7 +110,11 @@ def _title(runs: RunSet) -> str:
 
 
 def _group(
-    runs: RunSet, group: ReplicateGroup, plots: Sequence[Plot], failures: list[Failure]
+    runs: RunSet,
+    group: ReplicateGroup,
+    plots: Sequence[Plot],
+    baselines: Mapping[str, SeedBaseline],
+    failures: list[Failure],
 ) -> dict[str, Any]:
     alone = RunSet(group.runs, (group.label,) * len(group.runs))
     answers = [answer(group.runs, question) for question in QUESTIONS]
@@ -114,7 +122,7 @@ def _group(
         "label": group.label,
         "seeds": [run.seed for run in group.runs],
         "answers": [(one, _pictures(alone, one, plots, failures)) for one in answers],
-        "reseeded": _reseeded(group) if answers[0].seeds > 1 else None,
+        "seed_baseline": baselines.get(group.label) if answers[0].seeds > 1 else None,
         "metrics": _metrics(group),
         "columns": (INPUT, *alone.layers),
         "missing": _missing(group),
@@ -143,25 +151,6 @@ def _pictures(
             continue
         pictures.append(Picture(light, dark))
     return pictures
-
-
-def _reseeded(group: ReplicateGroup) -> dict[str, Any]:
-    """Return how far layers differ from those of another seed, or why that is not known."""
-    from cmp_core.snapshots.format import FOLDER
-
-    for run in distinct_seeds(group.runs, notes=[]):
-        if not any((run.directory / FOLDER).glob("step_*.h5")):
-            return {"rows": (), "reason": f"{run.name} has no snapshots"}  # known without torch
-    try:
-        from cmp_core.analysis.seed_baseline import compare_seeds
-
-        return {"rows": compare_seeds(group.runs), "reason": None}
-    except CmpError as error:  # a metric that raises costs this table alone
-        return {"rows": (), "reason": str(error)}
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        return {"rows": (), "reason": "measuring stored activations needs torch"}
 
 
 def _data_uri(svg: bytes) -> str:

@@ -27,6 +27,12 @@ CONFUSION = "confusion.npy"
 CLASS_REPORT = "class_report.json"
 PLUGIN_ERRORS = "plugin_errors.log"
 EVAL_PLUGIN_ERRORS = "eval_plugin_errors.log"
+SEED_BASELINE = "seed_baseline.json"
+REPORT = "report.html"
+ACTIVATIONS = "activations"
+"""The folder of the snapshots."""
+PLOTS = "plots"
+"""The folder of the pictures."""
 
 
 def make_run_directory(config: Config, now: datetime | None = None) -> Path:

@@ -12,8 +12,6 @@ import numpy as np
 FORMAT = "cmp-activations"
 VERSION = 1
 CONTENT_HASH = "content_sha256"
-FOLDER = "activations"
-"""The folder of a run directory in which its snapshots are."""
 
 LAYERS = "layers"
 READ_BYTES = 2**22

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmp_core.events.payloads import LayerActivations, Phase
+from cmp_core.events.activations import LayerActivations, Phase
 from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
 from cmp_core.snapshots.read import Snapshot, SnapshotLayer, StoredArray
@@ -18,7 +18,7 @@ CHUNK = 1024
 """Samples whose activations are in memory at once."""
 
 
-def replay(snapshot: Snapshot, reading: int = 1) -> Iterator[LayerActivations]:
+def replay(snapshot: Snapshot, pass_index: int = 1) -> Iterator[LayerActivations]:
     """Yield the chunks of a snapshot's split; `Measurer.split` takes them like those of a run.
 
     Activations and inputs of more than two dimensions are flattened to (n, units).
@@ -37,7 +37,7 @@ def replay(snapshot: Snapshot, reading: int = 1) -> Iterator[LayerActivations]:
             labels=None if snapshot.labels is None else torch.from_numpy(snapshot.labels[rows]),
             inputs=inputs,
             num_classes=snapshot.num_classes,
-            reading=reading,
+            pass_index=pass_index,
             reference=_reference(snapshot, inputs, rows),
         )
 

@@ -13,8 +13,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from cmp_core.errors import UndefinedError
-from cmp_core.layers.arrays import wide
+from cmp_core.errors import UndefinedError, UsageError
 
 
 def precise(device: torch.device) -> torch.dtype:
@@ -61,10 +60,10 @@ class InnerProduct:
             self.n, self.squares.diagonal(), self.lengths.diagonal(), totals, totals
         )
 
-    @property
-    def transposed(self) -> InnerProduct:
-        """The inner product of Y with X."""
-        return InnerProduct(self.n, self.squares, self.lengths, self.y_total, self.x_total)
+    def of_pair(self, i: int, j: int) -> InnerProduct:
+        """Return one pair's inner product, from those of all pairs."""
+        totals = self.y_total[0]
+        return InnerProduct(self.n, self.squares[i, j], self.lengths[i, j], totals[i], totals[j])
 
     def hsic(self, debiased: bool = True) -> Tensor:
         """Return an estimate of ‖Σ_xy‖²_F, the squared norm of the cross-covariance.
@@ -75,6 +74,9 @@ class InnerProduct:
         Raises:
             UndefinedError: fewer than 4 samples (2 if not debiased).
         """
+        # HSIC₁ = [tr K'L' + 1ᵀK'1 1ᵀL'1 / ((n-1)(n-2)) - 2/(n-2) 1ᵀK'L'1] / (n (n-3)), K' and L'
+        # with zero diagonals. The rows of the centred K sum to 0, so K'1 = -k, 1ᵀK'1 = -Σk, and
+        # tr K'L' = ‖X̃ᵀỸ‖² - Σ kl: no n × n matrix is needed.
         n = self.n
         if not debiased:
             require(n, 2)
@@ -92,6 +94,9 @@ class InnerProduct:
             UndefinedError: fewer than 3 samples: of two, the spread and its noise cannot be told.
         """
         require(self.n, 3)
+        # Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4, lemma 3.2: δ = b²/d² with
+        # d² = ‖S/n - μI‖²/p and b² the part of it that is noise, Σᵢ ‖xᵢxᵢᵀ - S/n‖²/(n² p); with
+        # Σᵢ ‖xᵢxᵢᵀ‖² = Σ kᵢ² both are expanded in ‖S‖², Σ kᵢ² and tr S.
         spread = self.squares - self.x_total.square() / width  # n² p times their d²
         noise = (self.lengths - self.squares / self.n) / spread  # their b̄²/d²
         return torch.where(spread <= 0, 1.0, noise.clamp(0, 1))
@@ -107,6 +112,9 @@ class InnerProduct:
             require(n, 2)
             return self.x_total.square() / (n - 1) ** 2
         require(n, 4)
+        # Chen, Zhang & Zhong 2010, doi:10.1198/jasa.2010.tm09560: the mean over distinct i, j, k, l
+        # of ¼ ‖xᵢ-xⱼ‖² ‖x_k-x_l‖² is unbiased for (tr Σ)²; sums over distinct samples are sums over
+        # all of them less those in which two coincide, which are Σ kᵢ² and ‖S‖².
         plain = (n * n - 3 * n + 1) * self.x_total.square() - n * (n - 1) * self.lengths
         return (plain + 2 * self.squares) / (n * (n - 1) * (n - 2) * (n - 3))
 
@@ -118,7 +126,7 @@ def require(n: int, least: int) -> None:
 
 
 @attrs.frozen(eq=False)
-class Rows:
+class ShiftedSamples:
     """Samples of a layer counted from a pivot, in float64 (float32 on MPS).
 
     Attributes:
@@ -132,7 +140,7 @@ class Rows:
     lengths: Tensor
 
     @classmethod
-    def about(cls, activations: Tensor, pivot: Tensor) -> Rows:
+    def about(cls, activations: Tensor, pivot: Tensor) -> ShiftedSamples:
         """Return activations (n, p) counted from a pivot (p,)."""
         values = activations.to(pivot.dtype) - pivot
         return cls(pivot, values, values.square().sum(dim=1))
@@ -150,7 +158,7 @@ class Rows:
 
 @attrs.define(eq=False)
 class Products:
-    """Sums over samples of products of two layers, kept about a pivot of each; they add up.
+    """Sums over samples of products of two layers, counted from a pivot of each; they add up.
 
     X and Y may be one layer. With x and y counted from the pivots, k = ‖x‖² and l = ‖y‖²:
 
@@ -177,7 +185,7 @@ class Products:
     lengths: Tensor
 
     @classmethod
-    def of_rows(cls, x: Rows, y: Rows) -> Products:
+    def of_samples(cls, x: ShiftedSamples, y: ShiftedSamples) -> Products:
         """Return the products of samples that are counted from pivots."""
         return cls(
             n=x.values.shape[0],
@@ -196,9 +204,9 @@ class Products:
     @classmethod
     def of(cls, x: Tensor, y: Tensor) -> Products:
         """Return the products of activations (n, p) and (n, q), about their means."""
-        return cls.of_rows(Rows.about(x, pivot(x)), Rows.about(y, pivot(y)))
+        return cls.of_samples(ShiftedSamples.about(x, pivot(x)), ShiftedSamples.about(y, pivot(y)))
 
-    def update(self, x: Rows, y: Rows) -> None:
+    def update(self, x: ShiftedSamples, y: ShiftedSamples) -> None:
         """Take in more samples, counted from the same pivots, in place."""
         self.n += x.values.shape[0]
         self.cross.addmm_(x.values.T, y.values)
@@ -301,42 +309,25 @@ class Products:
         return InnerProduct(own.n, squares, own.lengths, own.x_total, own.y_total)
 
 
+PENALTY = 0.01
+"""The default penalty of ridge regressions, relative to the mean eigenvalue of the scatter."""
+
+
+def ridge_lambda(total: Tensor, width: int | Tensor, penalty: float) -> Tensor:
+    """Return λ for a scatter of trace `total`; NaN where nothing varies, as there is no fit.
+
+    Raises:
+        UsageError: the penalty is not above 0.
+    """
+    if not penalty > 0:
+        raise UsageError(f"penalty: expected a number above 0, got {penalty}")
+    return torch.where(total > 0, total * penalty / width, torch.nan)
+
+
 def pivot(x: Tensor) -> Tensor:
     """Return a point (p,) near the means of x (n, p), the value itself for constant columns."""
-    x = wide(x)
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     return (x[0] + (x - x[:1]).mean(dim=0)).to(precise(x.device))
-
-
-@attrs.frozen(eq=False)
-class Grams:
-    """Centred Gram matrices K = X̃X̃ᵀ of L layers over the same n samples.
-
-    Attributes:
-        matrices: (L, n, n).
-        lengths: kᵢ, (L, n).
-    """
-
-    matrices: Tensor
-    lengths: Tensor
-
-    @classmethod
-    def of(cls, rows: Sequence[Tensor]) -> Grams:
-        """Return the Gram matrices of centred activations (l, n, p) of l layers each.
-
-        In float64, and centred once more: a small ridge penalty would magnify what float32 rounds
-        off, and most of all what it leaves along (1, …, 1).
-        """
-        exact = (x.to(precise(x.device)) for x in rows)
-        matrices = torch.cat([x @ x.mT for x in exact])
-        means = matrices.mean(dim=1, keepdim=True)
-        rest = means.mean(dim=2, keepdim=True)
-        matrices.sub_(means).sub_(means.transpose(1, 2)).add_(rest)
-        return cls(matrices, matrices.diagonal(dim1=1, dim2=2))
-
-    def inner(self) -> InnerProduct:
-        """Return the inner products of all pairs of layers, as fields that broadcast to (L, L)."""
-        flat = self.matrices.flatten(1)
-        return _over_pairs(flat @ flat.T, self.lengths)
 
 
 def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
@@ -349,17 +340,18 @@ def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
     Args:
         layers: activations (n, pᵢ) of the same samples; of several types, the widest counts.
     """
-    common = reduce(torch.promote_types, (wide(x).dtype for x in layers))
+    common = reduce(torch.promote_types, (x.dtype for x in layers), torch.float32)
     rows = [centred(x.to(common)) for x in layers]
     n, widths = rows[0].shape[0], [x.shape[1] for x in rows]
     by_samples = n * n * (sum(widths) + len(rows) ** 2) / 2
     by_units = n * (sum(widths) ** 2 + sum(p * p for p in widths)) / 2
     squares = _by_samples(rows) if by_samples < by_units else _by_units(rows)
     lengths = [torch.linalg.vector_norm(x, dim=1).to(squares.dtype).square() for x in rows]
-    return _over_pairs(squares, torch.stack(lengths))
+    return over_pairs(squares, torch.stack(lengths))
 
 
-def _over_pairs(squares: Tensor, lengths: Tensor) -> InnerProduct:
+def over_pairs(squares: Tensor, lengths: Tensor) -> InnerProduct:
+    """Return the inner products of all pairs of L layers from ‖X̃ᵀỸ‖²_F (L, L) and kᵢ (L, n)."""
     totals = lengths.sum(dim=1)
     return InnerProduct(
         lengths.shape[1], squares, lengths @ lengths.T, totals[:, None], totals[None, :]

@@ -19,16 +19,21 @@ from typing import Any
 
 from cmp_core.errors import UsageError
 from cmp_core.testing.check import Check as Check
-from cmp_core.testing.events import damaged_event as damaged_event
-from cmp_core.testing.events import example_event as example_event
-from cmp_core.testing.events import select as select
-from cmp_core.testing.measure import measure as measure
-from cmp_core.testing.measure import measure_batch as measure_batch
-from cmp_core.testing.measure import measure_split as measure_split
-from cmp_core.testing.metric_checks import check_metric as check_metric
-from cmp_core.testing.metric_checks import metric_checks as metric_checks
-from cmp_core.testing.plot_checks import check_plot as check_plot
-from cmp_core.testing.plot_checks import plot_checks as plot_checks
+from cmp_core.testing.events import (
+    damaged_event as damaged_event,
+    example_event as example_event,
+    select as select,
+)
+from cmp_core.testing.measure import (
+    measure as measure,
+    measure_batch as measure_batch,
+    measure_split as measure_split,
+)
+from cmp_core.testing.metric_checks import (
+    check_metric as check_metric,
+    metric_checks as metric_checks,
+)
+from cmp_core.testing.plot_checks import check_plot as check_plot, plot_checks as plot_checks
 from cmp_core.testing.runs import write_example_run as write_example_run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cmp_core.events.payloads import LayerActivations
+from cmp_core.events.activations import LayerActivations
 from cmp_core.events.rows import Row, Value
 from cmp_core.measurement.metric import Metric
 from cmp_core.testing.measure import measure_batch, measure_split

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from cmp_core.events.payloads import LayerActivations, Part
+from cmp_core.events.activations import LayerActivations, Part
 from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
 
@@ -61,26 +61,9 @@ def example_event(
     return event.map_tensors(lambda x: x.to(dtype) if x.is_floating_point() else x)
 
 
-def select(event: LayerActivations, where: Tensor, reading: int = 1) -> LayerActivations:
+def select(event: LayerActivations, where: Tensor, pass_index: int = 1) -> LayerActivations:
     """Return some samples of an event, by position, as a chunk."""
-
-    def pick(layer: Layer) -> Layer:
-        return attrs.evolve(
-            layer,
-            activations=layer.activations[where],
-            scores=None if layer.scores is None else layer.scores[where],
-        )
-
-    return attrs.evolve(
-        event,
-        part="chunk",
-        reading=reading,
-        layers=tuple(map(pick, event.layers)),
-        reference=None if event.reference is None else pick(event.reference),
-        inputs=None if event.inputs is None else event.inputs[where],
-        labels=None if event.labels is None else event.labels[where],
-        sample_ids=event.sample_ids[where],
-    )
+    return attrs.evolve(event.select(where, "chunk"), pass_index=pass_index)
 
 
 def damaged_event(damage: str) -> LayerActivations:

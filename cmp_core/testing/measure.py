@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -10,14 +10,15 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from cmp_core.config.schema import Config
 from cmp_core.errors import UndefinedError
-from cmp_core.events.payloads import LayerActivations, Run
+from cmp_core.events.activations import LayerActivations
+from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row, Value
 from cmp_core.layers.layer import Layer
-from cmp_core.measurement.listener import MetricListener
+from cmp_core.measurement.arrays import measure_arrays
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.measurement.metric import Metric, definition_of
-from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.loader import new_manager
 from cmp_core.testing.events import select
 
@@ -45,26 +46,32 @@ def measure(
     """
     metric = definition_of(factory)(**options)
     tensors = [torch.as_tensor(x, dtype=torch.float64) for x in layers]
-    classes = None if labels is None else torch.as_tensor(labels)
-    event = LayerActivations(
-        source="live",
-        phase="val",
-        part="batch" if metric.definition.running else "chunk",
-        epoch=1,
-        step=1,
-        layers=tuple(Layer(f"layer_{i}", i, "", x) for i, x in enumerate(tensors)),
-        sample_ids=torch.arange(len(tensors[0])),
-        labels=classes,
-        inputs=None,
-        num_classes=0 if classes is None else int(classes.max()) + 1,
-    )
-    way = measure_batch if metric.definition.running else measure_split
-    last = event.layers[-1].name
-    rows = [row for row in way(metric, event) if row.layer == last and not row.pair]
+    if metric.definition.split == "running":
+        rows = measure_batch(metric, _batch(tensors))
+    else:
+        known = None if labels is None else torch.as_tensor(labels)
+        rows = list(measure_arrays(tensors, [metric], known))
+    last = f"layer_{len(layers) - 1}"
+    rows = [row for row in rows if row.layer == last and not row.pair]
     values = {row.metric: row.value for row in rows if row.value is not None}
     if not values:
         raise UndefinedError("; ".join(str(row.reason) for row in rows) or "nothing was measured")
     return values
+
+
+def _batch(tensors: Sequence[Tensor]) -> LayerActivations:
+    return LayerActivations(
+        source="live",
+        phase="train",
+        part="batch",
+        epoch=1,
+        step=1,
+        layers=tuple(Layer(f"layer_{i}", i, "", x) for i, x in enumerate(tensors)),
+        sample_ids=torch.arange(len(tensors[0])),
+        labels=None,
+        inputs=None,
+        num_classes=0,
+    )
 
 
 def measure_batch(metric: Metric, event: LayerActivations) -> list[Row]:
@@ -78,8 +85,8 @@ def measure_split(
     """Measure an event's samples as a split, in chunks of a size and in any order of positions."""
     order = torch.arange(event.n) if order is None else order
 
-    def read(reading: int) -> Iterator[LayerActivations]:
-        return (select(event, where, reading) for where in torch.split(order, size))
+    def read(pass_index: int) -> Iterator[LayerActivations]:
+        return (select(event, where, pass_index) for where in torch.split(order, size))
 
     ids, labels = event.sample_ids.cpu().numpy(), event.labels
     known = None if labels is None else labels.cpu().numpy()
@@ -89,9 +96,7 @@ def measure_split(
 def measurer_of(metric: Metric, *plugins: object, policy: str = "raise") -> Measurer:
     """Return a measurer of one metric; the plugins are called before it."""
     manager = new_manager()
-    listener = MetricListener(metric)
-    manager.register(listener, listener.name)
+    measurer = Measurer([metric], Run(Config(), (), ()), manager, policy)
     for plugin in plugins:
         manager.register(plugin)
-    run = Run(config=None, class_names=(), layer_names=())  # type: ignore[arg-type]
-    return Measurer(Dispatcher(manager, run, policy), [listener])
+    return measurer

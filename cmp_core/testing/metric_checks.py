@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmp_core.events.payloads import LayerActivations
+from cmp_core.events.activations import LayerActivations
 from cmp_core.events.rows import INPUT, Row, Value
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.listener import MetricListener
@@ -82,7 +82,7 @@ def _checks(metric: Metric) -> Iterator[_Listed]:
     definition = metric.definition
     split, samples = 'example_event(part="chunk")', 'example_event(n=200, part="chunk")'
     yield "says in its docstring what it is", "", _has_a_summary
-    for size in () if definition.coverage == "running" else CHUNK_SIZES:
+    for size in () if definition.split == "running" else CHUNK_SIZES:
         what = f"reads a split in chunks of {size} as at once"
         yield what, 'example_event(n=300, part="chunk")', partial(_reads_chunks, size=size)
     for dtype, tolerance in ROUNDED.items():
@@ -99,9 +99,8 @@ def _checks(metric: Metric) -> Iterator[_Listed]:
         yield f"is invariant: {invariance}", tried, partial(_is_invariant, invariance=invariance)
     if "symmetric" in definition.invariances:
         yield "is symmetric", "example_event(n=60, widths=(6, 6))", _is_symmetric
-    if definition.vectorized:
-        what = "keeps layers that it is given at once apart"
-        yield what, 'example_event(n=60, widths=(6, 6, 6), part="chunk")', _keeps_layers_apart
+    what = "keeps layers apart"
+    yield what, 'example_event(n=60, widths=(6, 6, 6), part="chunk")', _keeps_layers_apart
     for name in DAMAGES:
         tried = f'damaged_event("{name}")'
         yield f"meets {name} with a value or a reason", tried, partial(_meets, damage=name)
@@ -109,10 +108,10 @@ def _checks(metric: Metric) -> Iterator[_Listed]:
         tried = f"{split}, whose first layer is {value}"
         what = f"gives a reason where activations are {value}"
         yield what, tried, partial(_gives_reason, value=value)
-    if definition.coverage == "running":
+    if definition.split == "running":
         yield "has no value for a split, and says so", split, _has_no_value_for_a_split
         yield "goes on from its state", "three of example_event()", _goes_on_from_its_state
-    elif definition.is_stateful:
+    elif definition.split == "state":
         for name, run in STATE_CHECKS.items():
             yield name, 'example_event(n=90, part="chunk"), in shards of 20, 30 and 40', run
 
@@ -277,7 +276,7 @@ def _goes_on_from_its_state(metric: Metric) -> None:
     answers = [side.cmp_layer_activations(events[2]) or [] for side in (listener, again)]
     for one, other in zip(*answers, strict=True):
         assert (one.layer, one.reason) == (other.layer, other.reason), f"{other} is not {one}"
-        assert _is_same(one.values, other.values), f"{other} is not {one}"
+        assert _is_same(one.value, other.value), f"{other} is not {one}"
 
 
 def _is_same(one: Any, other: Any) -> bool:

@@ -11,34 +11,36 @@ import attrs
 import torch
 from torch import Tensor
 
-from cmp_core.events.view import LayerView
+from cmp_core.events.activations import LayerView
 from cmp_core.measurement.metric import Metric
-from cmp_core.statistics.split import SplitStatistics
-from cmp_core.statistics.split_sums import SplitSums
+from cmp_core.statistics.split import SplitStatistics, SplitSums
 from cmp_core.testing.compare import EXACT
 from cmp_core.testing.events import example_event, select
 
 
-def _shard_views(metric: Metric, shards: Sequence[Tensor]) -> list[tuple[LayerView, ...]]:
+def _shard_views(metric: Metric, shards: Sequence[Tensor]) -> list[LayerView]:
     """Return what a class sees of some shards of one split at its last layer."""
     event = example_event(n=90, part="chunk")
     sums = SplitSums(metric.definition.sums, event.sample_ids, event.labels, event.num_classes)
-    if metric.definition.sums:
-        sums.update(event.all_layers, event.sample_ids, event.labels)
+    sums.update(event.all_layers, event.sample_ids, event.labels)
     fitted = SplitStatistics(sums)
     chunks = [
-        attrs.evolve(select(event, where, metric.definition.readings[0]), fitted=fitted)
+        attrs.evolve(select(event, where, metric.definition.pass_indices[0]), fitted=fitted)
         for where in shards
     ]
-    return [metric.views_of(LayerView(chunk, chunk.layers[-1])) for chunk in chunks]
+    return [LayerView(chunk, chunk.layers[-1]) for chunk in chunks]
+
+
+def _new_state(metric: Metric) -> Any:
+    return metric.definition.implementation(**metric.options)
 
 
 def _states(metric: Metric, shards: Sequence[Tensor]) -> list[Any]:
     """Return the state of a class for each of some shards of one split."""
     states = []
-    for views in _shard_views(metric, shards):
-        states.append(metric.new_state())
-        states[-1].update(*views)
+    for view in _shard_views(metric, shards):
+        states.append(_new_state(metric))
+        states[-1].update(view)
     return states
 
 
@@ -53,7 +55,7 @@ def _computed(metric: Metric, state: Any) -> list[float]:
     if metric.definition.passes == 2:
         event = example_event(n=90, part="chunk")
         state.fit()
-        state.score(*metric.views_of(LayerView(event, event.layers[-1])))
+        state.score(LayerView(event, event.layers[-1]))
     value = state.compute()
     parts = value.values() if isinstance(value, Mapping) else [value]
     return [x for part in parts for x in torch.as_tensor(part).double().reshape(-1).tolist()]
@@ -69,8 +71,8 @@ def _assert_same(metric: Metric, found: Any, expected: Any, what: str) -> None:
 
 def _empty_is_identity(metric: Metric) -> None:
     (state,) = _states(metric, [torch.arange(90)])
-    _assert_same(metric, metric.new_state().merge(state), state, "empty merged with a state")
-    _assert_same(metric, state.merge(metric.new_state()), state, "a state merged with empty")
+    _assert_same(metric, _new_state(metric).merge(state), state, "empty merged with a state")
+    _assert_same(metric, state.merge(_new_state(metric)), state, "a state merged with empty")
 
 
 def _merge_equals_one_pass(metric: Metric) -> None:
@@ -85,8 +87,8 @@ def _merge_changes_neither_side(metric: Metric) -> None:
     a, b, _ = _states(metric, _shards())
     *_, more = _shard_views(metric, _shards())
     before = [copy.deepcopy(state) for state in (a, b)]
-    for merged in (a.merge(b), a.merge(metric.new_state()), metric.new_state().merge(a)):
-        merged.update(*more)
+    for merged in (a.merge(b), a.merge(_new_state(metric)), _new_state(metric).merge(a)):
+        merged.update(more)
     for state, old, side in zip((a, b), before, ("left", "right"), strict=True):
         _assert_same(
             metric, state, old, f"the {side} side, after merge and an update of the result"
@@ -95,7 +97,7 @@ def _merge_changes_neither_side(metric: Metric) -> None:
 
 def _state_is_restored(metric: Metric) -> None:
     (state,) = _states(metric, [torch.arange(90)])
-    restored = metric.new_state()
+    restored = _new_state(metric)
     restored.load_state_dict(copy.deepcopy(state.state_dict()))
     _assert_same(metric, restored, state, "the restored state")
 

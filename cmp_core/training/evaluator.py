@@ -14,7 +14,8 @@ from cmp_core.config.schema import Config
 from cmp_core.data.load import Data
 from cmp_core.data.splits import Batch, Split
 from cmp_core.errors import UsageError
-from cmp_core.events.payloads import LayerActivations, Part, Phase, RunFinished
+from cmp_core.events.activations import LayerActivations, Part, Phase
+from cmp_core.events.payloads import RunFinished
 from cmp_core.events.rows import INPUT, Row
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
@@ -80,13 +81,13 @@ class Evaluator:
         split, positions = self._split(phase)
         totals: list[Tensor] = []
 
-        def read(reading: int) -> Iterator[LayerActivations]:
+        def read(pass_index: int) -> Iterator[LayerActivations]:
             for batch in split.batches(positions, CHUNK):
                 layers = self._model(batch.inputs)
-                if reading == 1:
+                if pass_index == 1:
                     loss = self._rule.losses(layers, batch.labels).mean() * len(batch.labels)
                     totals.append(torch.stack([loss, correct(layers, batch.labels).sum()]))
-                yield self.event(layers, batch, phase, "chunk", epoch, step, reading)
+                yield self.event(layers, batch, phase, "chunk", epoch, step, pass_index)
 
         rows = self._measurer.split(split.ids[positions], split.labels[positions], read)
         loss, hits = torch.stack(totals).cpu().double().sum(0).tolist()
@@ -114,7 +115,7 @@ class Evaluator:
         part: Part,
         epoch: int,
         step: int,
-        reading: int = 1,
+        pass_index: int = 1,
     ) -> LayerActivations:
         """Return the detached event of a batch; only chunks carry the input as a reference."""
         inputs = batch.inputs.flatten(1)
@@ -129,7 +130,7 @@ class Evaluator:
             labels=batch.labels,
             inputs=inputs,
             num_classes=len(self._data.class_names),
-            reading=reading,
+            pass_index=pass_index,
             reference=self.means.attach(_reference(inputs)) if part == "chunk" else None,
         )
 

@@ -14,10 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from cmp_core import load_run
-from cmp_core.analysis.seed_baseline import FEWEST, Reseeded, compare_seeds
+from cmp_core.analysis.seed_baseline import FEWEST, compare_seeds
 from cmp_core.errors import DataError, UndefinedError
 from cmp_core.runs.metric_info import MetricInfo, dump_metric_info
 from cmp_core.runs.record import RunRecord
+from cmp_core.runs.seed_baseline import SeedDifference
 
 Floats = NDArray[np.floating[Any]]
 WriteRun = Callable[..., RunRecord]
@@ -103,7 +104,7 @@ def cka(x: Floats, y: Floats) -> float:
     return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
 
 
-def only(*runs: RunRecord) -> Reseeded:
+def only(*runs: RunRecord) -> SeedDifference:
     """The comparison by the only metric."""
     (found,) = compare_seeds(runs)
     return found

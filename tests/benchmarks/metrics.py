@@ -31,11 +31,9 @@ from cmp_core.events.payloads import Run
 from cmp_core.learning.layerwise import Layerwise
 from cmp_core.listeners.log import LogWriter
 from cmp_core.listeners.screen import Screen
-from cmp_core.measurement.listener import MetricListener
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.measurement.selection import select_metrics
 from cmp_core.models.greedy import make_greedy
-from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.training.evaluator import Evaluator, probe
 from cmp_core.training.trainer import Trainer
@@ -56,11 +54,10 @@ def trainer(config: Config, raw: RawData, folder: Path, *, measures: bool) -> Tr
     layers = probe(model, rule, data)
     plugins = load_plugins()
     names = tuple(layer.name for layer in layers)
-    dispatcher = Dispatcher(plugins.manager, Run(config, data.class_names, names, folder), "raise")
-    listeners = [MetricListener(m) for m in select_metrics(plugins, config)] if measures else []
-    for listener in listeners:
-        plugins.manager.register(listener, listener.name)
-    measurer = Measurer(dispatcher, listeners)
+    metrics = select_metrics(plugins, config) if measures else []
+    run = Run(config, data.class_names, names, folder)
+    measurer = Measurer(metrics, run, plugins.manager, "raise")
+    dispatcher = measurer.dispatcher
     evaluator = Evaluator(model, rule, data, measurer, layers, config)
     dispatcher.add_essential(Screen(Console(file=io.StringIO())))
     dispatcher.add_essential(LogWriter(folder))

@@ -37,7 +37,6 @@ from cmp_core.listeners.screen import Screen
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.models.greedy import make_greedy
 from cmp_core.models.mlp import MLP, make_mlp
-from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.training.evaluator import Evaluator, probe
 from cmp_core.training.trainer import Trainer
@@ -83,8 +82,8 @@ def throughput(config: Config, raw: RawData) -> None:
 def _trainer(model: MLP, data: Data, config: Config, folder: Path) -> Trainer:
     """A trainer with the log and the screen that every run has."""
     run = Run(config, data.class_names, (), folder)
-    dispatcher = Dispatcher(load_plugins().manager, run)
-    measurer = Measurer(dispatcher, [])
+    measurer = Measurer([], run, load_plugins().manager)
+    dispatcher = measurer.dispatcher
     rule = Backprop(model, config, 10**6)
     evaluator = Evaluator(model, rule, data, measurer, probe(model, rule, data), config)
     dispatcher.add_essential(Screen(Console(file=io.StringIO())))

@@ -16,8 +16,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 from scipy.spatial import procrustes as scipy_procrustes
@@ -27,7 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 import cmp_core
 from cmp_core import UndefinedError, run
 from cmp_core.config.schema import Config, Selection
-from cmp_core.events.payloads import LayerActivations
+from cmp_core.events.activations import LayerActivations
 from cmp_core.events.rows import Row, Value
 from cmp_core.measurement.metric import definition_of
 from cmp_core.measurement.selection import select_metrics

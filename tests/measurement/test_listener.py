@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from cmp_core import LayerView, UndefinedError, hookimpl, metric
+from cmp_core.config.schema import Config
 from cmp_core.errors import PluginError, UsageError
-from cmp_core.events.payloads import LayerActivations
+from cmp_core.events.activations import LayerActivations
+from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row, log_form
-from cmp_core.measurement.listener import MetricListener
-from cmp_core.measurement.measurer import SUBSET_SIZE
+from cmp_core.measurement.measurer import SUBSET_SIZE, Measurer
 from cmp_core.measurement.metric import definition_of
+from cmp_core.plugins.loader import new_manager
 from cmp_core.testing import example_event, measure_batch, measure_split, select
 from cmp_core.testing.measure import measurer_of
 
@@ -44,7 +46,7 @@ def nothing(view: LayerView) -> float:
     raise UndefinedError("there is nothing")
 
 
-@metric("extremes", per_sample=True)
+@metric("extremes", split="mean")
 def extremes(view: LayerView, *, factor: float = 1.0) -> Mapping[str, Tensor]:
     """Largest and smallest unit."""
     return {"": factor * view.activations.amax(1), "low": factor * view.activations.amin(1)}
@@ -166,7 +168,7 @@ def test_an_unknown_option_names_the_nearest() -> None:
 
 
 def test_samples_without_a_value_are_left_out_of_the_mean_and_of_n() -> None:
-    @metric("logarithm", per_sample=True)
+    @metric("logarithm", split="mean")
     def logarithm(view: LayerView) -> Tensor:
         """Defined for some samples."""
         return torch.where(view.sample_ids < 30, view.sample_ids.double(), torch.nan)
@@ -177,7 +179,7 @@ def test_samples_without_a_value_are_left_out_of_the_mean_and_of_n() -> None:
 
 
 def test_a_per_sample_metric_must_return_one_value_per_sample() -> None:
-    @metric("wrong", per_sample=True)
+    @metric("wrong", split="mean")
     def wrong(view: LayerView) -> Tensor:
         """Returns the mean."""
         return view.activations.mean()
@@ -225,7 +227,7 @@ def test_any_kind_of_number_is_a_value(value: Any) -> None:
 
 WRITES = {
     "anchors of the subset": lambda event: [x.anchors.zero_() for x in event.layers],
-    "the peak": lambda event: event.statistics["layer_0"].peak.fill_(torch.nan),
+    "a statistic": lambda event: event.statistics["layer_0"].log_q.fill_(torch.nan),
     "activations of the subset": lambda event: event.layers[0].activations.fill_(7.0),
 }
 
@@ -256,7 +258,7 @@ def test_a_plugin_that_writes_changes_no_number_of_a_metric(what: str, hook: str
         return [
             row
             for row in subject.split(
-                event.sample_ids.numpy(), event.labels.numpy(), lambda reading: parts
+                event.sample_ids.numpy(), event.labels.numpy(), lambda _: parts
             )
             if row.layer != "input"
         ]
@@ -265,16 +267,14 @@ def test_a_plugin_that_writes_changes_no_number_of_a_metric(what: str, hook: str
 
 
 def test_a_value_does_not_stand_in_the_place_of_another() -> None:
-    @metric("two", per_sample=True)
+    @metric("two", split="mean")
     def two(view: LayerView) -> Mapping[str, Tensor]:
         """Two values."""
         ones = torch.ones(len(view.sample_ids))
         return {"": ones, "low": ones}
 
-    subject = measurer_of(definition_of(two)())
-    clash = MetricListener(definition_of(mean_id)(label="two_low"))
-    subject._dispatcher._manager.register(clash, clash.name)
-    subject._listeners = [*subject._listeners, clash]
+    metrics = [definition_of(two)(), definition_of(mean_id)(label="two_low")]
+    subject = Measurer(metrics, Run(Config(), (), ()), new_manager())
     with pytest.raises(UsageError, match="two metrics yield 'two_low' at layer_0"):
         subject.batch(example_event())
 
@@ -296,10 +296,20 @@ def test_a_value_does_not_stand_in_the_place_of_another() -> None:
         ({"invariances": {"rotation"}}, "unknown invariance 'rotation'"),
         ({"passes": 2}, "passes=2 needs a class"),
         ({"needs": ("statistics.eigenvalue",)}, "unknown need 'eigenvalue'; did you mean"),
-        ({"needs": ("statistics.variance",), "per_sample": True}, "statistics.variance is about"),
-        ({"needs": ("statistics.held_out_scores",)}, "declare per_sample, or write a class"),
-        ({"scope": "pair", "per_sample": True}, "scope pair is for functions of two views"),
-        ({"running": True}, "running needs a class"),
+        ({"split": "men"}, "unknown split 'men'; did you mean 'mean'"),
+        ({"split": "mean", "needs": ("statistics.variance",)}, "declare split='moments'"),
+        (
+            {"split": "mean", "needs": ("statistics.mean_log_kernel_density",)},
+            "declare split='subset'",
+        ),
+        ({"needs": ("statistics.variance",)}, r"declare split='moments' \(exact\) or 'subset'"),
+        ({"needs": ("next.statistics.held_out_scores",)}, "declare split='mean'"),
+        ({"split": "moments"}, "needs must name them"),
+        ({"split": "moments", "needs": ("labels", "statistics.variance")}, "sees no samples"),
+        ({"split": "moments", "needs": ("statistics.log_q", "statistics.hsic")}, "sees no samples"),
+        ({"scope": "pair", "split": "mean"}, "scope pair is for functions of two views"),
+        ({"split": "running"}, "does not fit a function: declare 'mean', 'moments' or 'subset'"),
+        ({"split": "state"}, "does not fit a function"),
     ],
 )
 def test_a_contradictory_declaration_is_refused(traits: Any, message: str) -> None:
@@ -313,6 +323,8 @@ def test_a_class_must_have_the_methods_of_a_state() -> None:
 
     with pytest.raises(UsageError, match="lacks the methods merge, compute, state_dict"):
         metric("half")(Half)
+    with pytest.raises(UsageError, match="does not fit a class: declare 'state' or 'running'"):
+        metric("half", split="mean")(Half)
 
 
 def test_options_without_a_default_must_be_given() -> None:

@@ -500,7 +500,7 @@ def test_other_metrics_and_options_may_be_asked_for(directory: Path) -> None:
 PLUGIN = """
 from cmp_core import hookimpl, metric
 
-@metric("mine", per_sample=True)
+@metric("mine", split="mean")
 def mine(view):
     '''The first unit.'''
     {act}

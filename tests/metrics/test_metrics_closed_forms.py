@@ -10,13 +10,12 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom
 
 from cmp_core.errors import UndefinedError
-from cmp_core.events.view import LayerView
+from cmp_core.events.activations import LayerView
 from cmp_core.statistics.batch import statistics_of
 from cmp_core.testing import example_event
 from cmp_metrics.eigenspectrum import eigenspectrum

@@ -15,8 +15,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score as sklearn_f1
 
-from cmp_core.layers.sampling import deal
-from cmp_core.layers.sampling import folds as _folds
+from cmp_core.layers.sampling import folds_of as _folds, stratified_fold_order as deal
 from cmp_metrics.label_information import _SHARPNESS
 
 Array = NDArray[np.float64]

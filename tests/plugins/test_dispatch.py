@@ -9,10 +9,10 @@ import pytest
 from cmp_core import hookimpl
 from cmp_core.errors import PluginError
 from cmp_core.events import hookspecs
-from cmp_core.events.payloads import LayerActivations, Run, SplitFinished
+from cmp_core.events.activations import LayerActivations, SplitFinished
+from cmp_core.events.payloads import Run
 from cmp_core.plugins.dispatch import Dispatcher
-from cmp_core.statistics.split import SplitStatistics
-from cmp_core.statistics.split_sums import SplitSums
+from cmp_core.statistics.split import SplitStatistics, SplitSums
 from cmp_core.testing import example_event
 
 RUN = Run(config=None, class_names=("a", "b"), layer_names=())

@@ -33,8 +33,8 @@ def cmp_register_metrics(register):
 """
 FUNCTIONS = {
     "function": "",
-    "mean": "per_sample=True",
-    "whole": "needs=('statistics.eigenvalues',)",
+    "mean": "split='mean'",
+    "whole": "split='moments', needs=('statistics.eigenvalues',)",
     "pair": "scope='pair'",
     "slow": "slow=True",
 }

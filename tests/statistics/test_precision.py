@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor
@@ -20,9 +19,8 @@ from torch import Tensor
 from cmp_core.layers.layer import Layer
 from cmp_core.statistics.batch import statistics_of
 from cmp_core.statistics.interface import LayerStatistics
-from cmp_core.statistics.moments import Products, Rows
-from cmp_core.statistics.split import SplitStatistics
-from cmp_core.statistics.split_sums import SplitSums
+from cmp_core.statistics.moments import Products, ShiftedSamples
+from cmp_core.statistics.split import SplitStatistics, SplitSums
 from tests.oracles import metrics as oracles
 
 Array = NDArray[np.float64]
@@ -91,8 +89,8 @@ STATISTICS: dict[str, tuple[Statistic, Callable[[Array, Array, Labels], Any]]] =
         lambda a, b: a.channel_log_det(4.0),
         lambda x, y, labels: 2 * oracles.mutual_information(x)["gaussian"],
     ),
-    "closeness": (
-        lambda a, b: -a.closeness(0.25, 1.0),
+    "mean_log_kernel_density": (
+        lambda a, b: -a.mean_log_kernel_density(0.25, 1.0),
         lambda x, y, labels: [oracles.mutual_information(x)[name] for name in ("kt", "lower")],
     ),
     "held_out_r2": (
@@ -248,11 +246,11 @@ def test_products_take_in_chunks_about_any_pivot(
 ) -> None:
     x, y, shards = drawn
     x_rows, y_rows = (
-        [Rows.about(torch.from_numpy(side[where]), pivot) for where in shards]
+        [ShiftedSamples.about(torch.from_numpy(side[where]), pivot) for where in shards]
         for side in (x, y)
         for pivot in [torch.from_numpy(side.mean(0) + distance * side.std())]
     )
-    products = Products.of_rows(x_rows[0], y_rows[0])
+    products = Products.of_samples(x_rows[0], y_rows[0])
     for rows in zip(x_rows[1:], y_rows[1:], strict=True):
         products.update(*rows)
     assert_are_those_of(products, x, y)

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from torch import Tensor
 
-from cmp_core.events.payloads import LayerActivations
+from cmp_core.events.activations import LayerActivations
 from cmp_core.events.rows import Row
 from cmp_core.measurement.metric import definition_of
-from cmp_core.statistics.split import SplitStatistics
-from cmp_core.statistics.split_sums import SplitSums
+from cmp_core.statistics.split import SplitStatistics, SplitSums
 from cmp_core.testing import example_event, measure_split, select
 from cmp_metrics.eigenspectrum import eigenspectrum_metric
 from cmp_metrics.f1_score import F1Score
@@ -171,10 +170,15 @@ def add(sums: SplitSums, event: LayerActivations, where: Tensor) -> SplitSums:
     return sums
 
 
-def readings(sums: SplitSums, event: LayerActivations) -> list[float]:
+def computed(sums: SplitSums, event: LayerActivations) -> list[float]:
     statistics = SplitStatistics(sums)
     first, second = statistics["layer_0"], statistics["layer_1"]
-    scores = first.predict(event.layers[0].activations, sums.folds_of(event.sample_ids), 0.01)
+    scores = statistics.moments.held_out_scores(
+        statistics.names.index("layer_0"),
+        event.layers[0].activations,
+        sums.folds(event.sample_ids),
+        0.01,
+    )
     values = [
         first.squared_norm(),
         first.squared_trace(),
@@ -191,7 +195,7 @@ def readings(sums: SplitSums, event: LayerActivations) -> list[float]:
 @pytest.mark.parametrize("seed", range(5))
 def test_shards_merge_in_any_order_and_go_on(seed: int) -> None:
     event = data("narrow", torch.float64).event
-    whole = readings(add(new_sums(event), event, torch.arange(N)), event)
+    whole = computed(add(new_sums(event), event, torch.arange(N)), event)
     *shards, rest = torch.split(shuffled(seed), [3, 97, 60, 80, 60])
     a, b, c, d = (add(new_sums(event), event, shard) for shard in shards)
     empty = new_sums(event)
@@ -200,7 +204,7 @@ def test_shards_merge_in_any_order_and_go_on(seed: int) -> None:
         d.merge(c.merge(b.merge(a))),
         empty.merge(c).merge(a.merge(empty)).merge(d.merge(b)),
     ):
-        assert readings(add(merged, event, rest), event) == pytest.approx(whole, rel=1e-9)
+        assert computed(add(merged, event, rest), event) == pytest.approx(whole, rel=1e-9)
 
 
 def test_the_inner_product_with_the_layer_before_has_its_sides_exchanged() -> None:

@@ -11,8 +11,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import classification_report
-from sklearn.metrics import confusion_matrix as sklearn_confusion
+from sklearn.metrics import classification_report, confusion_matrix as sklearn_confusion
 
 from cmp_core import run
 from cmp_core.config.load import build_config, read_yaml

@@ -1,0 +1,311 @@
+"""The activation events, and what a metric sees of a layer in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from itertools import chain
+from typing import Any, Literal
+
+import attrs
+import torch
+from torch import Tensor
+
+from cmp_core.errors import UndefinedError, UsageError
+from cmp_core.events.payloads import Event
+from cmp_core.events.rows import INPUT
+from cmp_core.layers.layer import Layer
+from cmp_core.statistics.batch import moments_at_hand
+from cmp_core.statistics.interface import EventStatistics, Guarded, LayerStatistics
+from cmp_core.statistics.split import SplitStatistics
+
+Source = Literal["live", "replay"]
+Phase = Literal["train", "val", "test"]
+Part = Literal["batch", "chunk", "subset"]
+
+_LAYER_TENSORS = ("activations", "scores", "anchors")
+_SAMPLE_TENSORS = ("inputs", "labels", "sample_ids")
+
+
+@attrs.frozen(eq=False)
+class LayerActivations(Event):
+    """The activations of all layers for some samples, detached from the autograd graph.
+
+    Attributes:
+        source: `live` during training, `replay` from a snapshot.
+        phase: `train`, `val` or `test`.
+        part: `batch` is measured by itself; `chunk` is a piece of a split, whose values come
+            with `cmp_split_finished`; `subset` is a split's fixed subsample, which comes with it.
+        pass_index: 1, or 2 when the split is read again for metrics that fit first and then score.
+        epoch: 0 for the untrained network.
+        step: optimizer steps so far.
+        layers: in order of depth, the MLP's `head` last.
+        reference: the input as a layer, or none for a training batch.
+        inputs: (n, d), normalised; labels: (n,) int64; sample_ids: (n,) int64.
+        num_classes: C.
+        fitted: in the second pass, the statistics of the whole split from the first.
+    """
+
+    source: Source
+    phase: Phase
+    part: Part
+    epoch: int
+    step: int
+    layers: tuple[Layer, ...]
+    sample_ids: Tensor
+    labels: Tensor | None
+    inputs: Tensor | None
+    num_classes: int
+    pass_index: int = 1
+    reference: Layer | None = None
+    fitted: SplitStatistics | None = None
+    _guards: tuple[Guarded, ...] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: tuple(self._guarded()), takes_self=True)
+    )
+
+    @property
+    def all_layers(self) -> tuple[Layer, ...]:
+        """The reference, if there is one, and the layers."""
+        return self.layers if self.reference is None else (self.reference, *self.layers)
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self.sample_ids.shape[0]
+
+    @cached_property
+    def statistics(self) -> EventStatistics:
+        """The statistics that all metrics share, by layer name."""
+        layers = self.all_layers
+        moments = partial(moments_at_hand, layers, self.sample_ids, self.labels, self.num_classes)
+        return EventStatistics(
+            layers,
+            self.sample_ids,
+            second_moments=None if self.part == "chunk" else moments,
+            fitted=None if self.fitted is None else self.fitted.moments,
+        )
+
+    def modified(self) -> str | None:
+        """Return the name of a tensor that was written to since the event was made, or none."""
+        return _first_modified(self._guards, self.statistics.guards)
+
+    def copy(self) -> LayerActivations:
+        """Return the event with tensors of its own and no statistics computed yet."""
+        return self.map_tensors(torch.clone)
+
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> LayerActivations:
+        """Return the event with `change` applied once to each distinct tensor."""
+        changed: dict[int, Tensor] = {}
+
+        def once(owner: object, names: tuple[str, ...]) -> dict[str, Any]:
+            tensors = {name: getattr(owner, name) for name in names}
+            for tensor in tensors.values():
+                if tensor is not None and id(tensor) not in changed:
+                    changed[id(tensor)] = change(tensor)
+            return {
+                name: changed[id(tensor)] for name, tensor in tensors.items() if tensor is not None
+            }
+
+        layers = [attrs.evolve(x, **once(x, _LAYER_TENSORS)) for x in self.all_layers]
+        return self._with_layers(layers, **once(self, _SAMPLE_TENSORS))
+
+    def select(self, where: Tensor, part: Part) -> LayerActivations:
+        """Return the samples at some positions (k,) as a part with tensors of its own."""
+
+        def rows(owner: object, names: tuple[str, ...]) -> dict[str, Any]:
+            tensors = {name: getattr(owner, name) for name in names}
+            return {
+                name: tensor.clone() if name == "anchors" else tensor[where]
+                for name, tensor in tensors.items()
+                if tensor is not None
+            }
+
+        layers = [attrs.evolve(x, **rows(x, _LAYER_TENSORS)) for x in self.all_layers]
+        return self._with_layers(layers, part=part, **rows(self, _SAMPLE_TENSORS))
+
+    def _with_layers(self, all_layers: list[Layer], **changes: Any) -> LayerActivations:
+        """Return the event with other layers, the reference first where there is one."""
+        if self.reference is not None:
+            changes["reference"] = all_layers.pop(0)
+        return attrs.evolve(self, layers=tuple(all_layers), **changes)
+
+    def _guarded(self) -> Iterator[Guarded]:
+        for layer in self.all_layers:
+            for what in _LAYER_TENSORS:
+                if (tensor := getattr(layer, what)) is not None:
+                    yield Guarded(f"{what} of {layer.name}", tensor, tensor._version)
+        for what in _SAMPLE_TENSORS:
+            if (tensor := getattr(self, what)) is not None:
+                yield Guarded(what, tensor, tensor._version)
+
+
+@attrs.frozen(eq=False)
+class SplitFinished(Event):
+    """All chunks of a split have been seen, in as many passes as any metric makes.
+
+    Attributes:
+        n: samples in the split.
+        layers, reference: as in the chunks, without samples.
+        num_classes: C.
+        statistics: shared statistics of the whole split, as far as the selected metrics declare
+            to need them.
+        subset: the split's fixed subsample, chosen by a hash of the sample ids, for metrics that
+            must see their samples at once; none where no selected metric does.
+    """
+
+    source: Source
+    phase: Phase
+    epoch: int
+    step: int
+    n: int
+    layers: tuple[Layer, ...]
+    reference: Layer | None
+    num_classes: int
+    statistics: SplitStatistics
+    subset: LayerActivations | None = None
+
+    @property
+    def all_layers(self) -> tuple[Layer, ...]:
+        """The reference, if there is one, and the layers."""
+        return self.layers if self.reference is None else (self.reference, *self.layers)
+
+    def modified(self) -> str | None:
+        """Return the name of a tensor of the subset or the statistics that was written to."""
+        found = _first_modified(self.statistics.moments.guards)
+        return found or (None if self.subset is None else self.subset.modified())
+
+    def copy(self) -> SplitFinished:
+        """Return the event with a subset of its own and no statistics computed yet."""
+        subset = None if self.subset is None else self.subset.copy()
+        return attrs.evolve(self, statistics=self.statistics.fresh(), subset=subset)
+
+
+def _first_modified(*guards: list[Guarded] | tuple[Guarded, ...]) -> str | None:
+    """Return the name of the first guarded tensor that somebody has written into, or none."""
+    for guard in chain(*guards):
+        if guard.tensor._version != guard.version:
+            return guard.what
+    return None
+
+
+class LayerView:
+    """What a metric sees of one layer; what the layer does not have raises `UndefinedError`.
+
+    Under `split="moments"` a function sees a split through its statistics alone: there, what
+    belongs to single samples raises `UsageError`.
+    """
+
+    def __init__(self, event: LayerActivations | SplitFinished, layer: Layer) -> None:
+        self._event = event
+        self._layer = layer
+
+    @property
+    def name(self) -> str:
+        """Name of the layer, such as `layer_0`."""
+        return self._layer.name
+
+    @property
+    def depth(self) -> int:
+        """Position of the layer, from 0; -1 for the input."""
+        return self._layer.depth
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self._event.n
+
+    @property
+    def width(self) -> int:
+        """Number of units N."""
+        return self._layer.activations.shape[1]
+
+    @property
+    def activations(self) -> Tensor:
+        """Activations (n, N)."""
+        return self._tensor("activations")
+
+    @property
+    def scores(self) -> Tensor:
+        """Scores (n, C), with softmax(scores) = q."""
+        return self._tensor("scores")
+
+    @property
+    def anchors(self) -> Tensor:
+        """Class anchors (C, N)."""
+        return self._tensor("anchors")
+
+    @property
+    def inputs(self) -> Tensor:
+        """The network's inputs (n, d)."""
+        return self._tensor("inputs")
+
+    @property
+    def labels(self) -> Tensor:
+        """Class labels (n,), int64."""
+        return self._tensor("labels")
+
+    @property
+    def sample_ids(self) -> Tensor:
+        """Sample ids (n,), int64."""
+        return self._samples.sample_ids
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return self._event.num_classes
+
+    @property
+    def statistics(self) -> LayerStatistics:
+        """Statistics that all metrics share."""
+        return self._event.statistics[self.name]
+
+    @property
+    def previous(self) -> LayerView:
+        """The layer before."""
+        return self._neighbour(-1, "first")
+
+    @property
+    def next(self) -> LayerView:
+        """The layer after."""
+        return self._neighbour(+1, "last")
+
+    def name_of(self, neighbour: Literal["previous", "next"] | None) -> str | None:
+        """Return the name of a neighbour, or none where there is no such layer."""
+        if neighbour is None or self.name == INPUT:
+            return None
+        beside = self._beside(1 if neighbour == "next" else -1)
+        return None if beside is None else beside.name
+
+    def _neighbour(self, offset: int, end: str) -> LayerView:
+        if self.name == INPUT:
+            raise UndefinedError("the input is a reference and has no neighbours")
+        beside = self._beside(offset)
+        if beside is not None:
+            return LayerView(self._event, beside)
+        depths = [layer.depth for layer in self._event.layers]
+        is_end = self.depth == 0 if offset < 0 else self.depth == max(depths)
+        if is_end:
+            raise UndefinedError(f"{self.name} is the {end} layer")
+        raise UndefinedError(f"the layer beside {self.name} was not stored")
+
+    def _beside(self, offset: int) -> Layer | None:
+        """Return the layer of the next or the last depth; a snapshot may have gaps."""
+        depth = self.depth + offset
+        return next((layer for layer in self._event.layers if layer.depth == depth), None)
+
+    @property
+    def _samples(self) -> LayerActivations:
+        if isinstance(self._event, SplitFinished):
+            raise UsageError(
+                "under split='moments' a function sees a split through its statistics alone; it "
+                "would see the fixed subset under split='subset', all samples under split='mean'"
+            )
+        return self._event
+
+    def _tensor(self, what: str) -> Tensor:
+        event = self._samples
+        owner = event if what in _SAMPLE_TENSORS else self._layer
+        tensor: Tensor | None = getattr(owner, what)
+        if tensor is None:
+            raise UndefinedError(f"{self.name} has no {what}")
+        return tensor

@@ -1,0 +1,56 @@
+"""`seed_baseline.json`: how far layers differ from each other, and from those of another seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class SeedDifference:
+    """How far layers differ, as means of 1 − value over layers and over pairs of seeds.
+
+    Attributes:
+        metric: label of the metric.
+        neighbours: between neighbouring layers of one network.
+        same_layer: between a layer and the same one of another seed.
+        n: the fewest samples that a pair of seeds shares.
+        phase: the split that they are from.
+    """
+
+    metric: str
+    neighbours: float
+    same_layer: float
+    n: int
+    phase: str
+
+
+@attrs.frozen
+class SeedBaseline:
+    """What was measured of replicates, or the reason why nothing was."""
+
+    rows: tuple[SeedDifference, ...] = ()
+    reason: str | None = None
+
+
+def dump_seed_baselines(baselines: Mapping[str, SeedBaseline]) -> str:
+    """Return baselines by label of the group as strict JSON.
+
+    >>> found = {"greedy": SeedBaseline((SeedDifference("linear_cka", 0.1, 0.2, 64, "test"),))}
+    >>> load_seed_baselines(dump_seed_baselines(found)) == found
+    True
+    """
+    content = {label: attrs.asdict(baseline) for label, baseline in baselines.items()}
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def load_seed_baselines(text: str) -> dict[str, SeedBaseline]:
+    """Return what `dump_seed_baselines` has written."""
+    content: dict[str, dict[str, Any]] = json.loads(text)
+    return {
+        label: SeedBaseline(tuple(SeedDifference(**row) for row in one["rows"]), one["reason"])
+        for label, one in content.items()
+    }
