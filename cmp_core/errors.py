@@ -48,6 +48,16 @@ class TrainingError(CmpError):
     """Training cannot go on, for example because the loss is no longer finite."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return the kind of an error and the first line of its message.
+
+    >>> one_line(ValueError("no\\nmore"))
+    'ValueError: no'
+    """
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return a sentence for an unknown name, with the nearest known one, or all of them.
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from cmp_core.config.load import dump_config, load_config
-from cmp_core.config.schema import Config, Selection
+from cmp_core.config.schema import Config, Selection, keys_about
 from cmp_core.console import out, warn
 from cmp_core.data.load import Data, load_data
 from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError
@@ -225,8 +225,8 @@ def _prepare(config: Config, plugins: Plugins) -> _Parts:
     return _Parts(config, plugins, metrics, plots, device, data, model, rule, layers)
 
 
-CHANGEABLE = ("data_dir", "device", "num_workers")
-"""Keys of an existing run that may be given anew: they say where things are, not what to do."""
+CHANGEABLE = keys_about("place")
+"""Keys of an existing run that may be given anew."""
 
 
 def _prepare_again(directory: Path, settings: Iterable[str]) -> _Parts:
@@ -234,7 +234,7 @@ def _prepare_again(directory: Path, settings: Iterable[str]) -> _Parts:
     for setting in settings:
         key = setting.partition("=")[0].strip()
         if key not in CHANGEABLE:
-            allowed = ", ".join(CHANGEABLE)
+            allowed = ", ".join(sorted(CHANGEABLE))
             raise UsageError(f"--set {key}: of an existing run only {allowed} may be changed")
     config = load_config(directory / PARAMS, settings)
     return _prepare(config, attrs.evolve(_load_plugins(config), named=()))

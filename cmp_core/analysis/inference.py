@@ -81,18 +81,19 @@ def mean_test(values: Floats, margin: float) -> MeanTest:
         # Counts of samples often tie in two or three seeds: t would be infinite, but no proof.
         inside = 0.5**n if abs(mean) < margin else 1.0
         return MeanTest(mean, n, p=p_sign_flip, p_sign_flip=p_sign_flip, p_equivalence=inside)
-    deviation = float(values.std(ddof=1))
-    error, t = deviation / math.sqrt(n), stats.t(n - 1)
-    reach = float(t.ppf(1 - LEVEL / 2)) * error
+    test = stats.ttest_1samp(values, 0)
+    interval = test.confidence_interval(1 - LEVEL)
+    above = stats.ttest_1samp(values, -margin, alternative="greater")
+    below = stats.ttest_1samp(values, margin, alternative="less")
     return MeanTest(
         effect=mean,
         n=n,
-        low=mean - reach,
-        high=mean + reach,
-        p=float(2 * t.sf(abs(mean) / error)),
+        low=float(interval.low),
+        high=float(interval.high),
+        p=float(test.pvalue),
         p_sign_flip=p_sign_flip,
-        p_equivalence=float(t.sf((margin - abs(mean)) / error)),
-        standardized=mean / deviation,
+        p_equivalence=float(max(above.pvalue, below.pvalue)),
+        standardized=mean / float(values.std(ddof=1)),
     )
 
 
@@ -213,8 +214,8 @@ def kappa(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     >>> kappa(np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool))
     0.0
     """
-    a, b = first.mean(), second.mean()
-    expected = a * b + (1 - a) * (1 - b)
-    if expected == 1 or a in (0, 1) or b in (0, 1):
+    from sklearn.metrics import cohen_kappa_score
+
+    if first.all() or second.all() or not first.any() or not second.any():
         return math.nan
-    return float(((first == second).mean() - expected) / (1 - expected))
+    return float(cohen_kappa_score(first, second))

@@ -36,13 +36,26 @@ def _one_of(*choices: str) -> Any:
     return _rule("one of " + ", ".join(choices), lambda value: value in choices)
 
 
-def _key(default: Any, rule: Any = None, *, help: str) -> Any:
-    return attrs.field(default=default, validator=rule, metadata={"help": help})
+Concern = Literal["experiment", "seed", "place", "machine", "measurement", "record"]
+"""What a key is about:
+
+- `experiment`: what is learned; runs that differ in such a key are no replicates;
+- `seed`: which replicate it is;
+- `place`: where data and hardware are; the only keys of an existing run that may be changed;
+- `machine`: how the hardware computes, the same but for rounding;
+- `measurement`: which metrics are measured; a snapshot is measured with those of its run;
+- `record`: what is stored of the run, when and where.
+"""
 
 
-def _folder(default: str, *, help: str) -> Any:
+def _key(default: Any, rule: Any = None, *, help: str, about: Concern = "experiment") -> Any:
+    return attrs.field(default=default, validator=rule, metadata={"help": help, "about": about})
+
+
+def _folder(default: str, *, help: str, about: Concern) -> Any:
     """A path whose `~` stands for the home folder, which not every shell expands after a `=`."""
-    return attrs.field(default=default, converter=os.path.expanduser, metadata={"help": help})
+    metadata = {"help": help, "about": about}
+    return attrs.field(default=default, converter=os.path.expanduser, metadata=metadata)
 
 
 def _whole(minimum: int) -> Any:
@@ -120,7 +133,9 @@ class Config:
 
     # Data
     dataset: str = _key("digits", help="registered dataset, for example digits, mnist, cifar10")
-    data_dir: str = _folder("data", help="folder that datasets are read from and downloaded to")
+    data_dir: str = _folder(
+        "data", help="folder that datasets are read from and downloaded to", about="place"
+    )
     val_size: int | float = _key(
         0.1,
         _rule("a count of at least 1, or a fraction between 0 and 1", _is_share_or_count),
@@ -128,7 +143,9 @@ class Config:
     )
     image_size: int = _key(32, _whole(1), help="side in pixels to which image_folder resizes")
     batch_size: int = _key(32, _whole(1), help="training samples per step")
-    num_workers: int = _key(0, _whole(0), help="processes that load what does not fit in memory")
+    num_workers: int = _key(
+        0, _whole(0), help="processes that load what does not fit in memory", about="place"
+    )
 
     # Model
     model: str = _key("greedy", help="registered model, for example greedy, mlp")
@@ -169,6 +186,7 @@ class Config:
         0,
         _rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32),
         help="seed of split, weights, anchors and sample order",
+        about="seed",
     )
     device: str = _key(
         "auto",
@@ -177,9 +195,12 @@ class Config:
             lambda value: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is not None,
         ),
         help="auto takes CUDA, then MPS, then the CPU",
+        about="place",
     )
-    amp: bool = _key(False, help="bfloat16 autocast (CUDA only)")
-    detect_divergence: bool = _key(True, help="stop with an error when the loss is not finite")
+    amp: bool = _key(False, help="bfloat16 autocast (CUDA only)", about="machine")
+    detect_divergence: bool = _key(
+        True, help="stop with an error when the loss is not finite", about="record"
+    )
 
     # Measurement
     metrics: Literal["all"] | tuple[Selection, ...] = _key(
@@ -189,19 +210,23 @@ class Config:
             _has_unique_labels,
         ),
         help="all, or a list of all, names, no:NAME, and {name: …, label: …, <option>: …}",
+        about="measurement",
     )
-    enable_slow_metrics: bool = _key(True, help="false drops the metrics that declare to be slow")
+    enable_slow_metrics: bool = _key(
+        True, help="false drops the metrics that declare to be slow", about="measurement"
+    )
     metrics_frequency: str = _key(
         "iteration",
         _one_of("iteration", "epoch"),
         help="epoch measures at epoch ends alone; iteration measures training batches as well",
+        about="record",
     )
     metrics_log_frequency: int = _key(
-        5, _whole(1), help="training steps between two measured batches"
+        5, _whole(1), help="training steps between two measured batches", about="record"
     )
 
     snapshots: Snapshots | None = _key(  # noqa: RUF009 (it is frozen)
-        Snapshots(), help="which activations are stored; null: none"
+        Snapshots(), help="which activations are stored; null: none", about="record"
     )
 
     # The run
@@ -213,15 +238,19 @@ class Config:
         ),
         help="all, or a list as for metrics, with the options metric, layer, phase, normalize; "
         "`[]`: none",
+        about="record",
     )
-    plugins: tuple[str, ...] = _key((), help="plugins to load, as with -p")
+    plugins: tuple[str, ...] = _key((), help="plugins to load, as with -p", about="measurement")
     on_plugin_error: str = _key(
         "disable",
         _one_of("disable", "raise", "warn"),
         help="what happens to a plugin that raises during the run",
+        about="measurement",
     )
-    checkpoint_every: int = _key(1, _whole(1), help="epochs between two saves of last.pt")
-    out: str = _folder("runs", help="folder under which run directories are made")
+    checkpoint_every: int = _key(
+        1, _whole(1), help="epochs between two saves of last.pt", about="record"
+    )
+    out: str = _folder("runs", help="folder under which run directories are made", about="record")
 
     def __attrs_post_init__(self) -> None:
         problems = _contradictions(self)
@@ -234,6 +263,16 @@ class Config:
         if isinstance(self.lambda_ace, tuple):
             return self.lambda_ace
         return (self.lambda_ace,) * (self.layers - 1)
+
+
+def keys_about(*concerns: Concern) -> tuple[str, ...]:
+    """Return the keys of a configuration that are about something.
+
+    >>> keys_about("place")
+    ('data_dir', 'num_workers', 'device')
+    """
+    fields = attrs.fields(Config)
+    return tuple(field.name for field in fields if field.metadata["about"] in concerns)
 
 
 def _contradictions(config: Config) -> list[str]:

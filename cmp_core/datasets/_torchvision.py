@@ -11,7 +11,7 @@ import torch
 
 from cmp_core.config.schema import Config
 from cmp_core.data.raw import Images, RawData
-from cmp_core.errors import DataError
+from cmp_core.errors import DataError, one_line
 
 
 def load_torchvision(
@@ -65,7 +65,7 @@ def _read(
         listing = "\n".join(f"  {Path(root).absolute() / file}" for file in files)
         raise DataError(
             f"dataset {name} could not be read or downloaded "
-            f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''})."
+            f"({one_line(error)})."
             f" Looked for\n{listing}\n"
             "Put these files there, delete damaged ones, or set data_dir to the folder that has "
             "them: --set data_dir=FOLDER"

@@ -13,7 +13,7 @@ from cmp_core.config.schema import Config
 from cmp_core.console import say, track
 from cmp_core.data.load import memory_budget
 from cmp_core.data.raw import Images, RawData, Samples, Stream
-from cmp_core.errors import DataError
+from cmp_core.errors import DataError, one_line
 from cmp_core.events.hookspecs import Register, hookimpl
 
 
@@ -55,7 +55,7 @@ def _read(folder: Path, config: Config) -> tuple[Samples, list[str]]:
     except FileNotFoundError as error:
         raise DataError(
             f"dataset image_folder: expected '{folder.absolute()}/<class>/<image>', with at least "
-            f"one image for each class: {str(error).splitlines()[0]}"
+            f"one image for each class: {one_line(error)}"
         ) from error
     labels = torch.tensor(dataset.targets)
     stream = Stream(_Named(dataset), labels)

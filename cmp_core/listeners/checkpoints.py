@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cmp_core.errors import UsageError
+from cmp_core.errors import UsageError, one_line
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, Run, RunFailed
 from cmp_core.runs.directory import BEST, LAST, save_whole
@@ -51,8 +51,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises a different kind for every way to be damaged
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         raise UsageError(
-            f"'{path}' is not a checkpoint that can be read: {type(error).__name__}: {reason}"
+            f"'{path}' is not a checkpoint that can be read: {one_line(error)}"
         ) from error
     return state

@@ -58,6 +58,8 @@ class TestResultsWriter:
         """Write the files, unless nothing was tested."""
         if event.acc is None or event.test_loss is None:
             return
+        from sklearn.metrics import confusion_matrix
+
         columns: dict[str, NDArray[np.int64]] = {
             name: torch.cat([part[name] for part in self._parts]).numpy() for name in self._parts[0]
         }
@@ -76,24 +78,12 @@ class TestResultsWriter:
         for name, content in ((TEST_RESULTS, results), (CLASS_REPORT, report)):
             text = json.dumps(content, indent=2, allow_nan=False)
             write_whole(self._folder / name, text + "\n")
-        confusion = confusion_matrix(labels, predictions, run.num_classes)
+        confusion = confusion_matrix(labels, predictions, labels=range(run.num_classes))
         save_whole(self._folder / CONFUSION, lambda file: np.save(file, confusion))
         save_whole(
             self._folder / TEST_PREDICTIONS,
             lambda file: np.savez_compressed(file, **columns),  # type: ignore[arg-type]
         )
-
-
-def confusion_matrix(
-    labels: NDArray[np.int64], predictions: NDArray[np.int64], num_classes: int
-) -> NDArray[np.int64]:
-    """Return counts (C, C) with the true class as the row and the predicted one as the column.
-
-    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
-    [[1, 1], [0, 1]]
-    """
-    counts = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes)
 
 
 def _class_report(

@@ -13,7 +13,7 @@ import joblib
 import torch
 
 from cmp_core.config.load import build_config, parse_yaml
-from cmp_core.config.schema import Config, shown
+from cmp_core.config.schema import Config, keys_about, shown
 from cmp_core.errors import CmpError, DataError, UsageError
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
@@ -189,7 +189,7 @@ def _config(snapshot: Snapshot, metrics: Any, plugins: Sequence[str]) -> Config:
         stored = parse_yaml(snapshot.config, where)
         if not isinstance(stored, dict):
             raise DataError(f"{where}: expected `key: value` lines")
-        values = {key: stored[key] for key in _MEASURING if key in stored}
+        values = {key: stored[key] for key in keys_about("measurement") if key in stored}
         if not isinstance(values.get("plugins", []), list):
             raise DataError(f"{where}: plugins: expected a list, got {shown(values['plugins'])}")
     if metrics is not None:
@@ -200,7 +200,6 @@ def _config(snapshot: Snapshot, metrics: Any, plugins: Sequence[str]) -> Config:
 
 
 _SELECTION = "the selection of metrics"
-_MEASURING = ("metrics", "enable_slow_metrics", "plugins", "on_plugin_error")
 
 
 def _natural(path: Path) -> list[Any]:

@@ -7,14 +7,13 @@ from importlib import metadata
 
 import click
 
-from cmp_core.errors import UsageError
+from cmp_core.errors import UsageError, one_line
 from cmp_core.events.hookspecs import COMMANDS
 from cmp_core.plugins.discovery import (
     adds_commands,
     allowed,
     check_allowed,
     entry_points,
-    line_of,
     origin_of,
 )
 from cmp_core.plugins.loader import Broken, check_hooks, load_entry_point, new_manager
@@ -51,7 +50,7 @@ def _commands_of(entry: metadata.EntryPoint, taken: Collection[str]) -> dict[str
         for implementation in getattr(manager.hook, COMMANDS).get_hookimpls():
             implementation.function(*[group] * len(implementation.argnames))
     except (Exception, SystemExit) as error:
-        raise UsageError(f"{origin_of(entry)}: {line_of(error)}") from error
+        raise UsageError(f"{origin_of(entry)}: {one_line(error)}") from error
     for name in group.commands:
         if name in taken:
             raise UsageError(f"{origin_of(entry)}: there is a command '{name}' already")

@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from cmp_core.config.load import shipped_folder
-from cmp_core.errors import UsageError, unknown
+from cmp_core.errors import UsageError, one_line, unknown
 from cmp_core.events.hookspecs import COMMANDS, REGISTRATIONS
 
 DISTRIBUTION = "chain-of-metric-predictors"
@@ -152,7 +152,7 @@ def _installed() -> Iterator[Listing]:
             path = _source_of(entry.module)
             kinds = kinds_in(path) if path is not None else ()
         except (ImportError, OSError, SyntaxError, ValueError) as error:
-            problem = line_of(error)
+            problem = one_line(error)
         state = "broken" if problem else "installed" if allowed(entry) else "left out"
         yield Listing(entry.name, kinds, version, origin_of(entry), state, problem)
 
@@ -178,9 +178,3 @@ def _allowed_names() -> set[str] | None:
     """Return the installed plugins that `CMP_PLUGINS` lists; none: all of them."""
     listed = os.environ.get(ALLOWED)
     return None if listed is None else {name.strip() for name in listed.split(",") if name.strip()}
-
-
-def line_of(error: BaseException) -> str:
-    """Return the kind of an error and the first line of its message."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 import pluggy
 
-from cmp_core.errors import PluginError
+from cmp_core.errors import PluginError, one_line
 from cmp_core.events.payloads import Event, Run
-from cmp_core.plugins.failures import Failure, describe, failure_of, fatal_error
+from cmp_core.plugins.failures import Failure, failure_of, fatal_error
 
 
 class Dispatcher:
@@ -102,8 +102,8 @@ class Dispatcher:
     ) -> Exception | None:
         """Record the error, apply the policy, and return what must end the run, if anything."""
         if self._is_essential(implementation):
-            return error if isinstance(error, Exception) else PluginError(describe(error))
-        name, described = implementation.plugin_name, describe(error)
+            return error if isinstance(error, Exception) else PluginError(one_line(error))
+        name, described = implementation.plugin_name, one_line(error)
         known = self._failures.pop((name, hook, described), None)  # the newest comes last
         self._failures[name, hook, described] = (
             attrs.evolve(known, count=known.count + 1)

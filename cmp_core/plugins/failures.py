@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from cmp_core.errors import PluginError
+from cmp_core.errors import PluginError, one_line
 from cmp_core.runs.directory import write_whole
 
 
@@ -29,7 +29,7 @@ def failure_of(plugin: str, hook: str, error: BaseException, policy: str) -> Fai
     return Failure(
         plugin=plugin,
         hook=hook,
-        error=describe(error),
+        error=one_line(error),
         traceback="".join(traceback.format_exception(error)),
         disabled=policy == "disable",
     )
@@ -37,14 +37,9 @@ def failure_of(plugin: str, hook: str, error: BaseException, policy: str) -> Fai
 
 def fatal_error(plugin: str, hook: str, error: BaseException) -> PluginError:
     """Return the error with which the policy `raise` ends a run."""
-    fatal = PluginError(f"plugin '{plugin}' raised in {hook}: {describe(error)}")
+    fatal = PluginError(f"plugin '{plugin}' raised in {hook}: {one_line(error)}")
     fatal.__cause__ = error
     return fatal
-
-
-def describe(error: BaseException) -> str:
-    """Return the kind of an error and its message."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def write_plugin_errors(path: Path, failures: Sequence[Failure]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pluggy
 
-from cmp_core.errors import UsageError, unknown
+from cmp_core.errors import UsageError, one_line, unknown
 from cmp_core.events import hookspecs
 from cmp_core.events.hookspecs import PROJECT, REGISTRATIONS, Register
 from cmp_core.plugins.discovery import (
@@ -25,7 +25,6 @@ from cmp_core.plugins.discovery import (
     check_allowed,
     entry_points,
     example_folder,
-    line_of,
     origin_of,
 )
 from cmp_core.plugins.registry import Registry, definition_of
@@ -167,7 +166,7 @@ class _Loader:
             hint = ""
             if isinstance(error, ModuleNotFoundError) and error.name == spec.partition(".")[0]:
                 hint = f". {unknown('plugin', spec, self.origins)}"
-            raise UsageError(f"-p {spec}: cannot be imported: {line_of(error)}{hint}") from error
+            raise UsageError(f"-p {spec}: cannot be imported: {one_line(error)}{hint}") from error
         return self._add(module, spec, f"module {spec}")
 
     def check_blocked(self) -> None:
@@ -196,7 +195,7 @@ class _Loader:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
             del sys.modules[module_name]
-            raise UsageError(f"plugin '{path}' could not be loaded: {line_of(error)}") from error
+            raise UsageError(f"plugin '{path}' could not be loaded: {one_line(error)}") from error
         return self._add(module, name, str(path.resolve()))
 
     def _add(self, plugin: object, name: str, origin: str) -> str:
@@ -232,7 +231,7 @@ def load_entry_point(entry: metadata.EntryPoint) -> object:
         return entry.load()
     except (Exception, SystemExit) as error:
         message = (
-            f"plugin '{entry.name}' ({origin_of(entry)}) could not be loaded: {line_of(error)}"
+            f"plugin '{entry.name}' ({origin_of(entry)}) could not be loaded: {one_line(error)}"
         )
         raise UsageError(message) from error
 
@@ -273,7 +272,7 @@ def _collect(
                 except UsageError:
                     raise
                 except (Exception, SystemExit) as error:
-                    raise UsageError(f"{hook} raised {line_of(error)}") from error
+                    raise UsageError(f"{hook} raised {one_line(error)}") from error
 
 
 def _register_as(registry: Registry, kind: str, plugin: str, origin: str) -> Register:

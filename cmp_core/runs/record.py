@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cmp_core.config.load import read_yaml
 from cmp_core.config.schema import shown
-from cmp_core.errors import DataError, UsageError
+from cmp_core.errors import DataError, UsageError, one_line
 from cmp_core.events.rows import INPUT
 from cmp_core.runs.directory import (
     CONFUSION,
@@ -324,8 +324,7 @@ def _load_numpy(path: Path) -> Any:
             content = np.load(file, allow_pickle=False)
             return content if isinstance(content, np.ndarray) else dict(content)
     except Exception as error:  # NumPy and zipfile raise a different kind for every way to be so
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise DataError(f"'{path}' cannot be read: {reason}") from error
+        raise DataError(f"'{path}' cannot be read: {one_line(error)}") from error
 
 
 def _metric_info(path: Path, problems: list[str]) -> dict[str, MetricInfo]:

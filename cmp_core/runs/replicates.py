@@ -13,27 +13,11 @@ from typing import Any
 
 import attrs
 
+from cmp_core.config.schema import keys_about
 from cmp_core.errors import UsageError
 from cmp_core.runs.record import RunRecord
 
-_NOT_TELLING = (
-    "amp",
-    "checkpoint_every",
-    "data_dir",
-    "detect_divergence",
-    "device",
-    "enable_slow_metrics",
-    "metrics",
-    "metrics_frequency",
-    "metrics_log_frequency",
-    "num_workers",
-    "on_plugin_error",
-    "out",
-    "plots",
-    "plugins",
-    "seed",
-    "snapshots",
-)
+_SHARED = keys_about("seed", "place", "machine", "measurement", "record")
 """Keys that do not make two runs different experiments."""
 
 
@@ -132,9 +116,7 @@ class RunSet:
 def _experiment(run: RunRecord) -> str:
     """Return what two replicates have in common; a key that is null is one that is not there."""
     telling = {
-        key: value
-        for key, value in run.config.items()
-        if key not in _NOT_TELLING and value is not None
+        key: value for key, value in run.config.items() if key not in _SHARED and value is not None
     }
     return pformat(telling)  # unlike JSON it has a form for whatever YAML can hold
 
@@ -148,7 +130,7 @@ def _labels(runs: Sequence[RunRecord]) -> list[str]:
     models = [run.model for run in runs]
     if len(set(models)) == len(runs):
         return models
-    keys = dict.fromkeys(key for run in runs for key in run.config if key not in _NOT_TELLING)
+    keys = dict.fromkeys(key for run in runs for key in run.config if key not in _SHARED)
     differing = [key for key in keys if key != "model" and len(_values(runs, key)) > 1]
     labels = []
     for run in runs:

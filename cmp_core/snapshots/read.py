@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core.errors import DataError
+from cmp_core.errors import DataError, one_line
 from cmp_core.events.rows import INPUT
 from cmp_core.snapshots.format import CONTENT_HASH, FORMAT, LAYERS, VERSION, content_hash
 
@@ -51,7 +51,7 @@ class StoredArray:
         try:
             values: NDArray[Any] = self._dataset[rows]
         except (OSError, RuntimeError) as error:
-            raise DataError(f"{self.place}: the data are damaged: {_sentence(error)}") from error
+            raise DataError(f"{self.place}: the data are damaged: {one_line(error)}") from error
         return values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -120,7 +120,7 @@ class Snapshot:
         try:
             found = content_hash(self._file)
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise DataError(f"'{self.path}': the data are damaged: {_sentence(error)}") from error
+            raise DataError(f"'{self.path}': the data are damaged: {one_line(error)}") from error
         if expected and found != expected:
             raise DataError(
                 f"'{self.path}': the content does not match {CONTENT_HASH}: expected "
@@ -152,7 +152,7 @@ def open_snapshot(path: str | Path) -> Snapshot:
     try:
         file = h5py.File(path, "r", rdcc_nbytes=2**21)
     except OSError as error:
-        what = "is empty" if path.stat().st_size == 0 else f"cannot be read: {_sentence(error)}"
+        what = "is empty" if path.stat().st_size == 0 else f"cannot be read: {one_line(error)}"
         raise DataError(f"'{path}' {what}; expected a whole HDF5 file") from error
     try:
         return _Reader(path, file).snapshot()
@@ -161,7 +161,7 @@ def open_snapshot(path: str | Path) -> Snapshot:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         file.close()
-        raise DataError(f"'{path}': the structure is damaged: {_sentence(error)}") from error
+        raise DataError(f"'{path}': the structure is damaged: {one_line(error)}") from error
 
 
 _MOST_CLASSES = 1_000_000
@@ -362,7 +362,3 @@ def _shown(value: Any) -> str:
     return (
         "nothing" if value is None else repr(value.tolist() if hasattr(value, "tolist") else value)
     )
-
-
-def _sentence(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
