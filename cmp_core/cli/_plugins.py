@@ -12,6 +12,7 @@ from cmp_core.console import out, say
 from cmp_core.errors import UsageError
 from cmp_core.plugins.discovery import EXAMPLE, Listing, list_plugins
 from cmp_core.plugins.loader import load_plugins
+from cmp_core.plugins.registry import Entry, definition_of
 
 
 def print_plugins(*, verbose: bool, as_json: bool) -> None:
@@ -59,8 +60,16 @@ def _imported(listings: Sequence[Listing]) -> tuple[list[Listing], dict[str, lis
             told.append(attrs.evolve(listing, state="broken", problem=problem))
             continue
         told.append(listing)
-        details[listing.name] = [f"{what}: {entry.summary}" for _, what, entry in registry.of(name)]
+        details[listing.name] = [
+            f"{what}{_split(kind, entry)}: {entry.summary}"
+            for kind, what, entry in registry.of(name)
+        ]
     return told, details
+
+
+def _split(kind: str, entry: Entry) -> str:
+    """Return how a metric reads a split, in brackets; nothing for other kinds."""
+    return f" (split: {definition_of(entry.factory, kind).split})" if kind == "metric" else ""
 
 
 def _as_json(listing: Listing, details: dict[str, list[str]] | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ DeviceValue = Tensor | SampleMean | SampleValues
 """A value, a 0-d tensor or a vector (p,), that may still be on the device."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class MetricResult:
     """What a metric says of a layer or a pair, before it becomes a `Row` on the host.
 

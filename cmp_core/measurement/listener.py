@@ -45,11 +45,11 @@ class MetricListener:
     def cmp_layer_activations(self, event: LayerActivations) -> list[MetricResult] | None:
         """Measure a batch at once; take in a chunk."""
         if self._split == "running":
-            return self._follow(event) if event.part == "batch" else None
+            return self._owned(self._follow(event)) if event.part == "batch" else None
         if event.part == "batch":
             if self.metric.definition.slow:
                 return self._missing_everywhere(event, _SLOW)
-            return self._at_once(event)
+            return self._owned(self._at_once(event))
         if self._split in ("mean", "state") and event.pass_index in self._pass_indices:
             self._gather(self._gathered, event, event.pass_index)
         return None
@@ -71,7 +71,7 @@ class MetricListener:
             results += self._at_once(subset)
         if self._is_pair and subset is not None:
             results += self._all_pairs(subset)
-        return results
+        return self._owned(results)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what outlives a batch: the state of a running metric at every layer."""
@@ -223,19 +223,17 @@ class MetricListener:
             if isinstance(value, UndefinedError):
                 results += self._missing(places, n, str(value), named)
                 continue
-            own = self._owned(value)
+            own = self._checked(value)
             for layer, other, pair in places:
                 results.append(MetricResult(layer, named, n, other, pair, own, undefined=undefined))
         return results
 
-    def _owned(self, value: Any) -> DeviceValue:
-        """Return a value that no plugin can change any more; it may be a view of the event."""
-        if isinstance(value, SampleMean):
+    def _checked(self, value: Any) -> DeviceValue:
+        """Return a value as one that can be transferred to the host."""
+        if isinstance(value, SampleMean | SampleValues):
             return value
-        if isinstance(value, SampleValues):
-            return SampleValues(value.values.clone())
         if isinstance(value, Tensor) and value.ndim <= 1:
-            return value.clone()
+            return value
         if isinstance(value, Real):
             return torch.tensor(float(value), dtype=torch.float64)
         got = f"{type(value).__name__} {value!r:.40}"
@@ -245,6 +243,25 @@ class MetricListener:
             f"metric '{self.metric.label}': expected a number, a 0-d tensor, a vector (p,) or a "
             f"mapping of names to such, got {got}"
         )
+
+    @staticmethod
+    def _owned(results: list[MetricResult]) -> list[MetricResult]:
+        """Copy what may be a view of the event, so that no plugin can change it any more."""
+        alike: dict[Any, dict[int, list[MetricResult]]] = {}
+        for result in results:
+            value = result.value
+            tensor = value.values if isinstance(value, SampleValues) else value
+            if isinstance(tensor, Tensor):
+                kind = type(value), tensor.shape, tensor.dtype, tensor.device
+                alike.setdefault(kind, {}).setdefault(id(value), []).append(result)
+        for (kind, *_), places in alike.items():
+            is_samples = kind is SampleValues
+            values: list[Any] = [shared[0].value for shared in places.values()]
+            copies = torch.stack([value.values for value in values] if is_samples else values)
+            for shared, copy in zip(places.values(), copies.unbind(), strict=True):
+                for result in shared:
+                    result.value = SampleValues(copy) if is_samples else copy
+        return results
 
     def _missing(
         self, places: Sequence[_Place], n: int, reason: str, name: str | None = None

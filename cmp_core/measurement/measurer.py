@@ -79,7 +79,7 @@ class Measurer:
     def batch(self, event: LayerActivations) -> tuple[Row, ...]:
         """Measure a training batch by itself."""
         failures_before = self.dispatcher.failure_counts()
-        extremes = {layer.name: _extremes(layer) for layer in event.all_layers}
+        extremes = {layer.name: _Extremes.of(layer) for layer in event.all_layers}
         answers = self.dispatcher.emit("cmp_layer_activations", event)
         return self._rows(answers, extremes, event.layers, failures_before)
 
@@ -113,7 +113,7 @@ class Measurer:
     def _rows(
         self,
         answers: Mapping[str, list[MetricResult]],
-        extremes: Mapping[str, Tensor],
+        extremes: Mapping[str, _Extremes],
         layers: Sequence[Layer],
         failures_before: Counter[str],
     ) -> tuple[Row, ...]:
@@ -156,7 +156,7 @@ class _Split:
                 self._ids if is_whole else torch.from_numpy(ids[choose(ids, SUBSET_SIZE)])
             )
         self._parts: list[LayerActivations] = []
-        self.extremes: dict[str, Tensor] = {}
+        self.extremes: dict[str, _Extremes] = {}
         self.last: LayerActivations | None = None
 
     def update(self, chunk: LayerActivations) -> None:
@@ -167,8 +167,8 @@ class _Split:
             self.sums = SplitSums(self._wanted, self._ids.to(device), labels, chunk.num_classes)
         self.last = chunk
         for layer in chunk.all_layers:
-            own, known = _extremes(layer), self.extremes.get(layer.name)
-            self.extremes[layer.name] = own if known is None else torch.maximum(known, own)
+            own, known = _Extremes.of(layer), self.extremes.get(layer.name)
+            self.extremes[layer.name] = own if known is None else own.merge(known)
         if self._chosen is not None:
             where = torch.isin(chunk.sample_ids, self._chosen).nonzero().squeeze(1)
             self._parts.append(chunk.select(where, "subset"))
@@ -231,26 +231,49 @@ def _refuse_duplicates(results: Sequence[MetricResult]) -> None:
 # From the device to the host
 
 
-def _extremes(layer: Layer) -> Tensor:
-    """Return the largest absolute activation of a layer, and that of its scores, (2,)."""
-    activations, scores = layer.activations, layer.scores
-    tensors = [activations, activations[:0] if scores is None else scores]
-    largest = [x.abs().amax() if x.numel() else x.new_zeros(()) for x in tensors]
-    return torch.stack([x.to(precise(x.device)) for x in largest])
+_MaxAbs = Mapping[str, tuple[float, ...]]
+"""By layer, the sizes of its extremes on the host."""
 
 
-def _on_host(results: Sequence[MetricResult], extremes: Mapping[str, Tensor]) -> tuple[Row, ...]:
+@attrs.frozen(eq=False)
+class _Extremes:
+    """Smallest and largest activation of a layer, then those of its scores, 0-d each."""
+
+    values: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, layer: Layer) -> _Extremes:
+        values: list[Tensor] = []
+        for tensor in (layer.activations, layer.scores):
+            if tensor is not None:
+                zero = tensor.new_zeros(())
+                values += torch.aminmax(tensor) if tensor.numel() else (zero, zero)
+        return cls(tuple(values))
+
+    def merge(self, other: _Extremes) -> _Extremes:
+        """Return the extremes of both sets of samples."""
+        ways = (torch.minimum, torch.maximum) * 2
+        return _Extremes(
+            tuple(way(a, b) for way, a, b in zip(ways, self.values, other.values, strict=False))
+        )
+
+
+def _on_host(results: Sequence[MetricResult], extremes: Mapping[str, _Extremes]) -> tuple[Row, ...]:
     """Bring all values to the host, and give a reason for each that is missing or not finite.
 
     Args:
         results: what the metrics answered.
-        extremes: of every layer, see `_extremes`.
+        extremes: of every layer.
     """
     # A value of a symmetric pair stands at two places.
     distinct = {id(r.value): r.value for r in results if r.value is not None}
-    numbers = host_values([*extremes.values(), *_as_tensors(list(distinct.values()))])
-    max_abs = dict(zip(extremes, numbers, strict=False))
-    values = dict(zip(distinct, numbers[len(extremes) :], strict=True))
+    flat = [value for layer in extremes.values() for value in layer.values]
+    numbers = host_values([*flat, *_as_tensors(list(distinct.values()))])
+    values = dict(zip(distinct, numbers[len(flat) :], strict=True))
+    rest = iter(numbers)
+    max_abs = {
+        name: tuple(map(abs, islice(rest, len(layer.values)))) for name, layer in extremes.items()
+    }
     return tuple(_row(result, values, max_abs) for result in results)
 
 
@@ -276,22 +299,25 @@ def _as_tensors(values: Sequence[DeviceValue]) -> list[Tensor]:
 
 
 def host_values(tensors: Sequence[Tensor]) -> list[Any]:
-    """Return tensors as numbers and tuples of numbers, in one transfer per device."""
+    """Return 0-d tensors and vectors as numbers and tuples of numbers, one transfer per device."""
     values: list[Any] = [None] * len(tensors)
     for device in {tensor.device for tensor in tensors}:
-        by_dtype: dict[torch.dtype, list[int]] = {}
+        groups: dict[tuple[torch.dtype, int], list[int]] = {}
         for i, tensor in enumerate(tensors):
             if tensor.device == device:
-                by_dtype.setdefault(tensor.dtype, []).append(i)
-        parts = [torch.cat([tensors[i].reshape(-1) for i in group]) for group in by_dtype.values()]
-        flat: Iterator[float] = iter(torch.cat([x.to(precise(device)) for x in parts]).tolist())
-        for i in chain.from_iterable(by_dtype.values()):
+                groups.setdefault((tensor.dtype, tensor.ndim), []).append(i)
+        parts = [
+            (torch.cat if ndim else torch.stack)([tensors[i] for i in group]).to(precise(device))
+            for (_, ndim), group in groups.items()
+        ]
+        flat: Iterator[float] = iter(torch.cat(parts).tolist())
+        for i in chain.from_iterable(groups.values()):
             shape = tensors[i].shape
             values[i] = tuple(islice(flat, shape[0])) if shape else next(flat)
     return values
 
 
-def _row(result: MetricResult, values: Mapping[int, Any], max_abs: Mapping[str, Any]) -> Row:
+def _row(result: MetricResult, values: Mapping[int, Any], max_abs: _MaxAbs) -> Row:
     n, reason, value = result.n, result.reason, None
     if result.value is not None:
         value = values[id(result.value)]
@@ -304,7 +330,7 @@ def _row(result: MetricResult, values: Mapping[int, Any], max_abs: Mapping[str, 
     return Row(result.layer, result.metric, value, n, reason, result.other, result.pair)
 
 
-def _reason(result: MetricResult, value: Value, max_abs: Mapping[str, Any]) -> str | None:
+def _reason(result: MetricResult, value: Value, max_abs: _MaxAbs) -> str | None:
     """Return why a value is missing, or none where it is sound."""
     if result.n == 0:
         return "there are no samples"
@@ -315,6 +341,6 @@ def _reason(result: MetricResult, value: Value, max_abs: Mapping[str, Any]) -> s
     if all(map(math.isfinite, value)) if isinstance(value, tuple) else math.isfinite(value):
         return None
     for layer in layers:
-        if max_abs[layer][0] == 0:
+        if not any(max_abs[layer][:2]):
             return f"{layer} is dead: all its activations are 0"
     return result.undefined

@@ -30,7 +30,8 @@ class Dispatcher:
         self.run = run
         self._manager = manager
         self._policy = policy
-        self._essential: list[object] = []
+        self._essential: dict[int, object] = {}
+        self._ordered: dict[str, tuple[list[pluggy.HookImpl], list[pluggy.HookImpl]]] = {}
         self._failures: dict[tuple[str, str, str], Failure] = {}
 
     @property
@@ -52,7 +53,7 @@ class Dispatcher:
         in the order in which they were added. Their errors are not isolated: they end the run,
         once all essential plugins have been called.
         """
-        self._essential.append(plugin)
+        self._essential[id(plugin)] = plugin
         self._manager.register(plugin)
 
     def has_listeners(self, hook: str) -> bool:
@@ -91,11 +92,15 @@ class Dispatcher:
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
         """Return the implementations in pluggy's order of calling, the essential ones last."""
         listed = getattr(self._manager.hook, hook).get_hookimpls()  # essential ones in our order
-        essential = [i for i in listed if self._is_essential(i)]
-        return [i for i in reversed(listed) if i not in essential] + essential
+        known, ordered = self._ordered.get(hook, (None, []))
+        if listed != known:
+            ordered = [i for i in reversed(listed) if not self._is_essential(i)]
+            ordered += [i for i in listed if self._is_essential(i)]
+            self._ordered[hook] = listed, ordered
+        return ordered
 
     def _is_essential(self, implementation: pluggy.HookImpl) -> bool:
-        return any(implementation.plugin is plugin for plugin in self._essential)
+        return id(implementation.plugin) in self._essential
 
     def _handle(
         self, implementation: pluggy.HookImpl, hook: str, error: Exception | SystemExit

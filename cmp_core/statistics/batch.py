@@ -87,16 +87,27 @@ class _AtHand(SecondMoments):
 
     def mean(self, layer: int) -> Tensor:
         require(self.n, 1)
-        first = wide(self._layers[layer].activations[0])
-        return (first - self._rows(layer)[0]).to(precise(first.device))
+        group = self._group_of(layer)
+        return self._means(group)[layer - group.start]
+
+    @cached
+    def _means(self, group: range) -> Tensor:
+        """Return the means of l layers of one width, (l, p)."""
+        first = torch.stack([wide(self._layers[i].activations[0]) for i in group])
+        return (first - self.centred(group)[:, 0]).to(precise(first.device))
 
     def unit_variances(self, layer: int) -> Tensor:
-        variances = self._rows(layer).square().mean(dim=0)
+        group = self._group_of(layer)
+        return self._unit_variances(group)[layer - group.start]
+
+    @cached
+    def _unit_variances(self, group: range) -> Tensor:
+        """Return the variances of the units of l layers of one width, (l, p)."""
+        variances = self.centred(group).square().mean(dim=1)
         return variances.to(precise(variances.device))
 
-    def _rows(self, layer: int) -> Tensor:
-        group = next(group for group in self._groups if layer in group)
-        return self.centred(group)[layer - group.start]
+    def _group_of(self, layer: int) -> range:
+        return next(group for group in self._groups if layer in group)
 
     def folds(self, sample_ids: Tensor) -> Tensor:
         return folds_of(self.fold_order())

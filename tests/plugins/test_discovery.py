@@ -86,7 +86,7 @@ def test_listing_imports_nothing_and_finds_what_source_alone_can_tell(site: Path
 
 def test_verbose_imports_and_tells_what_each_does(site: Path) -> None:
     rows = told("-v")
-    assert rows["good"]["registers"] == ["good: The mean activation."]
+    assert rows["good"]["registers"] == ["good (split: subset): The mean activation."]
     assert rows["margin"]["registers"][0].startswith("margin: ")
     assert rows["cmp:sparsity"]["registers"][0].startswith("sparsity: Mean share")
     assert rows["raises"]["state"] == "broken"
