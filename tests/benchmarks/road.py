@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,7 +41,9 @@ def split(metric: Any) -> Callable[[], object]:
     assert event.labels is not None
     ids, labels = event.sample_ids.numpy(), event.labels.numpy()
     chunks = {
-        pass_index: [select(event, where, pass_index) for where in torch.arange(90).split(30)]
+        pass_index: [
+            select(event, where, pass_index) for where in torch.split(torch.arange(90), 30)
+        ]
         for pass_index in (1, 2)
     }
     return lambda: measurer.split(ids, labels, chunks.__getitem__)
@@ -72,7 +75,7 @@ def main() -> None:
     ):
         files = files_of_calls(work)
         modules = sorted(set(files))
-        changes = sum(a != b for a, b in zip(files, files[1:], strict=False))
+        changes = sum(a != b for a, b in pairwise(files))
         print(f"{name}: {len(modules)} modules, {changes} changes of file, {len(files)} calls")
         for module in modules:
             print(f"  {module}")
