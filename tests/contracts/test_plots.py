@@ -276,7 +276,7 @@ def _invisible(figure: Figure) -> Iterator[str]:
 
 
 def _keys(figure: Figure) -> list[Legend]:
-    return [*figure.legends, *(key for axes in figure.axes if (key := axes.get_legend()))]
+    return figure.findobj(Legend)
 
 
 def _texts(figure: Figure) -> dict[Text, Corners]:
@@ -299,13 +299,14 @@ def _texts(figure: Figure) -> dict[Text, Corners]:
 
 def _ticks(axis: Axis) -> list[Text]:
     """The labels of those ticks that are within the limits of an axis."""
-    low, high = sorted(axis.get_view_interval())
+    place = axis.get_transform().transform
+    low, high = sorted(map(place, axis.get_view_interval()))
     slack = 1e-6 * (high - low)
     return [
         label
         for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
         for label in (tick.label1, tick.label2)
-        if low - slack <= tick.get_loc() <= high + slack
+        if low - slack <= place(tick.get_loc()) <= high + slack
     ]
 
 
