@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
@@ -634,10 +635,13 @@ def test_a_key_has_as_many_columns_as_fit(names: list[str], width: float, column
     assert key_layout(names, width)["ncols"] == columns
 
 
-def test_layers_are_the_lighter_the_deeper() -> None:
-    shades = [sum(to_rgb(x)) for x in layer_colours([f"layer_{i}" for i in range(9)]).values()]
+@pytest.mark.parametrize("page", ["#ffffff", "#1b1d22"])
+def test_layers_are_the_lighter_the_deeper_and_seen_on_the_page(page: str) -> None:
+    with mpl.rc_context({"axes.facecolor": page}):
+        shades = [sum(to_rgb(x)) for x in layer_colours([f"layer_{i}" for i in range(9)]).values()]
     assert shades == sorted(set(shades))
     assert len(shades) == 9
+    assert min(abs(shade - sum(to_rgb(page))) for shade in shades) > 0.7
 
 
 def test_the_context_says_which_runs_and_how_many_samples(greedy: Runs, mlp: RunRecord) -> None:
