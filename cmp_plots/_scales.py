@@ -35,7 +35,8 @@ def set_scale(axes: Axes, values: ArrayLike, bounds: Bounds = UNBOUNDED) -> None
         axes.set_yscale("log")
     elif kind == "signed":
         axes.set_yscale("symlog", linthresh=_linear_below(numbers))
-    axes.autoscale_view(scalex=False)  # the margins so far are those of a linear scale
+    if kind != "linear":
+        axes.autoscale_view(scalex=False)  # the margins so far are those of a linear scale
     set_ticks(axes.yaxis)
     if numbers.min() < 0 < numbers.max():
         axes.axhline(0, color="0.5", linewidth=0.8, zorder=1)

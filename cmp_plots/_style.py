@@ -56,12 +56,6 @@ def panels(
     return figure, axes[:count]
 
 
-def single(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
-    """Return a figure with one pair of axes."""
-    figure, (axes,) = panels(1, size=(width, height))
-    return figure, axes
-
-
 def title(figure: Figure, text: str, context: str, key: Mapping[str, Style] | None = None) -> None:
     """Put a headline, a line of context and a key of the lines above all axes.
 
@@ -274,7 +268,7 @@ def name_ticks(axes: Axes, names: Sequence[str], *, vertical: bool = False) -> N
     turned: Style = {}
     if vertical:
         needed, room, lines = 0.17, min(3.0, 0.5 * box.width), 1
-    elif widest <= max(pitch, 0.5):
+    elif widest <= max(pitch, 0.52):
         needed, room, lines = widest, max(pitch, widest) - 0.05, 4
     else:
         needed, room, lines = 0.26, 1.8, 1
