@@ -50,16 +50,11 @@ FEW = ("accuracy", "cross_entropy", "gaussian_entropy", "mutual_information", "l
 """Metrics of all scales, the first three, and some that count as evidence."""
 
 
-def few(metric: str, value: float) -> float | None:
-    return value if metric in FEW else None
+def only(*metrics: str) -> Change:
+    return lambda metric, value: value if metric in metrics else None
 
 
-def two_metrics(metric: str, value: float) -> float | None:
-    return value if metric in ("accuracy", "linear_cka") else None
-
-
-def every(metric: str, value: float) -> float | None:
-    return value
+few = only(*FEW)
 
 
 def here_and_there(metric: str, value: float) -> float | None:
@@ -118,10 +113,13 @@ CLASSES = [f"{HOSTILE[:40]} {i}" for i in range(30)]
 NAMES = {f"layer_{i}": f"{HOSTILE[:80]}{i}" for i in range(4)}
 NAMES |= {"accuracy": HOSTILE, "linear_cka": WIDE, "eigenspectrum": f"_{HOSTILE}"}
 
+LONG = "long names of layers, metrics and classes"
 SCENES: dict[str, Callable[[Path], RunSet]] = {
     "one run of 2 layers": lambda folder: runs(folder, {"depth": 2}),
     "one run of 20 layers": lambda folder: runs(folder, {"depth": 20}),
-    "one run with all metrics": lambda folder: runs(folder, MLP, change=every),
+    "one run with all metrics": lambda folder: runs(
+        folder, MLP, change=lambda metric, value: value
+    ),
     "three seeds": lambda folder: runs(folder, *({"seed": i, "depth": 2} for i in range(3))),
     "two experiments": lambda folder: runs(folder, GREEDY, GREEDY | {"seed": 1}, MLP),
     "2, 4 and 20 layers": lambda folder: runs(folder, {"depth": 2}, MLP, {"depth": 20}),
@@ -133,7 +131,7 @@ SCENES: dict[str, Callable[[Path], RunSet]] = {
         (write(folder), write(folder, seed=1), write(folder, model="mlp")),
         (HOSTILE[:80], HOSTILE[:80], WIDE),
     ),
-    "long names of layers, metrics and classes": lambda folder: runs(
+    LONG: lambda folder: runs(
         folder, MLP | {"names": NAMES, "classes": CLASSES, "dataset": HOSTILE}
     ),
     "values here and there": lambda folder: runs(
@@ -168,7 +166,6 @@ SCENES |= {
 }
 
 
-LONG = "long names of layers, metrics and classes"
 ALL_VIEWS = {LONG, *(name for name in SCENES if name.startswith("extreme"))}
 """Scenes of which not only the first view of a plot is drawn."""
 
@@ -361,7 +358,9 @@ def test_plots_that_answer_draw_each_question(
 def test_every_plot_draws_two_experiments_and_another_process_draws_the_same(
     tmp_path: Path,
 ) -> None:
-    both = runs(tmp_path, GREEDY | {"depth": 2}, MLP | {"depth": 2}, change=two_metrics)
+    both = runs(
+        tmp_path, GREEDY | {"depth": 2}, MLP | {"depth": 2}, change=only("accuracy", "linear_cka")
+    )
     options = {"metric": "accuracy", "layer": "layer_1"}
     plots = [plot.with_what_it_takes(options) for plot in PLOTS]
     drawn = list(draw(tasks(plots, both), tmp_path / "here", "svg", policy="raise"))

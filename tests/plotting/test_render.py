@@ -105,12 +105,14 @@ def test_the_files_have_the_names_that_are_documented(two: RunSet, tmp_path: Pat
 @pytest.mark.parametrize(
     ("form", "beginning"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
-def test_a_picture_is_in_the_form_that_is_asked_for(
+def test_a_picture_in_the_form_that_is_asked_for_replaces_the_one_of_before(
     one: RunSet, tmp_path: Path, form: str, beginning: bytes
 ) -> None:
     assert form in FORMATS
+    (tmp_path / f"line_.{form}").write_text("old")
     (picture,) = drawn([made(line, "")], one, tmp_path, form=form)
     assert picture.path == tmp_path / f"line_.{form}"
+    assert files(tmp_path) == [picture.path.name]
     assert picture.path.read_bytes().startswith(beginning)
     assert picture.path.read_bytes() == render(made(line, ""), picture.task.view, form, 20)
 
@@ -128,13 +130,6 @@ def test_the_folder_is_made_when_there_is_something_to_put_there(
     assert not (tmp_path / "a").exists()
     drawn([made(line)], one, tmp_path / "a" / "b")
     assert files(tmp_path / "a" / "b") == ["line_accuracy.png", "line_margin.png"]
-
-
-def test_a_picture_replaces_the_one_of_before(one: RunSet, tmp_path: Path) -> None:
-    (tmp_path / "line_.png").write_text("old")
-    drawn([made(line, "")], one, tmp_path)
-    assert (tmp_path / "line_.png").read_bytes().startswith(b"\x89PNG")
-    assert files(tmp_path) == ["line_.png"]
 
 
 def test_a_slash_in_a_name_makes_no_folder(one: RunSet) -> None:
@@ -168,43 +163,37 @@ def test_plots_that_compare_say_that_there_is_one_run(one: RunSet, tmp_path: Pat
     assert [picture.reason for picture in draw(found, tmp_path)] == [reason] * 2
 
 
-@pytest.mark.parametrize(
-    ("broken", "error"),
-    [
-        (bad, "ZeroDivisionError: no luck"),
-        (leaving, "SystemExit: gone"),
-        (boneless, "PluginError: expected a matplotlib Figure, got str"),
-        (unwritable, "ValueError: "),
-    ],
-)
+BROKEN = {
+    bad: "ZeroDivisionError: no luck",
+    leaving: "SystemExit: gone",
+    boneless: "PluginError: expected a matplotlib Figure, got str",
+    unwritable: "ValueError: ",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize(("policy", "failures"), [("disable", 1), ("warn", 2)])
 def test_a_plot_that_raises_costs_its_own_pictures_alone(
-    one: RunSet,
-    tmp_path: Path,
-    broken: Callable[[PlotView], Any],
-    error: str,
-    policy: str,
-    failures: int,
+    one: RunSet, tmp_path: Path, broken: Callable[[PlotView], Any], policy: str, failures: int
 ) -> None:
     pictures = drawn([made(broken), made(line)], one, tmp_path, policy=policy)
     found = [picture.failure for picture in pictures if picture.failure is not None]
     assert len(found) == failures
     for failure in found:
         assert (failure.plugin, failure.hook) == (broken.__name__, DRAWING)
-        assert failure.error.startswith(error)
+        assert failure.error.startswith(BROKEN[broken])
         assert failure.disabled == (policy == "disable")
         assert failure.traceback.startswith("Traceback")
     assert files(tmp_path) == ["line_accuracy.png", "line_margin.png"]
     assert plt.get_fignums() == []
 
 
-@pytest.mark.parametrize("broken", [bad, leaving, boneless, unwritable])
+@pytest.mark.parametrize("broken", BROKEN)
 def test_a_plot_that_raises_ends_all_where_that_is_the_policy(
     one: RunSet, tmp_path: Path, broken: Callable[[PlotView], Any]
 ) -> None:
-    with pytest.raises(
-        PluginError, match=f"plugin '{broken.__name__}' raised in drawing: "
-    ) as told:
+    message = f"plugin '{broken.__name__}' raised in drawing: "
+    with pytest.raises(PluginError, match=message) as told:
         drawn([made(broken), made(line)], one, tmp_path, policy="raise")
     assert told.value.__cause__ is not None
     assert files(tmp_path) == []
@@ -332,16 +321,20 @@ def test_without_options_all_metrics_are_drawn_at_the_outputs(two: RunSet) -> No
     assert [view.normalized for view in PLOTS["confusion"].views(two)] == [False, True]
 
 
-def test_a_plot_takes_of_some_options_those_that_it_has() -> None:
-    options = {"metric": "margin", "normalize": True}
-    assert PLOTS["heatmap"].with_what_it_takes(options).options == {"metric": "margin"}
-    assert PLOTS["confusion"].with_what_it_takes(options).options == {"normalize": True}
-    assert PLOTS["research_questions"].with_what_it_takes(options).options == {}
-
-
-def test_an_option_of_the_plot_itself_is_kept() -> None:
-    plot = PLOTS["heatmap"].definition(phase="test").with_what_it_takes({"metric": "margin"})
-    assert plot.options == {"phase": "test", "metric": "margin"}
+@pytest.mark.parametrize(
+    ("label", "own", "taken"),
+    [
+        ("heatmap", {}, {"metric": "margin"}),
+        ("confusion", {}, {"normalize": True}),
+        ("research_questions", {}, {}),
+        ("heatmap", {"phase": "test"}, {"phase": "test", "metric": "margin"}),
+    ],
+)
+def test_a_plot_keeps_its_options_and_takes_of_others_those_that_it_has(
+    label: str, own: dict[str, Any], taken: dict[str, Any]
+) -> None:
+    plot = PLOTS[label].definition(**own)
+    assert plot.with_what_it_takes({"metric": "margin", "normalize": True}).options == taken
 
 
 def test_a_file_name_has_choices_that_there_are() -> None:
