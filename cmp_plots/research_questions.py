@@ -129,12 +129,16 @@ def _shown(answer: Answer, item: MetricEvidence) -> tuple[Floats, Floats | None]
 
 def _set_shares(axes: Axes, values: Floats) -> None:
     """Make the axis one of shares of the first layer: a halving is as far as a doubling."""
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
     axes.set_yscale("log", base=2)
-    if values.max() < 8 * values.min():
-        axes.yaxis.set_major_locator(LogLocator(2, subs=(1, 2**0.5)))
+    spread = values.max() / values.min()
+    locator: Locator = LogLocator(2, subs=(1, 2**0.5) if spread < 8 else (1,))
+    if 1.1 < spread < 2:  # holds hardly a power of two
+        locator = MaxNLocator(5, steps=[1, 2, 5, 10])
+    axes.yaxis.set_major_locator(locator)
     axes.yaxis.set_major_formatter("{x:.2g}")
+    axes.minorticks_off()
     axes.set_ylabel("relative to the first layer")
 
 
