@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_plots._scales import bar_ticks, set_ticks
+from cmp_plots._scales import set_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +55,5 @@ def colour_bar(image: AxesImage, axes: Axes | Sequence[Axes], label: str) -> Col
     # Of several axes the bar takes a share of all their width together.
     size: dict[str, Any] = {"fraction": 0.02} if isinstance(axes, Sequence) else {"pad": 0.02}
     bar = image.axes.figure.colorbar(image, ax=axes, label=label, **size)
-    if (ticks := bar_ticks(image.norm)) is not None:
-        set_ticks(bar.ax.yaxis, ticks)
+    set_ticks(bar.ax.yaxis)
     return bar

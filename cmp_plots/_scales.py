@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,20 +31,31 @@ def set_scale(axes: Axes, values: ArrayLike, bounds: Bounds = UNBOUNDED) -> None
     kind = _kind(numbers, bounds)
     if kind == "share":
         axes.set_yscale("function", functions=(_stretched, _unstretched))
-        ends = _stretched(np.array([numbers.min(), numbers.max()]))
-        pad = 0.06 * (ends[1] - ends[0])
-        bottom, top = _unstretched((ends[0] - pad, ends[1] + pad))
-        axes.set_ylim(bottom, top)
-        set_ticks(axes.yaxis, _share_ticks(bottom, top))
     elif kind == "log":
         axes.set_yscale("log")
-        set_ticks(axes.yaxis, log_ticks(*axes.get_ylim()))
     elif kind == "signed":
         axes.set_yscale("symlog", linthresh=_linear_below(numbers))
+    if kind != "linear":
         axes.autoscale_view(scalex=False)  # the margins so far are those of a linear scale
-        set_ticks(axes.yaxis, _signed_ticks(axes.yaxis.get_transform().transform, *axes.get_ylim()))
+    set_ticks(axes.yaxis)
     if numbers.min() < 0 < numbers.max():
         axes.axhline(0, color="0.5", linewidth=0.8, zorder=1)
+
+
+def set_ticks(axis: Axis) -> None:
+    """Put ticks at round numbers where an axis is not linear, and none between them."""
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    if axis.get_scale() == "linear":
+        return
+    if axis.get_scale() == "function":
+        axis.set_major_locator(FixedLocator(_share_ticks(low, high)))
+    elif axis.get_scale() == "log":
+        subs = (1, 2, 5) if high < 300 * low else (1, 3) if high < 1e4 * low else (1,)
+        axis.set_major_locator(LogLocator(subs=subs, numticks=7))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
 
 
 def colour_scale(values: ArrayLike, bounds: Bounds = UNBOUNDED) -> tuple[Normalize, str]:
@@ -72,21 +81,6 @@ def colour_scale(values: ArrayLike, bounds: Bounds = UNBOUNDED) -> tuple[Normali
     return (LogNorm if kind == "log" else Normalize)(low, high), "cividis"
 
 
-def bar_ticks(norm: Any) -> list[float] | None:
-    """Return ticks beside the colours of `colour_scale`, none where they are linear."""
-    from matplotlib.colors import FuncNorm, LogNorm, SymLogNorm
-
-    if isinstance(norm, FuncNorm):
-        ticks = _share_ticks
-    elif isinstance(norm, LogNorm):
-        ticks = log_ticks
-    elif isinstance(norm, SymLogNorm):
-        ticks = partial(_signed_ticks, norm)
-    else:
-        return None
-    return ticks(norm.vmin, norm.vmax)
-
-
 def _finite(values: ArrayLike) -> NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64).ravel()
     return numbers[np.isfinite(numbers)]
@@ -108,10 +102,15 @@ def _kind(
 
 
 def _linear_below(numbers: NDArray[np.float64]) -> float:
-    """Return where a signed scale turns logarithmic; at most three decades from its ends."""
+    """Return where a signed scale turns logarithmic, a power of ten, as its ticks are."""
     sizes = np.abs(numbers[numbers != 0])
-    return float(max(np.quantile(sizes, 0.25), sizes.max() / 1000))
+    least = max(np.quantile(sizes, 0.25), sizes.max() / 1000)
+    # A little more, or matplotlib's inexact logarithm puts a tick between it and 0.
+    return float(1.001 * 10.0 ** math.ceil(math.log10(least)))
 
+
+# matplotlib's logit scale has no place for 0 and 1, which accuracies of few samples often are, and
+# its locator no tick between 0.9 and 0.99.
 
 _AT_ENDS = 1e-3
 """Keeps 0 and 1 at a finite place; what is nearer to them than this is hardly told apart."""
@@ -136,38 +135,10 @@ def _unstretched(logit: ArrayLike) -> NDArray[np.float64]:
 
 def _share_ticks(low: float, high: float) -> list[float]:
     """Return ticks between two shares, none too near another; the upper ones matter most."""
-    return apart(reversed(_TICKS), _stretched, low, high)
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Return powers of ten between two numbers, none too near another, then 2 and 5 times them."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [float(f"{leading}e{decade}") for leading in (1, 2, 5) for decade in decades]
-    return apart(ticks, np.log10, low, high)
-
-
-def _signed_ticks(place: Callable[[Any], Any], low: float, high: float) -> list[float]:
-    """Return 0 and powers of ten of both signs, none too near another; 0, then the largest."""
-    largest = math.floor(math.log10(max(-low, high)))
-    sizes = [float(f"1e{largest - i}") for i in range(12)]
-    return apart([0.0, *(sign * size for size in sizes for sign in (1, -1))], place, low, high)
-
-
-def apart(
-    ticks: Iterable[float], place: Callable[[Any], Any], low: float, high: float
-) -> list[float]:
-    """Return those of some ticks, the first ones first, that have room between two ends."""
-    bottom, top = place([low, high])
+    bottom, top = _stretched([low, high])
     kept: list[float] = []
-    for tick in ticks:
-        *others, own = place(np.array([*kept, tick]))
-        room = min((abs(other - own) for other in others), default=math.inf)
-        if low <= tick <= high and room > 0.1 * (top - bottom):
+    for tick in reversed(_TICKS):
+        above = _stretched(kept[-1]) if kept else math.inf
+        if low <= tick <= high and above - _stretched(tick) > 0.1 * (top - bottom):
             kept.append(tick)
-    return sorted(kept)
-
-
-def set_ticks(axis: Axis, ticks: Sequence[float]) -> None:
-    """Put ticks at some numbers, and none between them."""
-    axis.set_ticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
-    axis.set_ticks([], minor=True)
+    return kept[::-1]

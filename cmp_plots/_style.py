@@ -46,87 +46,59 @@ def panels(
 
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    width = max(columns * size[0], 5.0)
-    figure, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(width, rows * size[1]),
-        squeeze=False,
-        layout="constrained",
-        **options,
-    )
+    figure = plt.figure(figsize=(max(columns * size[0], 5.0), rows * size[1]), layout="constrained")
+    # The axes have a part of their own, for a headline and a key outside one part would overlap.
+    body = figure.add_subfigure(figure.add_gridspec()[0])
+    grid = body.subplots(rows, columns, squeeze=False, **options)
     axes = list(grid.flat)
     for unused in axes[count:]:
         unused.remove()
     return figure, axes[:count]
 
 
-def single(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
-    """Return a figure with one pair of axes."""
-    figure, (axes,) = panels(1, size=(width, height))
-    return figure, axes
-
-
 def title(figure: Figure, text: str, context: str, key: Mapping[str, Style] | None = None) -> None:
     """Put a headline, a line of context and a key of the lines above all axes.
 
-    The figure grows by their height, and by that of turned names along the bottom of axes; nothing
-    else may change its size afterwards.
+    The figure grows by their height, and by that of turned names along the bottom of axes.
     """
     from matplotlib.lines import Line2D
 
     width = figure.get_figwidth() - 0.2
-    headline, below = literal(text, width, **_HEADLINE), literal(context, width)
-    names = [literal(name, min(4, width - _HANDLE), lines=1) for name in key or {}]
-    columns = key_columns(names, width)
-    heights = [
-        0.08,
-        0.21 * (headline.count("\n") + 1),
-        0.18 * (below.count("\n") + 1) + 0.04,
-        0.21 * math.ceil(len(names) / columns),
-    ]
-    height = figure.get_figheight() + sum(heights) + 0.06 + depth_of_names(figure)
-    tops = 1 - np.cumsum(heights) / height
-    left = 0.1 / figure.get_figwidth()
-    figure.set_figheight(height)
-    figure.text(left, tops[0], headline, va="top", **_HEADLINE)
-    figure.text(left, tops[1], below, va="top", alpha=0.75)
+    body, below = figure.subfigs[0], literal(context, width)
+    place: Style = {"x": 0.08 / figure.get_figwidth(), "ha": "left"}
+    above: list[Artist] = [figure.suptitle(literal(text, width, **_HEADLINE), **place, **_HEADLINE)]
     if key:
+        options: Style = {"loc": "outside upper left", "title": below, "alignment": "left"}
+        options |= {"borderpad": 0, "borderaxespad": 0.6}
         handles = [Line2D([], [], **style) for style in key.values()]
-        place: Style = {"loc": "upper left", "bbox_to_anchor": (left, tops[2]), "borderpad": 0}
-        legend_by_row(figure, handles, names, columns, **place)
-    figure.get_layout_engine().set(rect=(0, 0, 1, tops[-1]))  # type: ignore[union-attr, call-arg]
+        legend = body.legend(handles=handles, **key_layout(key, width), **options)
+        legend.get_title().set_alpha(0.75)
+        above.append(legend)
+    else:
+        above.append(body.suptitle(below, fontsize=10, alpha=0.75, **place))
+    pixels = sum(artist.get_window_extent().height for artist in above)
+    grow(figure, pixels / figure.dpi + 0.17)
 
 
-def depth_of_names(figure: Figure) -> float:
-    """Return how many inches names along the bottom need besides the usual, in all rows of axes."""
-    deepest = 0.0
-    for axes in figure.axes:
-        box = axes.xaxis.get_tightbbox()
-        if box is not None:
-            deepest = max(deepest, (axes.get_window_extent().y0 - box.y0) / figure.dpi)
+def grow(figure: Figure, inches: float = 0) -> None:
+    """Make a figure taller by some inches, and by what names along the bottom of axes need.
+
+    The constrained layout keeps the figure's size, and would take the room from the axes.
+    """
+    names = [(axes, axes.xaxis.get_tightbbox()) for axes in figure.axes]
+    depths = [axes.get_window_extent().y0 - box.y0 for axes, box in names if box is not None]
     place = figure.axes[0].get_subplotspec()
     rows = 1 if place is None else place.get_gridspec().nrows
-    return rows * max(0.0, deepest - 0.5)
+    more = rows * max(0.0, max(depths, default=0) / figure.dpi - 0.5)
+    figure.set_figheight(figure.get_figheight() + inches + more)
 
 
-def key_columns(names: Sequence[str], width: float) -> int:
-    """Return how many entries of a key fit side by side into some inches."""
-    longest = max(map(_inches, names), default=0)
-    return max(1, min(len(names), int(width / (longest + _HANDLE))))
-
-
-def legend_by_row(
-    where: Axes | Figure,
-    handles: Sequence[Artist],
-    names: Sequence[str],
-    columns: int,
-    **style: Any,
-) -> None:
-    """Add a legend whose entries are read row by row; matplotlib fills column by column."""
-    order = [i for column in range(columns) for i in range(column, len(names), columns)]
-    shown = [handles[i] for i in order], [names[i] for i in order]
-    where.legend(*shown, ncols=columns, borderaxespad=0, **style)
+def key_layout(names: Iterable[str], width: float) -> Style:
+    """Return the labels of a key, and in how many columns they fit into some inches."""
+    labels = [literal(name, min(4, width - _HANDLE), lines=1) for name in names]
+    longest = max(map(_inches, labels), default=0)
+    columns = int(width / (longest + _HANDLE))
+    return {"labels": labels, "ncols": max(1, min(len(labels), columns))}
 
 
 def context(view: PlotView, phase: str | None = None) -> str:
@@ -292,23 +264,18 @@ def name_ticks(axes: Axes, names: Sequence[str], *, vertical: bool = False) -> N
     """
     box = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
     pitch = (box.height if vertical else box.width) / max(1, len(names))
-    longest = max(map(_inches, names), default=0)
+    widest = 0.07 + max((_inches(word) for name in names for word in name.split()), default=0)
     turned: Style = {}
     if vertical:
         needed, room, lines = 0.17, min(3.0, 0.5 * box.width), 1
-    elif longest < 0.45:
-        needed, room, lines = longest + 0.07, 1.0, 1
-    elif max(_inches(word) for name in names for word in name.split()) < pitch - 0.05:
-        needed, room, lines = 0.0, pitch - 0.05, 4
+    elif widest <= max(pitch, 0.52):
+        needed, room, lines = widest, max(pitch, widest) - 0.05, 4
     else:
         needed, room, lines = 0.26, 1.8, 1
         turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    places = _some(len(names), max(2, int(len(names) * pitch / needed)) if needed else len(names))
-    shown = [literal(names[i], room, lines) for i in places]
-    if vertical:
-        axes.set_yticks(places, shown)
-    else:
-        axes.set_xticks(places, shown, **turned)
+    places = _some(len(names), max(2, int(len(names) * pitch / needed)))
+    axis = axes.yaxis if vertical else axes.xaxis
+    axis.set_ticks(places, [literal(names[i], room, lines) for i in places], **turned)
 
 
 def _some(count: int, most: int) -> list[int]:

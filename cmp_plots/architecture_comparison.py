@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cmp_core import PlotView, Register, hookimpl, plot
 from cmp_plots._lines import depth_key, draw_by_layer
-from cmp_plots._style import context, measured, metric_label, require, single, title
+from cmp_plots._style import context, measured, metric_label, panels, require, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ def architecture_comparison(view: PlotView) -> Figure:
     """
     require(len(view.groups) > 1, "it compares experiments, and the runs differ by seed alone")
     require(view.metric in measured(view, "val"), f"no value of {view.metric} on validation")
-    figure, axes = single()
+    figure, (axes,) = panels(1, size=(7.0, 4.0))
     draw_by_layer(axes, view, view.metric)
     axes.set_ylabel(metric_label(view, view.metric))
     title(figure, f"{view.metric} by layer", context(view, "val"), depth_key(view))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
 from cmp_plots._lines import INPUT, INPUT_LEVEL
-from cmp_plots._scales import log_ticks, set_ticks
+from cmp_plots._scales import set_ticks
 from cmp_plots._style import context, layer_colours, layer_key, panel_title, panels, require, title
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def eigenspectrum(view: PlotView) -> Figure:
         axes.set(xscale="log", yscale="log", xlabel="index of the eigenvalue")
         axes.set_xlim(0.9, 1.1 * max(10, *map(len, drawn)))
         axes.set_ylim(min(known.min(), known.max() / 10) / 1.3, 1.3 * known.max())
-        set_ticks(axes.xaxis, log_ticks(*axes.get_xlim()))
-        set_ticks(axes.yaxis, log_ticks(*axes.get_ylim()))
+        set_ticks(axes.xaxis)
+        set_ticks(axes.yaxis)
     has_input = any((view.phase, INPUT, metric) in run.log.vectors for run in view.runs)
     key = layer_key(layers) | ({INPUT: INPUT_LEVEL} if has_input else {})
     title(figure, f"{metric} by layer", context(view, view.phase), key)

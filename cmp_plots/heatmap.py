@@ -16,8 +16,8 @@ from cmp_plots._style import (
     layer_ticks,
     metric_label,
     name_ticks,
+    panels,
     require,
-    single,
     title,
 )
 
@@ -48,7 +48,7 @@ def heatmap(view: PlotView) -> Figure:
     values = values[present]
     width = float(np.clip(room * len(columns) + 1.8, 5.5, 12.0))
     height = max(1.9, 0.34 * len(kept) + 0.7)
-    figure, axes = single(width, height)
+    figure, (axes,) = panels(1, size=(width, height))
     norm, colours = colour_scale(values, bounds(view, view.metric))
     fits = values.size <= _MOST_WITH_NUMBERS and len(columns) <= _WIDEST
     image = draw_cells(axes, values, in_digits(values) if fits else None, norm=norm, cmap=colours)

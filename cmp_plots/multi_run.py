@@ -14,8 +14,8 @@ from cmp_plots._style import (
     context,
     group_key,
     metric_label,
+    panels,
     require,
-    single,
     title,
     whole_ticks,
 )
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @plot("multi_run", file="multi_run_{metric}_{layer}_{phase}", runs="several")
 def multi_run(view: PlotView) -> Figure:
     """A metric at a layer by epoch in several runs: each one thin, the mean of replicates thick."""
-    figure, axes = single()
+    figure, (axes,) = panels(1, size=(7.0, 4.0))
     key = group_key(view.groups)
     drawn = {}
     for group in view.groups:

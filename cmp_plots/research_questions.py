@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from cmp_core import PALETTE, QUESTIONS, Answer, MetricEvidence, PlotView, Register, hookimpl, plot
 from cmp_plots._lines import INPUT_LEVEL, UNTRAINED, mean_and_spread, mean_of_known
-from cmp_plots._scales import apart, set_scale
+from cmp_plots._scales import set_scale
 from cmp_plots._style import (
     context,
-    depth_of_names,
-    key_columns,
+    grow,
+    key_layout,
     layer_ticks,
-    legend_by_row,
     literal,
     panels,
     require,
@@ -52,7 +51,7 @@ def research_questions(view: PlotView) -> Figure:
         axes.set_title("\n".join(literal(line, width - 0.9, fontsize=11) for line in lines))
     if view.question:
         grid[0].set_title("")  # stands above the picture
-        figure.set_figheight(figure.get_figheight() + depth_of_names(figure))
+        grow(figure)
     else:
         title(figure, "The three questions", context(view))
     return figure
@@ -99,7 +98,7 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
     if answer.question == "different":
         axes.set_xlabel("pair of layers")
     handles, names = axes.get_legend_handles_labels()
-    legend_by_row(axes, handles, names, key_columns(names, width), **_below(axes))
+    axes.legend(handles=handles, **key_layout(names, width), borderaxespad=0, **_below(axes))
 
 
 def _below(axes: Axes) -> dict[str, Any]:
@@ -130,12 +129,15 @@ def _shown(answer: Answer, item: MetricEvidence) -> tuple[Floats, Floats | None]
 
 def _set_shares(axes: Axes, values: Floats) -> None:
     """Make the axis one of shares of the first layer: a halving is as far as a doubling."""
+    from matplotlib.ticker import Locator, LogLocator, MaxNLocator
+
     axes.set_yscale("log", base=2)
-    step = 0.5 if values.max() / values.min() < 8 else 1
-    low, high = np.log2(axes.get_ylim())
-    exponents = step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
-    ticks = apart(2.0 ** np.array(sorted(exponents, key=abs)), np.log2, *axes.get_ylim())
-    axes.set_yticks(ticks, [f"{tick:.2g}" for tick in ticks])
+    spread = values.max() / values.min()
+    locator: Locator = LogLocator(2, subs=(1, 2**0.5) if spread < 8 else (1,))
+    if 1.1 < spread < 2:  # holds hardly a power of two
+        locator = MaxNLocator(5, steps=[1, 2, 5, 10])
+    axes.yaxis.set_major_locator(locator)
+    axes.yaxis.set_major_formatter("{x:.2g}")
     axes.minorticks_off()
     axes.set_ylabel("relative to the first layer")
 
