@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
 from cmp_core.config.schema import Config, Selection
+
+if TYPE_CHECKING:
+    from cmp_core.workflow import Outcome
 
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
@@ -42,9 +49,7 @@ def _one_thread() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> Config:
-    """A configuration that trains in about a second, with a metric of each way to cover a split."""
+def _tiny(out: Path) -> Config:
     names = (
         "accuracy",
         "ace_regularizer",
@@ -60,10 +65,36 @@ def tiny(tmp_path: Path) -> Config:
         layers=3,
         epochs=2,
         batch_size=128,
-        out=str(tmp_path / "runs"),
+        out=str(out / "runs"),
         device="cpu",
         metrics=tuple(Selection(name, name) for name in names),
     )
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Config:
+    """A configuration that trains in half a second, with a metric of each way to cover a split."""
+    return _tiny(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
+    """A function that returns the run of `tiny` with a model; tests do not change its files."""
+    from cmp_core import run
+
+    @cache
+    def finished(model: str = "greedy") -> Outcome:
+        return run(attrs.evolve(_tiny(tmp_path_factory.mktemp("tiny")), model=model))
+
+    return finished
+
+
+@pytest.fixture
+def tiny_copy(tiny_run: Callable[..., Outcome], tmp_path: Path) -> Outcome:
+    """The run of `tiny` in a directory of its own, to be changed."""
+    whole = tiny_run()
+    copy = tmp_path / "copied" / whole.directory.name
+    return attrs.evolve(whole, directory=shutil.copytree(whole.directory, copy))
 
 
 @pytest.fixture
