@@ -16,6 +16,7 @@ from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
 from cmp_core.config.schema import Config, Selection
+from tests.small_runs import small
 
 if TYPE_CHECKING:
     from cmp_core.workflow import Outcome
@@ -95,6 +96,14 @@ def tiny_copy(tiny_run: Callable[..., Outcome], tmp_path: Path) -> Outcome:
     whole = tiny_run()
     copy = tmp_path / "copied" / whole.directory.name
     return attrs.evolve(whole, directory=shutil.copytree(whole.directory, copy))
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a small run of two epochs with all snapshots; tests do not change it."""
+    from cmp_core import run
+
+    return run(small(tmp_path_factory.mktemp("finished"), epochs=2)).directory
 
 
 @pytest.fixture
