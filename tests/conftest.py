@@ -45,8 +45,12 @@ def _in_a_folder_of_its_own(
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> Iterator[None]:
-    """Keep linear algebra to one thread: small matrices wait for the others on a busy machine."""
-    with threadpool_limits(1):
+    """Keep linear algebra to one thread, in this process and in those that tests start.
+
+    Small matrices wait for the others on a busy machine.
+    """
+    with threadpool_limits(1), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
         yield
 
 
@@ -104,6 +108,19 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from cmp_core import run
 
     return run(small(tmp_path_factory.mktemp("finished"), epochs=2)).directory
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """The console script as an installer writes it, in a folder of its own."""
+    folder = tmp_path / "venv" / "bin"
+    folder.mkdir(parents=True)
+    path = folder / "cmp"
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom cmp_core.__main__ import main\nsys.exit(main())\n"
+    )
+    path.chmod(0o755)
+    return path
 
 
 @pytest.fixture
