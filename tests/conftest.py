@@ -16,6 +16,7 @@ from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
 from cmp_core.config.schema import Config, Selection
+from tests.installed import METRIC, install
 from tests.small_runs import small
 
 if TYPE_CHECKING:
@@ -108,6 +109,22 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from cmp_core import run
 
     return run(small(tmp_path_factory.mktemp("finished"), epochs=2)).directory
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of installed plugins: a good one, and three that are broken in different ways."""
+    folder = tmp_path / "site"
+    marker = str(tmp_path / "imported")
+    raises = METRIC.format(marker=marker, name="r") + "\nraise ValueError('no\\nway')"
+    install(folder, "good", METRIC.format(marker=marker, name="good"))
+    install(folder, "unreadable", "def cmp_register_metrics(register:\n")
+    install(folder, "raises", raises)
+    install(folder, "gone", "").joinpath("gone_module.py").unlink()
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    for name in ("good", "raises"):
+        sys.modules.pop(f"{name}_module", None)
 
 
 @pytest.fixture
