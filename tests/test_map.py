@@ -13,7 +13,7 @@ PENDING = ("events", "measurement", "plotting", "statistics")
 """Rooms whose tests are still sorted by subject."""
 
 
-def tests_of(module: Path) -> Path:
+def place_of(module: Path) -> Path:
     """Return where a module is tested; a `_` in front, which says who may import it, is dropped."""
     place = module.relative_to(CORE)
     name = "main" if place.stem == "__main__" else place.stem.removeprefix("_")
@@ -29,11 +29,6 @@ MODULES = [
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(CORE)))
 def test_a_module_has_its_tests(module: Path) -> None:
-    where = tests_of(module)
+    where = place_of(module)
     assert where.is_file(), f"{module.relative_to(ROOT)} is to be tested in {where}"
     assert "def test_" in where.read_text(encoding="utf-8")
-
-
-def test_every_file_of_tests_says_what_it_tests() -> None:
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        assert path.read_text(encoding="utf-8").startswith('"""'), path

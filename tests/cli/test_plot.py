@@ -10,6 +10,7 @@ import pytest
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.plugins.registry import definition_of
 from tests.cli.calls import PLOT, ROOT, assert_refused, call
+from tests.installed import install
 
 
 def test_the_help_of_plot_lists_every_type_in_a_line() -> None:
@@ -156,12 +157,8 @@ def test_a_plot_that_raises_costs_exit_code_3_and_leaves_its_traceback(here: Pat
 def test_installed_plots_that_are_broken_are_told(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = Path("broken_plots-1.dist-info")
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plots\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[cmp.plugins]\nbroken_plots = broken_plots\n")
-    Path("broken_plots.py").write_text("raise RuntimeError('no such luck')\n")
-    monkeypatch.syspath_prepend(Path.cwd())
+    site = install(Path.cwd(), "broken_plots", "raise RuntimeError('no such luck')\n")
+    monkeypatch.syspath_prepend(site)
     result = call("plot", "theirs", here / "A")
     assert result.exit_code == 2
     told, error = result.stderr.splitlines()
