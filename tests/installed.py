@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+METRIC = """
+import pathlib
+
+from cmp_core import hookimpl, metric
+
+pathlib.Path({marker!r}).write_text("imported")
+
+@metric({name!r})
+def it(view):
+    '''The mean activation.'''
+    return view.activations.mean()
+
+@hookimpl
+def cmp_register_metrics(register):
+    register(it)
+"""
+"""A metric whose import leaves a mark."""
 
 
 def install(site: Path, name: str, text: str, version: str = "1.0") -> Path:
@@ -15,3 +36,8 @@ def install(site: Path, name: str, text: str, version: str = "1.0") -> Path:
     (metadata / "METADATA").write_text(header)
     (metadata / "entry_points.txt").write_text(f"[cmp.plugins]\n{name} = {module}\n")
     return site
+
+
+def python_path(site: Path) -> str:
+    """Return a PYTHONPATH of a folder of installed plugins and of this checkout."""
+    return os.pathsep.join([str(site), str(ROOT)])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
+from cmp_core import run
 from cmp_core.config.load import dump_config, parse_yaml
 from cmp_core.config.schema import Config, Snapshots
 from cmp_core.events import hookspecs
@@ -60,13 +59,9 @@ def test_the_metric_of_the_readme_runs(tmp_path: Path) -> None:
     code = re.search(r"```python\n(# my_metric.py.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert code is not None
     (tmp_path / "my_metric.py").write_text(code[1])
-    command = [sys.executable, "-m", "cmp_core", "run", "-p", "my_metric.py"]
-    done = subprocess.run(
-        [*command, "--set", "epochs=1"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    (log,) = tmp_path.glob("runs/*/*/*/log.jsonl")
-    assert '"mean_norm"' in log.read_text()
+    outcome = run(Config(epochs=1, plugins=(str(tmp_path / "my_metric.py"),), out=str(tmp_path)))
+    assert outcome.failures == ()
+    assert outcome.results["metrics"]["layer_3"]["mean_norm"] > 0
 
 
 @pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=str)

@@ -17,7 +17,7 @@ from cmp_core.events import activations, hookspecs, payloads
 from cmp_core.measurement.metric import SPLITS
 from cmp_core.plugins.discovery import example_folder
 from cmp_core.plugins.loader import load_plugins
-from tests.installed import install
+from tests.installed import install, python_path
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "plugins.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
@@ -111,7 +111,7 @@ def test_every_file_is_named_and_used_by_a_command() -> None:
 
 def test_the_command_of_the_document_is_added(folder: Path, tmp_path: Path) -> None:
     site = install(tmp_path / "site", "seeds", FILES["seeds_command.py"])
-    environment = os.environ | {"PYTHONPATH": str(site)}
+    environment = os.environ | {"PYTHONPATH": python_path(site)}
     call = [sys.executable, "-m", "cmp_core", "seeds", "--help"]
     done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
     assert "Print the seeds of RUNS." in done.stdout

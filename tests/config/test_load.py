@@ -1,3 +1,5 @@
+"""Tests of `cmp_core.config.load`: files, presets and settings."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,8 +16,9 @@ from cmp_core.config.load import (
     presets,
     read_yaml,
 )
-from cmp_core.config.schema import Config, Selection
+from cmp_core.config.schema import Config, Selection, Snapshots
 from cmp_core.errors import ConfigError, UsageError
+from tests.config.wrong import problems
 
 CLASSIC = """
 dataset: mnist
@@ -38,12 +41,6 @@ metrics_frequency: epoch
 metrics_log_frequency: 10
 enable_slow_metrics: no
 """
-
-
-def problems(**values: object) -> tuple[str, ...]:
-    with pytest.raises(ConfigError) as caught:
-        build_config(values)
-    return caught.value.problems
 
 
 def test_a_file_with_the_classic_keys_runs_as_it_is(tmp_path: Path) -> None:
@@ -81,54 +78,15 @@ def test_a_configuration_survives_yaml() -> None:
         val_size=100,
         learning_rule="backprop",
     )
-    assert build_config(parse_yaml(dump_config(config), "it")) == config
-
-
-def test_every_key_says_what_it_is_for() -> None:
-    assert all(field.metadata["help"] for field in attrs.fields(Config))
+    options = Snapshots("train", (0, -1), "all", ("layer_0",), False, "float16", "lzf")
+    for snapshots in (options, Snapshots(), None):
+        one = attrs.evolve(config, snapshots=snapshots)
+        assert build_config(parse_yaml(dump_config(one), "it")) == one
 
 
 def test_an_unknown_key_names_the_nearest() -> None:
     assert problems(laers=3) == ("laers: unknown key 'laers'; did you mean 'layers'?",)
     assert problems(n=3) == ("n: unknown key 'n'; did you mean 'N'?",)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("layers", "4", "expected a whole number, got '4'"),
-        ("layers", 4.0, "expected a whole number, got 4.0"),
-        ("layers", True, "expected a whole number, got true"),
-        ("layers", 0, "expected a whole number of at least 1, got 0"),
-        ("lr", "fast", "expected a number, got 'fast'"),
-        ("lr", float("nan"), "expected a number above 0, got nan"),
-        ("tau", 0, "expected a number above 0, got 0.0"),
-        ("dataset", None, "expected a text, got null"),
-        ("residual", 1, "expected true or false, got 1"),
-        ("similarity", "dot", "expected one of cosine, l2, got 'dot'"),
-        ("warmup_ratio", 2, "expected a number from 0 to 1, got 2.0"),
-        ("val_size", 1.5, "expected a count of at least 1, or a fraction between 0 and 1, got 1.5"),
-        ("lambda_ace", "x", "expected a number, got 'x'"),
-        ("lambda_ace", [0.1, "x", 1], "[1]: expected a number, got 'x'"),
-        (
-            "lambda_ace",
-            [0.1],
-            "expected one number, or a list of layers - 1 = 3 numbers, got a list of 1",
-        ),
-        ("lambda_ace", -1, "expected a number of at least 0, or a list of such numbers, got -1.0"),
-        ("device", "gpu", "expected auto, cpu, mps, cuda or cuda:<index>, got 'gpu'"),
-        ("metrics", [3], "[0]: expected a name, or {name: …, label: …, <option>: …}, got 3"),
-        ("metrics", {"a": 1}, "expected a list, got {a: 1}"),
-        (
-            "metrics",
-            ["margin", "margin"],
-            "expected a different label for each metric (add `label:` to one that is selected "
-            "twice), got [margin, margin]",
-        ),
-    ],
-)
-def test_a_wrong_value_is_told_with_its_rule(key: str, value: object, message: str) -> None:
-    assert problems(**{key: value}) == (f"{key}: {message}",)
 
 
 def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
@@ -142,10 +100,6 @@ def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
         "lr",
         "lambda_ace",
     ]
-
-
-def test_a_wrong_layers_does_not_blame_the_weights() -> None:
-    assert len(problems(layers="2", lambda_ace=[0.1])) == 1
 
 
 def test_settings_override_the_file_and_are_read_as_yaml() -> None:
@@ -207,9 +161,3 @@ def test_a_missing_configuration_is_told(source: str, message: str) -> None:
 def test_a_setting_without_a_value_is_told() -> None:
     with pytest.raises(UsageError, match="--set expects key=value"):
         load_config(settings=["lr"])
-
-
-def test_a_tilde_is_the_home_folder() -> None:
-    config = load_config(settings=["data_dir=~/data", "out=~/runs"])
-    assert Path(config.data_dir) == Path.home() / "data"
-    assert Path(config.out) == Path.home() / "runs"

@@ -1,26 +1,66 @@
+"""Tests of `cmp_core.layers.sampling`: hashes, subsets and folds."""
+
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
+import pytest
+import torch
 from hypothesis import given, strategies as st
 
-from cmp_core.layers.sampling import balanced, by_hash, choose, hash_ids
+from cmp_core.layers import sampling
+from cmp_core.layers.sampling import balanced, by_hash, choose, hash_ids, stratified_fold_order
+from tests.oracles.sampling import folds_of, hash_of, split_mix_64, stream_of
+
+REFERENCE = {
+    0: [16294208416658607535, 7960286522194355700, 487617019471545679],
+    1234567: [6457827717110365317, 3203168211198807973, 9817491932198370423],
+}
+"""The first numbers of the public SplitMix64 from two seeds."""
 
 
-def split_mix(state: int) -> int:
-    """SplitMix64 in Python's integers: the slow, obvious twin."""
-    mask = 2**64 - 1
-    z = state & mask
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-    return z ^ (z >> 31)
+@pytest.mark.parametrize(("start", "numbers"), REFERENCE.items())
+def test_the_oracle_is_the_public_generator(start: int, numbers: list[int]) -> None:
+    assert list(islice(split_mix_64(start), 3)) == numbers
+
+
+@pytest.mark.parametrize(("start", "numbers"), REFERENCE.items())
+@pytest.mark.parametrize("seed", [0, 1, 77])
+def test_hashes_of_consecutive_ids_are_consecutive_numbers_of_the_generator(
+    seed: int, start: int, numbers: list[int]
+) -> None:
+    """At the ids where the stream of a seed comes past the known numbers."""
+    steps = pow(0x9E3779B97F4A7C15, -1, 2**64) * (start - stream_of(seed))
+    ids = np.array([(steps + i) % 2**64 for i in (1, 2, 3)], np.uint64).view(np.int64)
+    assert hash_ids(ids, seed).tolist() == numbers
 
 
 @given(st.lists(st.integers(0, 2**62), min_size=1, max_size=20), st.integers(0, 1000))
 def test_the_hash_is_split_mix_64(ids: list[int], seed: int) -> None:
-    golden = 0x9E3779B97F4A7C15
-    offset = split_mix((seed + 1) * golden)
-    expected = [split_mix(i * golden + offset) for i in ids]
-    assert hash_ids(np.array(ids), seed).tolist() == expected
+    assert hash_ids(np.array(ids), seed).tolist() == [hash_of(i, seed) for i in ids]
+
+
+@given(
+    st.dictionaries(st.integers(0, 2**62), st.integers(0, 3), min_size=1, max_size=40),
+    st.booleans(),
+)
+def test_samples_are_dealt_to_folds_by_class_and_then_by_hash(
+    samples: dict[int, int], is_labelled: bool
+) -> None:
+    ids, labels = list(samples), list(samples.values()) if is_labelled else None
+    order = stratified_fold_order(
+        torch.tensor(ids), None if labels is None else torch.tensor(labels)
+    )
+    assert sampling.folds_of(order).tolist() == folds_of(ids, labels)
+
+
+def test_a_subset_is_no_special_part_of_the_folds() -> None:
+    """By one hash for both, the subset would be dealt in one piece."""
+    ids = np.arange(10_000)
+    place = np.argsort(stratified_fold_order(torch.from_numpy(ids), None).numpy())
+    counts = np.histogram(place[choose(ids, 1000)], bins=10, range=(0, 10_000))[0]
+    assert np.all(np.abs(counts - 100) < 50)  # five standard deviations
 
 
 def test_seeds_do_not_slide_the_hashes_along_the_ids() -> None:

@@ -1,3 +1,5 @@
+"""Tests of `cmp_core.layers.similarity`, against scikit-learn."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -6,7 +6,6 @@ import itertools
 import math
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 from scipy.special import log_softmax, logsumexp
@@ -15,11 +14,13 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score as sklearn_f1
 
-from cmp_core.layers.sampling import folds_of as _folds, stratified_fold_order as deal
-from cmp_metrics.label_information import _SHARPNESS
+from tests.oracles.sampling import folds_of
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
+
+SHARPNESS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+"""What `label_information` chooses β from: 0 and the powers of two up to 128."""
 
 
 def hsic(x: Array, y: Array) -> float:
@@ -115,8 +116,8 @@ def expected_information(table: Array) -> float:
 
 
 def folds(n: int, labels: Labels | None) -> Labels:
-    known = None if labels is None else torch.as_tensor(labels)
-    return _folds(deal(torch.arange(n), known)).numpy()
+    known = None if labels is None else labels.tolist()
+    return np.array(folds_of(range(n), known))
 
 
 def held_out(x: Array, y: Array, fold: Labels, penalty: float) -> Array:
@@ -151,8 +152,8 @@ def f1_score(x: Array, labels: Labels, penalty: float = 0.01) -> float:
 def label_information(x: Array, labels: Labels, penalty: float = 0.01) -> float:
     scores, fold = probe_scores(x, labels, penalty), folds(len(x), labels)
     one_hot = np.eye(labels.max() + 1)[labels]
-    sharpness = np.array(_SHARPNESS)[:, None]
-    nats = np.zeros((5, len(_SHARPNESS)))
+    sharpness = np.array(SHARPNESS)[:, None]
+    nats = np.zeros((5, len(SHARPNESS)))
     for s, y, f in zip(scores, labels, fold, strict=True):
         counts = one_hot[fold != f].sum(0) + 1
         prior = counts / counts.sum()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.installed import install
+from tests.installed import install, python_path
 
 COMMAND = """
 from cmp_core import UsageError, hookimpl
@@ -30,7 +30,7 @@ Call = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = install(tmp_path / "site", "words", COMMAND.format(name="say"))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", python_path(folder))
     return folder
 
 

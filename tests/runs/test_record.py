@@ -451,50 +451,13 @@ def test_without_them_they_are_those_of_the_installed_metrics(write: WriteRun) -
     assert run.problems == ()
 
 
-ACCURACY = {"metric": "accuracy", "question": "predictive", "evidence": "rises"}
-
-
-@pytest.mark.parametrize(
-    ("facts", "sentence"),
-    [
-        ("{", "Expecting property name"),
-        ("[" * 100_000, "it is nested too deeply"),
-        (b"\xff\xfe", "codec can't decode"),
-        ([], "expected {label: {metric: …}}"),
-        ({"accuracy": None}, "expected {label: {metric: …}}"),
-        ({"accuracy": {}}, "expected {label: {metric: …}}"),
-        ({"accuracy": ACCURACY | {"bounds": [0, 1, 2]}}, "too many values"),
-        ({"accuracy": ACCURACY | {"bounds": ["a", 1]}}, "accuracy.bounds: expected numbers"),
-        ({"accuracy": ACCURACY | {"metric": ["a"]}}, "accuracy.metric: expected a text, got"),
-        ({"accuracy": ACCURACY | {"unit": None}}, "accuracy.unit: expected a text, got null"),
-        ({"accuracy": ACCURACY | {"options": None}}, "accuracy.options: expected {name: value}"),
-        (
-            {"accuracy": ACCURACY | {"evidence": "grows"}},
-            'accuracy.evidence: expected one of "rises", "falls", "similarity", null, got "grows"',
-        ),
-        (
-            {"accuracy": ACCURACY | {"question": "why"}},
-            'accuracy.question: expected one of "predictive", "compressing", "different", null',
-        ),
-        (
-            {"accuracy": ACCURACY | {"neighbour": "both"}},
-            'accuracy.neighbour: expected one of "previous", "next", null, got "both"',
-        ),
-    ],
-)
-def test_broken_facts_are_told_and_replaced(write: WriteRun, facts: Any, sentence: str) -> None:
-    run = write(val(1, layer_0={"accuracy": 0.5}), facts=facts)
+def test_broken_facts_are_told_and_replaced(write: WriteRun) -> None:
+    run = write(val(1, layer_0={"accuracy": 0.5}), facts=b"\xff\xfe")
     (told,) = run.problems
     assert told.startswith(f"'{run.directory / 'metrics.json'}' is left out: ")
-    assert sentence in told
+    assert "codec can't decode" in told
     assert run.metric_info == {}
     assert with_installed_metric_info(run).metric_info["accuracy"].evidence == "rises"
-
-
-def test_fields_of_later_versions_are_left_alone(write: WriteRun) -> None:
-    run = write(val(1), facts={"accuracy": ACCURACY | {"colour": "red", "bounds": [None, 1]}})
-    assert run.problems == ()
-    assert run.metric_info["accuracy"].bounds == (-math.inf, 1)
 
 
 # Loading
@@ -537,27 +500,6 @@ def test_problems_of_the_log_are_among_those_of_the_run(write: WriteRun) -> None
     run = write(TWO_LAYERS, [1], test="{", facts="{")
     assert len(run.problems) == 3
     assert run.problems[:2] == run.log.problems
-
-
-def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^run '.*nowhere' does not exist$"):
-        load_run(tmp_path / "nowhere")
-
-
-def test_a_folder_that_is_no_run_names_one(write: WriteRun, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"empty' is not a run directory: it has no params.yaml$"):
-        load_run(tmp_path / "empty")
-    run = write(TWO_LAYERS)
-    with pytest.raises(UsageError) as caught:
-        load_run(tmp_path)
-    assert str(caught.value).endswith(f"it has no params.yaml; did you mean '{run.directory}'?")
-
-
-def test_a_file_is_no_run(write: WriteRun) -> None:
-    log = write(TWO_LAYERS).directory / "log.jsonl"
-    with pytest.raises(UsageError, match=r"log.jsonl' is a file, not a run directory$"):
-        load_run(log)
 
 
 def test_a_run_without_a_log_has_nothing_to_show(write: WriteRun) -> None:

@@ -1,3 +1,5 @@
+"""Tests of `cmp_core.training.ace`, against SciPy, by hand, and by the claims of the warnings."""
+
 from __future__ import annotations
 
 import math

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cmp_core import UndefinedError, metric
 from cmp_core.cli._checks import check_plugins
-from cmp_core.errors import UsageError
-from cmp_core.testing import check_plot, checks_of, measure
+from tests.cli.calls import assert_refused, call
 
 HEAD = "import torch\nfrom cmp_core import UndefinedError, hookimpl, metric, plot\n"
+
+
 METRIC = """
 @metric("mine"{traits})
 def mine(view):
@@ -24,6 +23,8 @@ def mine(view):
 def cmp_register_metrics(register):
     register(mine)
 """
+
+
 PLOT = """
 @plot("mine", file="mine")
 def mine(view):
@@ -133,42 +134,27 @@ def test_a_dataset_must_get_through_a_run(check: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "code", "said"),
+    ("spec", "said"),
     [
-        ("cmp:dead_units", 0, "dead_units ("),
-        ("margin", 0, "margin (cmp_metrics.margin): "),
-        ("heatmap_plot", 0, "heatmap_plot (cmp_plots.heatmap): "),
-        ("nothing.py", 2, "error: -p nothing.py: there is no such file"),
-        ("margni", 2, "did you mean 'margin'?"),
+        ("cmp:dead_units", "dead_units ("),
+        ("margin", "margin (cmp_metrics.margin): "),
+        ("digits", "digits (cmp_core.datasets.digits): 1 of 1 checks passed"),
     ],
 )
-def test_whatever_p_takes_can_be_checked(
-    cmp: Callable[..., subprocess.CompletedProcess[str]], spec: str, code: int, said: str
-) -> None:
-    done = cmp("plugins", "check", spec)
-    assert done.returncode == code, done.stdout
-    assert said in done.stdout + done.stderr
+def test_whatever_p_takes_can_be_checked(spec: str, said: str) -> None:
+    result = call("plugins", "check", spec)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(said)
 
 
-def test_there_must_be_something_to_check() -> None:
-    with pytest.raises(UsageError, match="'int' is not under @metric or @plot"):
-        checks_of(int)
+def test_what_is_not_there_is_told() -> None:
+    assert_refused("plugins check nothing.py", "-p nothing.py: there is no such file")
+    assert_refused("plugins check margni", "did you mean 'margin'?")
 
 
-def test_the_kit_of_plots_says_how_many_checks_there_were() -> None:
-    from cmp_plots.layer_progression import layer_progression
-
-    assert check_plot(layer_progression) == len(checks_of(layer_progression))
-
-
-@metric("both", scope="pair")
-def both(first, second):  # type: ignore[no-untyped-def]
-    """The sum and the difference of two means."""
-    a, b = first.activations.mean(), second.activations.mean()
-    return {"": a + b, "difference": a - b}
-
-
-def test_known_values_are_measured_of_the_last_layer() -> None:
-    assert measure(both, [[1.0]], [[2.0, 4.0]]) == {"both": 4.0, "both_difference": -2.0}
-    with pytest.raises(UndefinedError, match="layer_0 is the first layer"):
-        measure(both, [[1.0]])
+def test_several_are_checked_and_one_that_fails_is_enough() -> None:
+    Path("mine.py").write_text(HEAD + METRIC.format(body="return view.nothing", traits=""))
+    result = call("plugins", "check", "cmp:sparsity", "mine.py")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("sparsity (")
+    assert "mine (" in result.stdout

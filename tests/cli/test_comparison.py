@@ -1,0 +1,48 @@
+"""The table of a comparison: means over seeds, labels, and what is not known."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmp_core import load_run
+from tests.cli.calls import call
+from tests.synthetic_runs import write_old_run
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_seeds_are_averaged_in_a_comparison(here: Path) -> None:
+    result = call("compare", *(here / name for name in "ACB"))
+    accuracies = [load_run(here / name).test_accuracies["layer_3"] for name in "AC"]
+    mean, deviation = np.mean(accuracies), np.std(accuracies, ddof=1)
+    (row,) = re.findall(r"layer_3 +(.+)", result.stdout)
+    assert row.startswith(f"{mean:.4f} ± {deviation:.4f} ")
+    assert re.search(r"seeds +0, 1 +0", result.stdout)
+    assert "no test: one seed on a side" in result.stdout
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_labels_join_runs_and_brackets_are_text(copy: Callable[..., Path], here: Path) -> None:
+    run = copy("C")
+    params = json.loads((run / "params.yaml").read_text()) | {"seed": "[/x]"}
+    (run / "params.yaml").write_text(json.dumps(params))
+    result = call("compare", here / "A", here / "B", run, "--labels", "[red],[/b] b, [red]")
+    assert result.exit_code == 0
+    head, *_ = result.stdout.strip().splitlines()
+    assert head.split()[2:] == ["[red]", "[/b]", "b"]
+    assert re.search(r"seeds +0, \[/x\] +0", result.stdout)
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_runs_without_seed_or_test_are_compared(here: Path, tmp_path: Path) -> None:
+    run = write_old_run(tmp_path)
+    (run / "test_results.json").unlink()
+    result = call("compare", run, here / "A")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert re.search(r"seeds +– +0", result.stdout)
+    assert "points of output accuracy" not in result.stdout

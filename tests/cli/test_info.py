@@ -1,0 +1,110 @@
+"""Tests of `cmp info`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.cli.calls import assert_refused, call
+from tests.small_runs import stored
+
+
+@pytest.fixture
+def copied_run(finished_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A snapshot that another program wrote, with markup in its names."""
+    path = tmp_path / "mine.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs.update(format="cmp-activations", format_version=1, phase="test", epoch=2, step=7)
+        file["inputs"] = np.zeros((1200, 3), "f2")
+        layer = file.create_group("layers/[red]a")
+        layer.attrs["depth"] = 0
+        layer["activations"] = np.zeros((1200, 2, 5))
+    return path
+
+
+def test_a_run_is_described_with_its_snapshots(copied_run: Path) -> None:
+    result = call("info", copied_run)
+    assert (result.exit_code, result.stderr) == (0, "")
+    shown = [line.strip() for line in result.stdout.splitlines()]
+    results = json.loads((copied_run / "test_results.json").read_text())
+    assert shown[0] == "run       greedy on digits, 2 epochs, seed 0"
+    assert shown[1] == "state     finished, epoch 2"
+    assert shown[2] == (
+        f"test      accuracy {results['acc']:.4f}, weights of epoch {results['epoch']}"
+    )
+    assert "torch " in shown[3]
+    assert "activations, best.pt, class_report.json" in shown[4]
+    for epoch, path in enumerate(stored(copied_run)):
+        (row,) = [line for line in shown if line.startswith(path.name)]
+        assert row.split()[1:6] == ["val", str(epoch), str(3 * epoch), "144", "2"]
+
+
+def test_a_run_without_snapshots_says_so(copied_run: Path) -> None:
+    shutil.rmtree(copied_run / "activations")
+    for name in ("status.json", "test_results.json", "environment.json"):
+        (copied_run / name).unlink()
+    shown = call("info", copied_run).stdout.splitlines()
+    assert [line.split()[0] for line in shown] == ["run", "files", "no"]
+    assert shown[-1] == "no snapshots"
+
+
+def test_a_file_is_described_array_by_array(mine: Path) -> None:
+    result = call("info", mine)
+    assert (result.exit_code, result.stderr) == (0, "")
+    shown = [" ".join(line.split()) for line in result.stdout.splitlines() if line.strip()]
+    assert shown[:2] == [f"{mine}: test, epoch 2, step 7", "1,200 samples, without labels"]
+    assert "inputs 1,200 × 3 float16 7.2 kB" in shown
+    assert "[red]a activations 1,200 × 2 × 5 float64 96.0 kB" in shown
+    assert shown[-1] == "everything can be read, there is no content_sha256"
+
+
+def test_a_file_of_a_run_names_it_and_is_what_was_written(finished_run: Path) -> None:
+    shown = call("info", stored(finished_run)[1]).stdout.splitlines()
+    assert shown[1:3] == [f"from greedy digits {finished_run.name}", "144 samples, 10 classes"]
+    arrays = [line.split()[:2] for line in shown if " float32 " in line]
+    assert arrays[:3] == [["inputs", "144"], ["input", "scores"], ["input", "anchors"]]
+    assert arrays[3:6] == [["layer_0", x] for x in ("activations", "scores", "anchors")]
+    assert shown[-1] == "everything can be read, and is what was written"
+
+
+def test_a_folder_of_snapshots_is_a_list(mine: Path) -> None:
+    shutil.copy(mine, mine.with_name("other.h5"))
+    shown = call("info", mine.parent).stdout.split()
+    assert shown.index("mine.h5") < shown.index("other.h5")
+
+
+def test_damaged_snapshots_are_told_beside_the_whole_ones(copied_run: Path) -> None:
+    first, second, third = stored(copied_run)
+    with h5py.File(first, "a") as file:
+        file["labels"][0] += 1
+    third.write_bytes(third.read_bytes()[:1000])
+    result = call("info", copied_run)
+    assert result.exit_code == 2
+    assert second.name in result.stdout
+    assert first.name not in result.stdout
+    told = result.stderr.splitlines()
+    assert [line.split("'")[1] for line in told] == [str(first), str(third)]
+    assert "does not match content_sha256" in told[0]
+    assert all(line.startswith("error: ") for line in told)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("info", "Missing argument 'PATH'"),
+        ("info none", "'none' does not exist"),
+        ("info .", "holds no snapshot"),
+    ],
+)
+def test_wrong_input_is_told(command: str, message: str) -> None:
+    assert_refused(command, message)

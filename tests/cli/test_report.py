@@ -1,0 +1,72 @@
+"""Tests of `cmp report`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calls import PLOT, assert_refused, call
+
+
+@pytest.mark.usefixtures("_inside")
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("report A nope", "nope' does not exist"),
+        ("report empty", "there is nothing to show yet"),
+        ("report A B --labels ''", "expected a label for each of the 2 runs, got 1"),
+        ("report", "Missing argument 'RUN...'"),
+        ("report A --out file/page.html", "--out: there is no folder 'file'"),
+        ("report A --out none/page.html", "--out: there is no folder 'none'"),
+        ("report A --out folder", "File 'folder' is a directory"),
+        ("report A --out ''", "--out: expected the name of a file, got the folder '.'"),
+        ("report unpredicted", "test_predictions.npz' cannot be read: "),
+        ("report unparsed", "params.yaml' is not valid YAML (line 2"),
+        ("report A --plugins-dir file", "--plugins-dir: 'file' is not a folder"),
+    ],
+)
+def test_wrong_input_is_told_in_a_sentence_and_writes_nothing(command: str, message: str) -> None:
+    assert_refused(command, message)
+
+
+def test_damaged_facts_of_metrics_are_warned_about(here: Path, tmp_path: Path) -> None:
+    options = ["-p", "no:research_questions_plot", "--out", tmp_path / "page.html"]
+    result = call("report", here / "unmeasured", *options)
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"warning: '{here}/unmeasured/metrics.json' is left out: ")
+    page = (tmp_path / "page.html").read_text()
+    assert "metrics.json&#39; is left out" in page
+    assert '<span class="verdict yes">' in page  # by the facts of the installed metrics
+
+
+def test_one_run_of_several_may_have_nothing_yet(here: Path, tmp_path: Path) -> None:
+    options = ["-p", "no:research_questions_plot", "--out", tmp_path / "page.html"]
+    result = call("report", here / "A", here / "empty", *options)
+    assert result.exit_code == 0
+    assert "holds no training step and no epoch that can be read" in result.stderr
+
+
+def test_a_report_stands_without_the_plot_that_raises(here: Path) -> None:
+    Path("my_plot.py").write_text(PLOT.format(answers=True, first="1 / 0"))
+    options = ["-p", "my_plot.py", "-p", "no:research_questions_plot", "--out", "page.html"]
+    result = call("report", here / "A", *options)
+    assert result.exit_code == 3
+    assert result.stdout == "page.html\n"
+    assert result.stderr == (
+        "warning: plugin mine raised in the report: ZeroDivisionError: division by zero\n"
+    )
+    assert "Are layers compressing?" in Path("page.html").read_text()
+
+
+def test_a_folder_whose_name_is_no_text_is_reported(copy: Callable[..., Path]) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    try:
+        run = copy("A", name)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    result = call("report", run, "-p", "no:research_questions_plot")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "caf?/params.yaml" in (run / "report.html").read_text()

@@ -1,0 +1,112 @@
+"""`cmp run` as a user meets it: what is printed, and the exit code."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calls import Cmp, assert_refused, call
+
+
+def test_a_run_in_a_pipe_prints_plain_lines_and_the_results(cmp: Cmp, tmp_path: Path) -> None:
+    done = cmp(
+        "run",
+        *("--set", "epochs=2", "--set", "N=32", "--metrics", "margin"),
+        *("--plots", "training_curves"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    shown = done.stdout.splitlines()
+    assert shown[0] == "greedy (5,248 parameters) on digits, 2 epochs of 41 steps, cpu"
+    stored = "3 snapshots of 144 val samples, 139.4 kB each before compression, 418.2 kB in all"
+    assert shown[2] == stored
+    assert [line.split()[0] for line in shown[3:6]] == ["untrained", "epoch", "epoch"]
+    assert re.search(r"layer_3 +0\.\d{4}", done.stdout)
+    directory = shown[1].removeprefix("run directory ")
+    assert shown[-1] == f"files in {directory}: report.html, 1 picture in plots"
+    (accuracy,) = re.findall(r"test accuracy (0\.\d{4})", done.stdout)
+
+    resumed = call("run", "--resume", directory)
+    assert f"test accuracy {accuracy} " in resumed.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
+    small = ["--set", "epochs=500", "--set", "N=32", "--metrics", ""]
+    command = [sys.executable, "-m", "cmp_core", "run", *small]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("epoch"))
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    (directory,) = (tmp_path / "runs" / "digits" / "greedy").iterdir()
+    assert f"state saved; go on with: cmp run --resume {directory}" in rest
+    assert (directory / "last.pt").exists()
+
+
+@pytest.mark.usefixtures("_inside")
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("run --set laers=3", "laers: unknown key 'laers'; did you mean 'layers'?"),
+        ("""run --set "layers='4'" """, "layers: expected a whole number, got '4'"),
+        ("run --set lambda_ace=[0.1]", "a list of layers - 1 = 3 numbers, got a list of 1"),
+        ("run --set dataset=mnits", "dataset: unknown dataset 'mnits'; did you mean 'mnist'?"),
+        ("run --set model=greddy", "model: unknown model 'greddy'; did you mean 'greedy'?"),
+        ("run --set learning_rule=backprob", "did you mean 'backprop'?"),
+        ("run --metrics acuracy", "unknown metric 'acuracy'; did you mean 'accuracy'?"),
+        ("run --metrics '{name: margin, x: 1}'", "metric 'margin': unknown option 'x'"),
+        ("run --metrics [margin", "--metrics is not valid YAML"),
+        ("run -c gredy_mnist", "unknown preset 'gredy_mnist'; did you mean 'greedy_mnist'?"),
+        ("run -c broken.yaml", "'broken.yaml' is not valid YAML (line 2"),
+        ("run -c none.yml", "configuration 'none.yml' does not exist"),
+        ("run -p none.py", "-p none.py: there is no such file"),
+        ("run --plugins-dir none", "--plugins-dir: 'none' is not a folder"),
+        ("run --set N=9", "got N = 9 for 10 classes"),
+        ("run --set N=9 --set anchors=block", "got N = 9 for 10 classes"),
+        ("run --set device=cuda:99", "device: this machine has no device 'cuda:99'"),
+        ("run --set amp=true --set device=cpu", "amp: expected a CUDA device, got cpu"),
+        ("run --set dataset=image_folder --set data_dir=none", "dataset image_folder"),
+        ("run --set out=file/runs", "out: cannot write to 'file/runs/digits/greedy'"),
+        ("run --resume none", "run 'none' does not exist"),
+        ("run --set seed=99999999999999999999", "seed: expected a whole number from 0 to"),
+        (
+            "run --metrics 'acuracy,{name: margin, x: 1}' --set dataset=mnits",
+            "has 3 mistakes:\n  dataset: unknown dataset 'mnits'; did you mean 'mnist'?\n"
+            "  metrics[0]: unknown metric 'acuracy'; did you mean 'accuracy'?\n  metrics[1]: ",
+        ),
+        ("run --nonsense", "No such option"),
+        ("run --compare nope", "nope' does not exist"),
+        ("run --compare unlogged", "has no log.jsonl"),
+        ("run --plots heatmp", "unknown plot 'heatmp'; did you mean 'heatmap'?"),
+        ("run --plots '{name: heatmap, layer: head}'", "unknown option 'layer'"),
+        ("run --compare confused", "confusion.npy' cannot be read: "),
+        ("run --compare unpredicted", "test_predictions.npz' cannot be read: "),
+    ],
+)
+def test_wrong_input_is_told_and_writes_nothing(command: str, message: str) -> None:
+    assert_refused(command, message)
+
+
+def test_missing_data_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")  # nobody listens there
+    result = call("run", "-c", "greedy_mnist", "--set", "data_dir=none")
+    assert result.exit_code == 2
+    assert "train-images-idx3-ubyte" in result.stderr
+    assert "--set data_dir=FOLDER" in result.stderr
+    assert not any(Path().iterdir())
+
+
+def test_presets_are_listed() -> None:
+    shown = call("run", "--presets").stdout.split()
+    assert shown == sorted(shown)
+    assert "greedy_mnist" in shown

@@ -1,0 +1,91 @@
+"""Tests of `cmp_core.listeners.checkpoints`, by runs that die."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import torch
+
+from cmp_core import hookimpl, resume, run
+from cmp_core.config.schema import Config
+from cmp_core.errors import UsageError
+from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
+from cmp_core.training.trainer import Trainer
+from cmp_core.workflow import Outcome
+from tests.interruption import CutError
+from tests.run_files import lines, newest
+
+
+def test_a_killed_run_resumes_from_its_last_checkpoint(
+    tiny: Config, tiny_run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer._train_step
+
+    def die(self: Trainer, batch: Any) -> None:
+        original(self, batch)
+        if self.progress.step == 14:
+            raise CutError
+
+    monkeypatch.setattr(Trainer, "_train_step", die)
+    with pytest.raises(CutError):
+        run(tiny)
+    monkeypatch.undo()
+    directory = newest(Path(tiny.out) / "digits" / "greedy")
+    with (directory / "log.jsonl").open("a") as log:
+        log.write('{"phase": "train", "epo')  # the line that was being written
+    resume(directory)
+    assert lines(directory) == lines(tiny_run().directory)
+
+
+def test_a_run_killed_between_log_and_checkpoint_loses_no_line(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is on the disk before the checkpoint that has its lines behind it."""
+    saved: list[int] = []
+    original = CheckpointWriter.cmp_epoch_finished
+
+    def look(self: CheckpointWriter, event: Any, run: Any) -> None:
+        entry = json.loads((self._folder / "log.jsonl").read_text().splitlines()[-1])
+        assert (entry["phase"], entry["epoch"]) == ("val", event.epoch)
+        saved.append(event.epoch)
+        original(self, event, run)
+
+    monkeypatch.setattr(CheckpointWriter, "cmp_epoch_finished", hookimpl(look))
+    run(tiny)
+    assert saved == [0, 1, 2]
+
+
+def test_last_pt_is_saved_when_it_is_its_turn_and_at_the_end(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[tuple[str, int]] = []
+    original = CheckpointWriter._save
+
+    def save(self: CheckpointWriter, name: str, state: dict[str, Any]) -> None:
+        epoch = state["epoch"] if name == "best.pt" else state["progress"]["epoch"]
+        saved.append((name, epoch))
+        original(self, name, state)
+
+    monkeypatch.setattr(CheckpointWriter, "_save", save)
+    run(attrs.evolve(tiny, epochs=5, checkpoint_every=2, metrics=(), snapshots=None))
+    assert [epoch for name, epoch in saved if name == "last.pt"] == [2, 4, 5]
+    assert saved[0] == ("best.pt", 1)
+
+
+class _Attack:
+    """Touches a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("executed"),)
+
+
+def test_nothing_in_a_checkpoint_is_executed() -> None:
+    torch.save({"model": _Attack()}, "attack.pt")
+    with pytest.raises(UsageError, match=r"'attack\.pt' is not a checkpoint that can be read"):
+        load_checkpoint(Path("attack.pt"), torch.device("cpu"))
+    assert not Path("executed").exists()

@@ -1,0 +1,618 @@
+"""Tests of `cmp_core.report.page`: the page as a browser reads it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from cmp_core import PlotView, load_run, plot
+from cmp_core.analysis.questions import QUESTIONS, answer
+from cmp_core.cli import cli
+from cmp_core.errors import PluginError, UndefinedError
+from cmp_core.measurement.selection import with_installed_metric_info
+from cmp_core.plotting.plot import Plot, select_plots
+from cmp_core.plugins.loader import load_plugins
+from cmp_core.report import report_html, words
+from cmp_core.runs.metric_info import MetricInfo, dump_metric_info
+from cmp_core.runs.replicates import RunSet
+from tests.report.reading import Page
+from tests.synthetic_runs import write_old_run, write_run
+
+FACTS = {
+    facts.label: facts
+    for facts in (
+        MetricInfo("accuracy", "accuracy", "", "fraction", "predictive", "rises"),
+        MetricInfo("participation_ratio", "participation_ratio", "", "", "compressing", "falls"),
+        MetricInfo("linear_cka", "linear_cka", "", "", "different", "similarity"),
+    )
+}
+FETCHING = {"src", "srcset", "href", "data", "poster", "background", "action"}
+
+Copy = Callable[..., Path]
+Values = Mapping[str, Sequence[float | None]]
+"""A metric's values at the layers in order, none where one is missing."""
+
+
+def read(*paths: Path, labels: Sequence[str] = ()) -> RunSet:
+    runs = [with_installed_metric_info(load_run(path)) for path in paths]
+    return RunSet(tuple(runs), tuple(labels))
+
+
+def page(*paths: Path, labels: Sequence[str] = ()) -> Page:
+    """The page about some runs, without pictures."""
+    html, failures = report_html(read(*paths, labels=labels), ())
+    assert failures == []
+    return Page(html)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs, which tests do not change."""
+    folder = tmp_path_factory.mktemp("report")
+    for seed in range(3):
+        write_run(folder, seed=seed)
+    write_run(folder, model="mlp", depth=6)
+    write_run(folder, model="mlp", depth=2)
+    write_old_run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one(folder: Path) -> Page:
+    """The page of one run."""
+    return page(folder / "greedy_4_0")
+
+
+@pytest.fixture(scope="module")
+def illustrated(folder: Path) -> Page:
+    """The page of one run, with its pictures."""
+    plots = select_plots(load_plugins(built_ins=("cmp_plots",)))
+    html, failures = report_html(read(folder / "greedy_4_0"), plots)
+    assert failures == []
+    return Page(html)
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Copy:
+    """A function that copies a run, so that it can be changed."""
+
+    def copied(name: str, to: str = "copy") -> Path:
+        return Path(shutil.copytree(folder / name, tmp_path / to))
+
+    return copied
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Change keys of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def write_seed(
+    folder: Path, seed: int, values: Values, untrained: Values | None = None, test: Any = None
+) -> Path:
+    """Write a run of three layers whose values are known, on validation and maybe in the test."""
+    directory = folder / f"seed_{seed}"
+    directory.mkdir()
+    layers = [f"layer_{i}" for i in range(3)]
+
+    def by_layer(values: Values) -> dict[str, Any]:
+        return {
+            layer: {metric: v for metric, row in values.items() if (v := row[i]) is not None}
+            for i, layer in enumerate(layers)
+        }
+
+    config = {"model": "greedy", "dataset": "digits", "seed": seed}
+    (directory / "params.yaml").write_text(json.dumps(config))
+    (directory / "environment.json").write_text(json.dumps({"layers": layers}))
+    facts = dump_metric_info(FACTS[metric] for metric in {**values, **(test or {})})
+    (directory / "metrics.json").write_text(facts)
+    lines = [
+        {"phase": "val", "epoch": epoch, "acc": 0.5 + epoch / 10, "val_loss": 1.0, "n": 100}
+        | {"metrics": by_layer(told)}
+        for epoch, told in enumerate((untrained or {}, values))
+    ]
+    (directory / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if test is not None:
+        results = {"acc": 0.9, "n": 200, "epoch": 1, "metrics": by_layer(test)}
+        (directory / "test_results.json").write_text(json.dumps(results))
+    return directory
+
+
+def a_plot(name: str, draw: Callable[[PlotView], Any], answers: bool = True) -> Plot:
+    """A plot by a function."""
+    declared: Any = plot(name, file=name, answers=answers)(draw)
+    return Plot(declared.plot_definition, name)
+
+
+# The file
+
+
+def test_the_page_is_one_file_that_fetches_nothing(illustrated: Page) -> None:
+    assert illustrated.html.startswith("<!doctype html>\n<html lang=")
+    forbidden = {"script", "link", "iframe", "object", "embed", "base", "form", "svg"}
+    assert not forbidden & set(illustrated.names)
+    assert not re.search(r"url\(|@import", illustrated.html)
+    given = [item for _, attributes in illustrated.tags for item in attributes.items()]
+    assert not any(name.startswith("on") for name, _ in given)
+    fetched = [str(value) for name, value in given if name in FETCHING]
+    assert len(fetched) == 6  # a light and a dark picture for each question
+    for value in fetched:
+        assert value.startswith("data:image/svg+xml;base64,")
+        svg = base64.b64decode(value.partition(",")[2]).decode()
+        assert "<svg" in svg
+        assert "<script" not in svg
+        links = re.findall(r'href="([^"]*)"|url\(([^)]*)\)', svg)
+        assert all("".join(link).startswith("#") for link in links)
+
+
+def test_the_policy_forbids_the_rest_before_anything_is_read(one: Page) -> None:
+    policies = [
+        (place, attributes["content"])
+        for place, (_, attributes) in enumerate(one.tags)
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    ((place, policy),) = policies
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert place < one.names.index("title") < one.names.index("style") < one.names.index("body")
+
+
+def test_the_pictures_are_light_and_dark(illustrated: Page) -> None:
+    dark_screen = ["screen and (prefers-color-scheme: dark)"] * 3
+    assert illustrated.attributes("source", "media") == dark_screen
+    assert (
+        re.findall("picture source img", " ".join(illustrated.names)) == ["picture source img"] * 3
+    )
+    for tag, attribute, colours in (
+        ("source", "srcset", [True, False]),
+        ("img", "src", [False, True]),
+    ):
+        for uri in illustrated.attributes(tag, attribute):
+            svg = base64.b64decode(uri.partition(",")[2]).decode()
+            assert [colour in svg for colour in ("#1b1d22", "#ffffff")] == colours
+    verdicts = ["yes, in this run", "yes, in this run", "no, in this run"]
+    texts = illustrated.attributes("img", "alt")
+    for text, title, verdict in zip(texts, QUESTIONS.values(), verdicts, strict=True):
+        assert text.startswith(f"{title} {verdict}")
+
+
+def test_equal_runs_give_equal_pages_but_for_the_time(folder: Path, one: Page) -> None:
+    written = re.compile(r"written \d{4}-\d\d-\d\d \d\d:\d\d by")
+    again = page(folder / "greedy_4_0")
+    assert written.sub("", again.html) == written.sub("", one.html) != one.html
+
+
+# Foreign texts
+
+ATTACKS = ("<script>alert(1)</script>", "\"><img src=x onerror='alert(1)'>/", "'; {{ 7 * 7 }} & /<")
+
+
+def plant(run: Path, text: str) -> Path:
+    """Put a text wherever a run directory has names and reasons."""
+    marked = json.dumps(text)[1:-1]
+    for name in ("log.jsonl", "metrics.json", "test_results.json", "environment.json"):
+        content = (run / name).read_text()
+        for word in ("probe_accuracy", "layer_1", "it is the first layer", "fraction"):
+            content = content.replace(f'"{word}"', f'"{marked}"')
+        (run / name).write_text(content)
+    margin = json.loads((run / "metrics.json").read_text())["margin"]
+    edit(run / "metrics.json", margin=margin | {"summary": text})
+    names = {"class_names": [text] * 10, "python": text, "packages": {text: text}}
+    edit(run / "environment.json", **names, command=["cmp", text])
+    edit(run / "params.yaml", model=text, dataset=text, lr=text, seed=text)
+    edit(run / "params.yaml", **{text: [text], "nested": {text: text}})
+    with (run / "log.jsonl").open("a") as log:
+        log.write("not whole\n")
+    home = run.parent / text  # a slash in it makes a folder more
+    home.parent.mkdir(parents=True, exist_ok=True)
+    return run.rename(home)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_foreign_texts_are_shown_and_never_become_tags(
+    copy: Copy, attack: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harmless = "wo/rd"
+    drawing = a_plot("empty", lambda _: Figure((1, 1)))
+    hostile, plain = (
+        Page(report_html(read(plant(copy("greedy_4_0", to), text)), [drawing])[0])
+        for to, text in (("one", attack), ("two", harmless))
+    )
+    shapes = [[(tag, list(attributes)) for tag, attributes in of.tags] for of in (hostile, plain)]
+    assert shapes[0] == shapes[1]
+    assert len(hostile.rows) == len(plain.rows)
+    # In commands it stands as the shell has to read it.
+    counts = [
+        of.text.partition("Reproduce")[0].count(text)
+        for of, text in ((hostile, attack), (plain, harmless))
+    ]
+    assert counts[0] == counts[1] > 40
+    alternatives = hostile.attributes("img", "alt")
+    assert all(value.startswith(tuple(QUESTIONS.values())) for value in alternatives)
+    assert any(attack in value for value in alternatives)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_label_is_shown_as_text(folder: Path) -> None:
+    found = page(folder / "greedy_4_0", folder / "mlp_6_0", labels=["<b>bold</b>", "<i>"])
+    assert found.rows_of("layer")[0] == ["<b>bold</b>", "<i>"]
+    assert not {"b", "i"} & set(found.names)
+
+
+def test_half_a_surrogate_pair_spoils_no_page(copy: Copy) -> None:
+    run = copy("greedy_4_0")
+    edit(run / "params.yaml", model="a\udce9b")
+    html = page(run).html
+    assert "a?b" in html
+    html.encode()
+
+
+def test_keys_and_circles_that_json_has_not_are_shown(copy: Copy) -> None:
+    run = copy("greedy_4_0")
+    (run / "params.yaml").write_text(
+        "model: greedy\nwhen: 2026-01-01\nnested: {2026-01-01: 1}\ncircle: &it [*it]\n"
+        "? [a, b]\n: 3\n1: 2\nnull: 4\nratio: .nan\nlist: [a, b]\nempty:\n"
+    )
+    shown = {row[0]: row[1] for row in page(run).rows if len(row) == 2}
+    assert "2026" in shown["nested"]
+    assert "..." in shown["circle"]
+    assert shown["when"].strip('"') == "2026-01-01"
+    assert (shown["1"], shown["None"], shown["ratio"]) == ("2", "4", "NaN")
+    assert (shown["list"], shown["empty"]) == ("a, b", "null")
+
+
+# The answers
+
+
+def evidence(found: Page, metric: str, cells: int) -> list[str]:
+    """The row of a metric among the evidence."""
+    (row,) = [row for row in found.rows_of(metric) if len(row) == cells]
+    return row
+
+
+def test_three_seeds_are_tested_and_the_numbers_are_right(tmp_path: Path) -> None:
+    """Rises by 0.20, 0.24 and 0.28: t = 0.24·√3/0.04 with two degrees of freedom."""
+    found = page(
+        *(
+            write_seed(tmp_path, seed, {}, test={"accuracy": [0.5, 0.6, 0.5 + rise]})
+            for seed, rise in enumerate((0.20, 0.24, 0.28))
+        )
+    )
+    effect, error = 0.24, 0.04 / math.sqrt(3)
+    reach = 4.302653 * error  # of Student's t with two degrees of freedom, 97.5 %
+    t, t_margin = effect / error, (effect - 0.01) / error
+    assert (
+        evidence(found, "accuracy", 11)
+        == [
+            "yes",
+            "+24.0 points",
+            f"+{100 * (effect - reach):.1f} points to +{100 * (effect + reach):.1f} points",
+            f"{1 - t / math.sqrt(2 + t**2):.3f}"[1:],
+            "–",  # the untrained network was not measured
+            "test, 200",
+            "6",
+            ".250",  # 2 of the 2³ sign flips are as far from 0
+            f"{0.5 + t_margin / (2 * math.sqrt(2 + t_margin**2)):.3f}"[1:],
+            f"{(1 / 6) ** 3:.3f}"[1:],  # of the 6 orders of each seed's three layers one is right
+            "1",
+        ]
+    )
+    assert "Are later layers more predictive? yes over 3 seeds" in found.text
+    assert "Are layers compressing? inconclusive over 3 seeds" in found.text
+
+
+def test_a_halving_is_half_whatever_the_scale(tmp_path: Path) -> None:
+    """Falls by log 2, 2·log 2 and 3·log 2: t = 2·√3, which is not below 5 %."""
+    pr = "participation_ratio"
+    found = page(
+        *(
+            write_seed(tmp_path, seed, {pr: [8, 8 / base, 8 / base**2]}, {pr: [4, 4, 4]})
+            for seed, base in enumerate((2**0.5, 2, 2**1.5))
+        )
+    )
+    reach = 4.302653 / math.sqrt(3)
+    low, high = (f"{abs(100 * (2**-x - 1)):.0f}" for x in (2 + reach, 2 - reach))
+    row = evidence(found, pr, 11)
+    assert row[:4] == ["inconclusive", "−75 %", f"−{low} % to +{high} %", ".074"]
+    assert row[4:6] + row[-1:] == ["+0 %", "val, 100", "−1"]
+
+
+def test_a_difference_is_told_beside_that_of_the_untrained_network(tmp_path: Path) -> None:
+    trained, untrained = {"linear_cka": [None, 0.7, 0.5]}, {"linear_cka": [None, 0.9, 0.7]}
+    found = page(write_seed(tmp_path, 0, trained, untrained))
+    sentence = "linear_cka differs by 0.4 (untrained 0.2)"
+    assert f"Are layers genuinely different? yes in this run (one seed) {sentence}" in found.text
+    assert evidence(found, "linear_cka", 4) == ["yes", "+0.2", "0.2", "val, 100"]
+
+
+def test_findings_steps_and_notes_stand_in_the_page(folder: Path) -> None:
+    paths = [folder / f"greedy_4_{seed}" for seed in range(3)]
+    found = page(*paths)
+    for question, title in QUESTIONS.items():
+        answered = answer(read(*paths).runs, question)
+        assert f"{title} {answered.verdict} over 3 seeds {words.sentence(answered)}" in found.text
+        assert answered.evidence
+        assert all(note in found.text for note in answered.notes)
+        for step in answered.steps:
+            rows = found.rows_of(f"{step.first} → {step.second}")
+            assert [str(step.seed), str(step.lost), str(step.won)] in [row[:3] for row in rows]
+
+
+def test_one_seed_is_described_without_tests(one: Page) -> None:
+    with_trend = ["verdict", "effect", "untrained (val)", "samples", "τ"]
+    assert one.rows_of("metric")[:3] == [with_trend, with_trend, with_trend[:-1]]
+    for title in QUESTIONS.values():
+        verdict = rf"{re.escape(title)} (yes|no|inconclusive) in this run \(one seed\)"
+        assert re.search(verdict, one.text)
+    assert not re.search("over 1 seeds|The same layer of another seed|±", one.text)
+    assert "another seed" not in one.between("All metrics", "What was run")
+    assert "Test accuracy of the best weights by validation. layer" in one.text
+
+
+def test_two_experiments_stand_side_by_side(folder: Path) -> None:
+    names = ["greedy_4_0", "mlp_6_0", "greedy_4_1"]
+    found = page(*(folder / name for name in names))
+    assert "<h1>greedy and mlp on digits</h1>" in found.html
+    assert "greedy: 4 layers, seeds 0, 1" in found.text
+    assert "mlp: 6 layers, seed 0" in found.text
+    assert found.rows_of("layer") == [["greedy", "mlp"]]
+    verdicts = re.findall(r"(?:yes|no|inconclusive) (over 2|in this run)", found.text)
+    assert verdicts == [*["over 2"] * 3, *["in this run"] * 3] * 2  # in short, and in full
+    first, other, second = (load_run(folder / name).test_accuracies["layer_3"] for name in names)
+    mean, deviation = np.mean([first, second]), np.std([first, second], ddof=1)
+    assert found.rows_of("layer_3")[0] == [f"{mean:.4f} ± {deviation:.4f}", f"{other:.4f}"]
+    assert found.rows_of("layers") == [["4 | 6 | 4"]]
+    assert found.rows_of("dataset") == [["digits"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "depth"),
+    [
+        (["mlp_6_0", "greedy_4_0"], 6),
+        (["greedy_4_0", "mlp_6_0"], 6),
+        (["mlp_2_0", "greedy_4_0"], 4),
+    ],
+)
+def test_layers_of_runs_of_different_depth_are_in_order_and_the_head_is_last(
+    folder: Path, names: tuple[str, str], depth: int
+) -> None:
+    found = page(*(folder / name for name in names))
+    table = [row[0] for row in found.rows if re.fullmatch(r"layer_\d|head", row[0])]
+    assert table == [*(f"layer_{i}" for i in range(depth)), "head"]
+    assert found.rows_of("head")[0][names.index("greedy_4_0")] == "–"
+    own = ["unit", "input", *(f"layer_{i}" for i in range(4))]
+    assert own in found.rows_of("metric")
+
+
+def test_an_old_run_is_reported_as_far_as_it_goes(folder: Path) -> None:
+    found = page(folder / "old_3")
+    assert "mlp on mnist" in found.text
+    assert found.rows_of("layer_2") == [["0.6100"]]  # the output is all that was tested
+    assert found.rows_of("probe_accuracy")[-1][-4:] == ["–", "0.6", "0.7", "0.8"]
+    assert found.rows_of("untrained") == [["", "", "–", "–", "–"]] * 2
+    assert "probe_accuracy is of validation" in found.text
+    assert "Environment Not recorded." in found.text
+    assert "None" not in found.between("The three questions", "Missing values")
+
+
+def test_an_untested_run_says_so(copy: Copy) -> None:
+    run = copy("greedy_4_0")
+    for name in ("test_results.json", "test_predictions.npz", "confusion.npy"):
+        (run / name).unlink()
+    found = page(run)
+    assert "What came out, layer by layer Nothing was tested." in found.text
+    assert "accuracy is of validation, which chose the epoch as well" in found.text
+    assert "Neighbouring layers on the same test samples" not in found.text
+
+
+def test_a_run_that_measured_nothing_says_so(tmp_path: Path) -> None:
+    text = page(write_seed(tmp_path, 0, {})).text
+    assert "Nothing was tested." in text
+    assert "No metrics were measured on validation." in text
+    assert "Missing values None." in text
+    nothing = "inconclusive in this run (one seed) no metric that counts as evidence"
+    assert text.count(nothing) == 2 * len(QUESTIONS)
+
+
+def test_runs_without_a_seed_show_none(copy: Copy) -> None:
+    run = copy("greedy_4_0")
+    edit(run / "params.yaml", seed=None)
+    assert page(run).rows_of("layer_0 → layer_1")[0][0] == "–"
+
+
+# Values
+
+
+def test_missing_values_are_listed_with_their_reasons(one: Page) -> None:
+    assert ["it is the first layer", "layer_0"] in one.rows_of("linear_cka")
+    assert ["it is the last layer", "layer_3"] in one.rows_of("ridge_r2")
+
+
+def test_a_reason_of_many_layers_is_one_row(copy: Copy) -> None:
+    run = copy("greedy_4_0")
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    for line in (line for line in lines if line["phase"] == "val"):
+        reasons = {"margin": "no anchors", "linear_cka:layer_0": "no anchors"}
+        line["missing"] = dict.fromkeys(("layer_2", "input", "layer_0"), reasons)
+        line["metrics"]["layer_1"]["margin"] = math.nan
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = page(run)
+    assert ["NaN in the log", "layer_1"] in found.rows_of("margin")
+    for metric in ("margin", "linear_cka"):
+        assert ["no anchors", "input, layer_0, layer_2"] in found.rows_of(metric)
+
+
+def test_the_input_and_the_untrained_network_are_references(folder: Path, one: Page) -> None:
+    lines = map(json.loads, (folder / "greedy_4_0" / "log.jsonl").read_text().splitlines())
+    ends = {line["epoch"]: line for line in lines if line["phase"] == "val"}
+    rows = [row for row in one.rows if len(row) == 7]  # metric, unit, input, four layers
+    place = next(i for i, row in enumerate(rows) if row[:2] == ["accuracy", "fraction"])
+    tested, untrained = rows[place : place + 2]
+    assert float(tested[2]) == pytest.approx(ends[3]["reference"]["accuracy"], abs=5e-4)
+    assert untrained[:3] == ["untrained", "", ""]
+    for row, epoch in ((tested, 3), (untrained, 0)):
+        logged = [ends[epoch]["metrics"][f"layer_{i}"]["accuracy"] for i in range(4)]
+        assert list(map(float, row[3:])) == pytest.approx(logged, abs=5e-4)
+
+
+def test_values_of_several_seeds_are_means(tmp_path: Path) -> None:
+    values = [{"participation_ratio": [seed + 1, 4, None]} for seed in range(3)]
+    found = page(*(write_seed(tmp_path, seed, one) for seed, one in enumerate(values)))
+    assert ["", "–", "2", "4", "–"] in found.rows_of("participation_ratio")
+    assert "means over 3 seeds" in found.text
+
+
+# What was run
+
+
+def test_one_environment_of_all_runs_is_shown_once(folder: Path) -> None:
+    found = page(folder / "greedy_4_0", folder / "greedy_4_1", folder / "mlp_6_0")
+    assert found.between("Environment", "Reproduce").split() == ["python", "3.11", "device", "cpu"]
+
+
+def test_different_environments_are_shown_with_their_runs(folder: Path, copy: Copy) -> None:
+    other, bare = copy("greedy_4_1", "one"), copy("mlp_6_0", "two")
+    edit(other / "environment.json", python="3.12", packages={"torch": "2.6"}, gpu=None)
+    (bare / "environment.json").unlink()
+    found = page(folder / "greedy_4_0", other, folder / "greedy_4_2", bare)
+    assert found.between("Environment ", " Reproduce") == (
+        "greedy · seed 0, greedy · seed 2 python 3.11 device cpu "
+        "greedy · seed 1 python 3.12 device cpu torch 2.6 mlp Not recorded."
+    )
+
+
+def commands(of: Page) -> list[list[str]]:
+    """The commands under `Reproduce`, checked by the command line itself."""
+    found = [shlex.split(line) for line in of.pre.splitlines() if line]
+    for program, name, *arguments in found:
+        assert program == "cmp"
+        cli.commands[name].make_context(name, list(arguments))
+    return found
+
+
+def test_the_commands_that_reproduce_are_real(copy: Copy, folder: Path) -> None:
+    run = copy("mlp_6_0", "a run; $(rm)")
+    edit(run / "environment.json", command=["/usr/bin/cmp", "run", "--set", "lr=1e-3 # x"])
+    assert commands(page(folder / "greedy_4_0", run, labels=["small", "a c"])) == [
+        ["cmp", "run", "-c", "greedy"],
+        ["cmp", "run", "-c", str(folder / "greedy_4_0" / "params.yaml")],
+        ["cmp", "run", "--set", "lr=1e-3 # x"],
+        ["cmp", "run", "-c", str(run / "params.yaml")],
+        ["cmp", "report", str(folder / "greedy_4_0"), str(run), "--labels", "small,a c"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "is_ours"),
+    [
+        (["/venv/bin/cmp-metrics", "run"], True),
+        (["/venv/lib/cmp_core/__main__.py", "run"], True),
+        (["cmp.exe", "run"], True),
+        (["/venv/lib/pytest/__main__.py", "-n", "2"], False),
+        (["ipykernel_launcher.py", "-f", "kernel.json"], False),
+        ([], False),
+        ("cmp run", False),
+        (None, False),
+        ([1, 2], False),
+    ],
+)
+def test_only_a_command_of_ours_is_told(tmp_path: Path, command: Any, is_ours: bool) -> None:
+    run = write_seed(tmp_path, 0, {})
+    edit(run / "environment.json", command=command)
+    assert commands(page(run))[:-2] == ([["cmp", "run"]] if is_ours else [])
+
+
+# Pictures and comparisons that fail
+
+
+def raising(error: BaseException) -> Callable[..., NoReturn]:
+    def act(*_: object) -> NoReturn:
+        raise error
+
+    return act
+
+
+def test_a_plot_that_raises_costs_its_picture_alone(folder: Path) -> None:
+    drawings = {
+        "raising": raising(ZeroDivisionError("no <luck>")),
+        "leaving": raising(SystemExit(2)),
+        "undefined": raising(UndefinedError("nothing to see")),
+        "textual": lambda _: "no figure",
+        "good": lambda _: Figure((1, 1)),
+    }
+    plots = [a_plot(name, draw) for name, draw in drawings.items()]
+    html, failures = report_html(read(folder / "greedy_4_0"), plots)
+    assert Page(html).names.count("img") == len(QUESTIONS)
+    assert {(f.plugin, f.hook, f.error, f.disabled) for f in failures} == {
+        ("raising", "the report", "ZeroDivisionError: no <luck>", True),
+        ("leaving", "the report", "SystemExit: 2", True),
+        ("textual", "the report", "PluginError: expected a matplotlib Figure, got str", True),
+    }
+    assert "in act" in failures[0].traceback
+
+
+def test_only_plots_that_answer_a_question_with_evidence_are_drawn(tmp_path: Path) -> None:
+    asked: list[str | None] = []
+    other = a_plot("other", raising(AssertionError()), answers=False)
+    drawing = a_plot("asked", lambda view: asked.append(view.question) or Figure((1, 1)))
+    run = read(write_seed(tmp_path, 0, {"participation_ratio": [4, 2, 1]}))
+    assert report_html(run, [other, drawing])[1] == []
+    assert asked == ["compressing"] * 2  # in light and in dark
+
+
+@pytest.fixture
+def compared(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Page]:
+    """A function that returns the page of two seeds with snapshots, given what compares them."""
+
+    def of(compare_seeds: Callable[[Any], Any]) -> Page:
+        module = SimpleNamespace(compare_seeds=compare_seeds)
+        monkeypatch.setitem(sys.modules, "cmp_core.analysis.seed_baseline", module)
+        paths = [copy(f"greedy_4_{seed}", f"snapshots_{seed}") for seed in range(2)]
+        for path in paths:
+            (path / "activations").mkdir()
+            (path / "activations" / "step_00000001.h5").touch()
+        return page(*paths)
+
+    return of
+
+
+def test_another_seed_is_a_reference_for_differences(compared: Callable[..., Page]) -> None:
+    row = SimpleNamespace(metric="cka", neighbours=0.25, same_layer=1 / 3, n=64, phase="test")
+    found = compared(lambda _: (row,))
+    assert found.rows_of("cka") == [["64", "0.25", "0.333"]]
+    assert "on the test samples that both have stored" in found.text
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PluginError("the metric raised"), "the metric raised"),
+        (UndefinedError("<nothing> to compare"), "<nothing> to compare"),
+        (ModuleNotFoundError(name="torch"), "measuring stored activations needs torch"),
+    ],
+)
+def test_a_comparison_of_seeds_that_fails_costs_itself_alone(
+    compared: Callable[..., Page], error: Exception, reason: str
+) -> None:
+    text = compared(raising(error)).text
+    assert f"The same layer of another seed was not compared: {reason}." in text
+
+
+def test_runs_without_snapshots_are_not_compared(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cmp_core.analysis.seed_baseline", None)  # nobody asks for it
+    found = page(folder / "greedy_4_0", folder / "greedy_4_1")
+    assert "was not compared: greedy_4_0 has no snapshots." in found.text

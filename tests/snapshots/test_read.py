@@ -1,0 +1,343 @@
+"""Tests of `cmp_core.snapshots.read`: files of other programs, and files that are damaged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from cmp_core import open_snapshot
+from cmp_core.errors import DataError, UsageError
+from tests.small_runs import stored
+
+
+@pytest.fixture
+def snapshot(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the run's last snapshot, to be damaged."""
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(stored(finished_run)[-1].read_bytes())
+    return copy
+
+
+def by_hand(path: Path) -> Path:
+    """Write a snapshot as another program would."""
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file.attrs.update(format="cmp-activations", format_version=1)
+        file["labels"] = np.arange(20) % 3
+        for depth, width in enumerate((5, 4)):
+            layer = file.create_group(f"layers/block_{depth}")
+            layer.attrs["depth"] = depth
+            layer["activations"] = rng.normal(size=(20, width))
+    return path
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A snapshot that another program wrote."""
+    return by_hand(tmp_path / "mine.h5")
+
+
+def test_a_file_by_hand_has_what_it_says_and_defaults(mine: Path) -> None:
+    with open_snapshot(mine) as snapshot:
+        assert not snapshot.verify()
+        assert (snapshot.phase, snapshot.epoch, snapshot.step) == ("val", 0, 0)
+        assert (snapshot.run_id, snapshot.dataset, snapshot.model, snapshot.config) == ("",) * 4
+        assert (snapshot.n, snapshot.num_classes) == (20, 3)
+        assert snapshot.sample_ids.tolist() == list(range(20))
+        assert snapshot.labels is not None
+        assert snapshot.labels.tolist() == [i % 3 for i in range(20)]
+        assert snapshot.inputs is snapshot.reference is None
+        assert [(x.name, x.depth) for x in snapshot.layers] == [("block_0", 0), ("block_1", 1)]
+        assert snapshot.layers[0].scores is snapshot.layers[0].anchors is None
+
+
+def test_arrays_are_read_when_they_are_indexed(mine: Path) -> None:
+    expected = np.random.default_rng(0).normal(size=(20, 5))
+    with open_snapshot(mine) as snapshot:
+        array = snapshot.layers[0].activations
+        assert not isinstance(array, np.ndarray)
+        assert (array.shape, array.dtype, len(array)) == ((20, 5), np.float64, 20)
+        assert array.stored_bytes == 800
+        np.testing.assert_array_equal(array[3:7], expected[3:7])
+        np.testing.assert_array_equal(array[:], expected)
+        np.testing.assert_array_equal(np.asarray(array), expected)
+        assert np.asarray(array, np.float32).dtype == np.float32
+
+
+def test_a_large_dataset_that_is_never_read_costs_no_memory(mine: Path) -> None:
+    with h5py.File(mine, "a") as file:
+        file.create_dataset("inputs", (20, 2**40), "f4", chunks=(1, 2**20))  # 80 TiB of nothing
+    with open_snapshot(mine) as snapshot:
+        assert snapshot.inputs is not None
+        assert snapshot.inputs.shape == (20, 2**40)
+
+
+@pytest.mark.parametrize("name", ["labels", "sample_ids"])
+@pytest.mark.parametrize("dtype", ["u1", "<i4", ">i8", "u8"])
+def test_whole_numbers_of_any_type_will_do(mine: Path, name: str, dtype: str) -> None:
+    with h5py.File(mine, "a") as file:
+        file.pop(name, None)
+        file[name] = (np.arange(20) % (3 if name == "labels" else 20)).astype(dtype)
+    with open_snapshot(mine) as snapshot:
+        assert snapshot.sample_ids.dtype == np.int64
+        assert snapshot.labels is not None
+        assert snapshot.labels.tolist() == [i % 3 for i in range(20)]
+
+
+@pytest.mark.parametrize("value", [np.bytes_(b"mine"), h5py.Empty("f4"), 1j, True, [1.0, 2.0]])
+def test_further_attributes_of_any_type_do_not_matter(mine: Path, value: Any) -> None:
+    with h5py.File(mine, "a") as file:
+        file.attrs["note"] = value
+        file["layers/block_0"].attrs["note"] = value
+    with open_snapshot(mine) as snapshot:
+        assert not snapshot.verify()
+
+
+def test_further_datasets_of_any_type_do_not_matter(mine: Path) -> None:
+    with h5py.File(mine, "a") as file:
+        file["names"] = ["a", "b"]
+        file["nothing"] = h5py.Empty("f4")
+        file["number"] = 3
+    with open_snapshot(mine) as snapshot:
+        assert not snapshot.verify()
+
+
+def test_texts_of_fixed_length_will_do(mine: Path) -> None:
+    """MATLAB, Julia and C write texts so."""
+    with h5py.File(mine, "a") as file:
+        file.attrs["format"] = np.bytes_(b"cmp-activations")
+        file.attrs["phase"] = np.bytes_(b"test")
+        file["layers/block_0"].attrs["module"] = np.bytes_(b"blocks.0")
+    with open_snapshot(mine) as snapshot:
+        snapshot.verify()
+        assert (snapshot.phase, snapshot.layers[0].module) == ("test", "blocks.0")
+
+
+Change = Callable[[h5py.File], Any]
+
+
+def put(name: str, value: Any) -> Change:
+    """Return what replaces a dataset."""
+
+    def change(file: h5py.File) -> None:
+        if name in file:
+            del file[name]
+        if value is not None:
+            file[name] = value
+
+    return change
+
+
+def mark(name: str, value: Any, group: str = "/") -> Change:
+    """Return what changes an attribute."""
+
+    def change(file: h5py.File) -> None:
+        if value is None:
+            del file[group].attrs[name]
+        else:
+            file[group].attrs[name] = value
+
+    return change
+
+
+def no_layers(file: h5py.File) -> None:
+    del file["layers/block_0"], file["layers/block_1"]
+
+
+def no_samples(file: h5py.File) -> None:
+    del file["labels"]
+    for name in ("block_0", "block_1"):
+        put(f"layers/{name}/activations", np.zeros((0, 4)))(file)
+
+
+FIRST = "layers/block_0"
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "found"),
+    [
+        (mark("format", "other"), "attribute format", "expected 'cmp-activations', got 'other'"),
+        (mark("format", None), "attribute format", "got nothing"),
+        (mark("format", [1, 2]), "attribute format", "expected 'cmp-activations'"),
+        (mark("format_version", 2), "attribute format_version", "expected 1, got 2"),
+        (mark("format_version", None), "attribute format_version", "expected 1, got nothing"),
+        (mark("phase", "later"), "attribute phase", "got 'later'"),
+        (mark("phase", 3), "attribute phase", "expected a text, got 3"),
+        (mark("epoch", -1), "attribute epoch", "a whole number of at least 0, got -1"),
+        (mark("step", "ten"), "attribute step", "a whole number of at least 0, got 'ten'"),
+        (mark("num_classes", 2), "/labels", "expected classes from 0 to 1, got 0 to 2"),
+        (put("layers", None), "/layers", "expected a group, got nothing"),
+        (put("layers", np.ones(3)), "/layers", "expected a group, got a dataset"),
+        (no_layers, "/layers", "got none"),
+        (no_samples, "activations", "expected at least one sample, got none"),
+        (put("sample_ids", np.arange(0)), "/sample_ids", "expected at least one sample, got none"),
+        (put("sample_ids", 3), "/sample_ids", "expected"),
+        (put(f"{FIRST}/activations", None), f"/{FIRST}/activations", "a dataset, got nothing"),
+        (put("layers/stray", np.ones((20, 2))), "/layers/stray", "expected a group, got dataset"),
+        (mark("depth", None, FIRST), f"attribute depth of /{FIRST}", "got nothing"),
+        (mark("depth", 0.5, FIRST), f"attribute depth of /{FIRST}", "whole number"),
+        (mark("depth", [0, 1], FIRST), f"attribute depth of /{FIRST}", "whole number"),
+        (mark("depth", -1, FIRST), f"attribute depth of /{FIRST}", "at least 0, got -1"),
+        (mark("depth", 1, FIRST), "/layers", "got block_0 1, block_1 1"),
+        (put("labels", np.arange(19) % 3), "/labels", "shape (20,), got int64 of shape (19,)"),
+        (put("labels", np.ones(20)), "/labels", "expected whole numbers of shape (20,), got float"),
+        (put("labels", np.arange(20) - 1), "/labels", "got -1 to 18"),
+        (put("labels", np.ones((20, 1), int)), "/labels", "got int64 of shape (20, 1)"),
+        (put("sample_ids", np.arange(20) // 2), "/sample_ids", "every id once, got 0 2 times"),
+        (put("sample_ids", np.arange(20.0)), "/sample_ids", "whole numbers of shape (20,)"),
+        (put("sample_ids", np.arange(7)), f"/{FIRST}/activations", "shape (7, …), got float64"),
+        (put("inputs", np.ones((3, 2))), "/inputs", "shape (20, …), got float64 of shape (3, 2)"),
+        (put("inputs", np.ones((20, 2), int)), "/inputs", "floating-point numbers"),
+        (put(f"{FIRST}/activations", np.ones(20)), f"/{FIRST}/activations", "shape (20, …)"),
+        (put(f"{FIRST}/activations", np.ones((20, 0))), f"/{FIRST}/activations", "shape (20, 0)"),
+        (put(f"{FIRST}/scores", np.ones((19, 3))), f"/{FIRST}/scores", "(20, C), got float64"),
+        (put(f"{FIRST}/scores", np.ones((20, 3, 1))), f"/{FIRST}/scores", "(20, C), got float64"),
+        (put(f"{FIRST}/scores", np.ones((20, 2))), "/labels", "from 0 to 1, got 0 to 2"),
+        (put(f"{FIRST}/anchors", np.ones((3, 4))), f"/{FIRST}/anchors", "(C, 5), as wide as the"),
+        (put(f"{FIRST}/anchors", np.ones(5)), f"/{FIRST}/anchors", "(C, N), got float64"),
+    ],
+)
+def test_what_is_no_snapshot_is_told(mine: Path, change: Change, place: str, found: str) -> None:
+    with h5py.File(mine, "a") as file:
+        change(file)
+    with pytest.raises(DataError) as told:
+        open_snapshot(mine)
+    assert str(told.value).startswith(f"'{mine}': ")
+    assert place in str(told.value)
+    assert found in str(told.value)
+    mine.unlink()  # it is closed
+    assert isinstance(told.value, UsageError)
+
+
+def test_scores_and_anchors_have_the_same_classes(mine: Path) -> None:
+    with h5py.File(mine, "a") as file:
+        file[f"{FIRST}/scores"] = np.ones((20, 3))
+        file[f"{FIRST}/anchors"] = np.ones((4, 5))
+    with pytest.raises(DataError, match=r"anchors: expected 3 rows, .* got 4"):
+        open_snapshot(mine)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"", "is empty; expected a whole HDF5 file"),
+        (b"not at all" * 99, "cannot be read: .*; expected a whole HDF5 file"),
+    ],
+)
+def test_what_is_no_hdf5_file_is_told(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "x.h5"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=f"^'{path}' {message}"):
+        open_snapshot(path)
+
+
+def test_a_folder_is_no_snapshot(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"^'{tmp_path}' is a folder$"):
+        open_snapshot(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_seen"),
+    [
+        (mark("epoch", 1), True),
+        (mark("note", "hello"), True),
+        (mark("software", None), True),
+        (mark("module", "other", "layers/layer_0"), True),
+        (lambda file: file["labels"].__setitem__(0, 3), True),
+        (lambda file: file["layers/layer_0/anchors"].__setitem__((0, 0), 0.5), True),
+        (lambda file: file["layers/layer_0/activations"].__setitem__((143, 11), 0.5), True),
+        (lambda file: file.create_dataset("more", data=np.ones(3)), True),
+        (lambda file: file.__delitem__("layers/input/scores"), True),
+        (lambda file: None, False),
+    ],
+)
+def test_a_changed_file_does_not_fit_its_hash(
+    snapshot: Path, change: Change, is_seen: bool
+) -> None:
+    with h5py.File(snapshot, "a") as file:
+        change(file)
+    with open_snapshot(snapshot) as opened:
+        if not is_seen:
+            assert opened.verify()
+            return
+        with pytest.raises(DataError, match=r"does not match content_sha256: expected .* got"):
+            opened.verify()
+
+
+DAMAGE = """
+import faulthandler, json, random, sys
+from pathlib import Path
+from cmp_core import open_snapshot, DataError
+
+def content(path):
+    with open_snapshot(path) as s:
+        s.verify()
+        parts = [s.phase, s.epoch, s.step, s.run_id, s.dataset, s.model, s.config, s.num_classes]
+        parts += [s.sample_ids.tobytes(), s.labels.tobytes(), s.inputs[:].tobytes()]
+        for layer in (s.reference, *s.layers):
+            parts += [layer.name, layer.depth, layer.module, layer.anchor_kind]
+            for array in (layer.activations, layer.scores, layer.anchors):
+                parts.append(array[:].tobytes())
+        return parts
+
+faulthandler.enable()
+whole, copy = Path(sys.argv[1]), Path(sys.argv[2])
+data, good = whole.read_bytes(), content(whole)
+rng = random.Random(0)
+cuts = [0, 1, 8, 100, len(data) - 1, *(rng.randrange(len(data)) for _ in range(20))]
+places = [*range(0, 96, 4), *(rng.randrange(len(data)) for _ in range(80))]
+changed = [("cut", at, data[:at]) for at in cuts]
+for at in places:
+    flipped = bytearray(data)
+    flipped[at] ^= 1 << rng.randrange(8)
+    changed.append(("flip", at, flipped))
+for kind, at, content_of_copy in changed:
+    print(json.dumps([kind, at]), file=sys.stderr, flush=True)  # the last one, if it crashes
+    copy.write_bytes(content_of_copy)
+    try:
+        what = "same" if content(copy) == good else "other content"
+    except DataError as error:
+        what = "told" if str(copy) in str(error) else f"no path: {error}"
+    except BaseException as error:
+        what = f"{type(error).__name__}: {error}"
+    print(json.dumps([kind, at, what]))
+"""
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_damage_is_told_or_does_no_harm(finished_run: Path, tmp_path: Path, which: int) -> None:
+    arguments = [str(stored(finished_run)[which]), str(tmp_path / "copy.h5")]
+    done = subprocess.run(
+        [sys.executable, "-c", DAMAGE, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(results) == 25 + 104
+    assert [r for r in results if r[2] not in ("same", "told")] == []
+    assert {r[2] for r in results if r[0] == "cut"} == {"told"}
+    assert sum(r[2] == "told" for r in results if r[0] == "flip") > 40
+
+
+def test_ids_in_the_place_of_labels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs.update(format="cmp-activations", format_version=1)
+        file["labels"] = np.array([0, 10**9])
+        file["layers/a/activations"] = np.ones((2, 3))
+        file["layers/a"].attrs["depth"] = 0
+    with pytest.raises(DataError, match="/labels: expected at most 1,000,000 classes"):
+        open_snapshot(path)

@@ -1,0 +1,33 @@
+"""Tests of `cmp_core.console`: which words go where, and that they are just text."""
+
+from __future__ import annotations
+
+import pytest
+
+from cmp_core.console import say, track, warn
+
+HOSTILE = "[red]a[/red] :smile: [/nothing] " + 50 * "long "
+Screen = pytest.CaptureFixture[str]
+
+
+def test_a_line_is_printed_as_it_is_and_never_broken(capsys: Screen) -> None:
+    say(HOSTILE)
+    assert capsys.readouterr() == (f"{HOSTILE}\n", "")
+
+
+def test_a_warning_goes_to_standard_error(capsys: Screen) -> None:
+    warn(HOSTILE)
+    assert capsys.readouterr() == ("", f"warning: {HOSTILE}\n")
+
+
+def test_a_bar_shows_nothing_in_a_pipe_and_loses_no_item(capsys: Screen) -> None:
+    assert list(track(iter("abc"), "letters", 3)) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_stays_away_from_the_results_of_a_terminal(
+    capsys: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert list(track([1, 2], "numbers")) == [1, 2]
+    assert "numbers" in capsys.readouterr().out
