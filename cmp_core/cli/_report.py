@@ -13,7 +13,8 @@ from cmp_core.runs.seed_baseline import SeedBaseline, dump_seed_baselines
 if TYPE_CHECKING:
     from cmp_core.plotting.plot import Plot
     from cmp_core.plugins.failures import Failure
-    from cmp_core.runs.replicates import ReplicateGroup, RunSet
+    from cmp_core.runs.record import RunRecord
+    from cmp_core.runs.replicates import RunSet
 
 
 def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failure]:
@@ -21,11 +22,14 @@ def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failur
 
     How far layers differ from those of another seed is measured first, and stored beside the page.
     """
+    from cmp_core.analysis.questions import distinct_seeds
     from cmp_core.report import report_html
 
     with out().status("writing the report"):
         baselines = {
-            group.label: _seed_baseline(group) for group in runs.groups if len(group.runs) > 1
+            group.label: _seed_baseline(seeds)
+            for group in runs.groups
+            if len(seeds := distinct_seeds(group.runs, notes=[])) > 1
         }
         if any(baseline.rows for baseline in baselines.values()):
             write_whole(path.with_name(SEED_BASELINE), dump_seed_baselines(baselines))
@@ -34,8 +38,8 @@ def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failur
     return failures
 
 
-def _seed_baseline(group: ReplicateGroup) -> SeedBaseline:
-    for run in group.runs:  # known without torch
+def _seed_baseline(replicates: Sequence[RunRecord]) -> SeedBaseline:
+    for run in replicates:  # known without torch
         if not any((run.directory / ACTIVATIONS).glob("step_*.h5")):
             return SeedBaseline(reason=f"{run.name} has no snapshots")
     try:
@@ -44,4 +48,4 @@ def _seed_baseline(group: ReplicateGroup) -> SeedBaseline:
         if error.name != "torch":
             raise
         return SeedBaseline(reason="measuring stored activations needs torch")
-    return seed_baseline(group.runs)
+    return seed_baseline(replicates)

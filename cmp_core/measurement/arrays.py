@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 import torch
 
 from cmp_core.config.schema import Config
@@ -69,7 +70,11 @@ def measure_arrays(
     run = Run(Config(), (), tuple(named))
     measurer = Measurer(_selected(metrics), run, new_manager(), "raise")
     known = None if classes is None else classes.cpu().numpy()
-    return measurer.split(ids.cpu().numpy(), known, lambda _: [chunk])
+    return measurer.split(
+        ids.cpu().numpy(),
+        known,
+        lambda pass_index: [attrs.evolve(chunk, pass_index=pass_index)],
+    )
 
 
 def _named(layers: Sequence[Array]) -> list[tuple[str, Array]]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from cmp_core.runs.seed_baseline import SeedBaseline, SeedDifference, load_seed_baselines
 from tests.cli.calls import PLOT, assert_refused, call
 
 
@@ -59,6 +63,50 @@ def test_a_report_stands_without_the_plot_that_raises(here: Path) -> None:
         "warning: plugin mine raised in the report: ZeroDivisionError: division by zero\n"
     )
     assert "Are layers compressing?" in Path("page.html").read_text()
+
+
+@pytest.fixture
+def replicates(here: Path, copy: Callable[..., Path]) -> list[Path]:
+    """Two seeds, each with a file that looks like a snapshot."""
+    runs = [copy(here / "A", f"seed_{seed}") for seed in range(2)]
+    for seed, run in enumerate(runs):
+        params = run / "params.yaml"
+        params.write_text(re.sub(r'"seed": \d+', f'"seed": {seed}', params.read_text()))
+        (run / "activations").mkdir()
+        (run / "activations" / "step_00000001.h5").touch()
+    return runs
+
+
+def report_of(runs: list[Path]) -> str:
+    call("report", *runs, "-p", "no:research_questions_plot", "--out", "page.html")
+    return Path("page.html").read_text()
+
+
+def test_the_comparison_with_another_seed_is_stored_beside_the_page(
+    replicates: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline = SeedBaseline((SeedDifference("cka", 0.25, 0.5, 64, "test"),))
+    module = SimpleNamespace(seed_baseline=lambda runs: baseline)
+    monkeypatch.setitem(sys.modules, "cmp_core.analysis.seed_baseline", module)
+    page = report_of(replicates)
+    (stored,) = load_seed_baselines(Path("seed_baseline.json").read_text()).values()
+    assert stored == baseline
+    assert '<th>cka</th><td class="n">64</td><td class="n">0.25</td>' in page
+
+
+def test_what_cannot_be_compared_is_told_in_the_page(replicates: list[Path]) -> None:
+    assert "was not compared: &#39;" in report_of(replicates)  # an empty file is no snapshot
+    assert not Path("seed_baseline.json").exists()
+    (replicates[0] / "activations" / "step_00000001.h5").unlink()
+    assert "was not compared: seed_0 has no snapshots" in report_of(replicates)
+
+
+def test_a_page_can_be_written_without_torch(
+    replicates: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "cmp_core.analysis.seed_baseline", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "measuring stored activations needs torch" in report_of(replicates)
 
 
 def test_a_folder_whose_name_is_no_text_is_reported(copy: Callable[..., Path]) -> None:

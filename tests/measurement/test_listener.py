@@ -1,31 +1,21 @@
+"""Tests of `cmp_core.measurement.listener`: how metrics of every spelling are measured."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from cmp_core import LayerView, UndefinedError, hookimpl, metric
-from cmp_core.config.schema import Config
-from cmp_core.errors import PluginError, UsageError
+from cmp_core import LayerView, UndefinedError, metric
+from cmp_core.errors import PluginError
 from cmp_core.events.activations import LayerActivations
-from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row, log_form
-from cmp_core.measurement.measurer import SUBSET_SIZE, Measurer
 from cmp_core.measurement.metric import definition_of
-from cmp_core.plugins.loader import new_manager
-from cmp_core.testing import example_event, measure_batch, measure_split, select
-from cmp_core.testing.measure import measurer_of
-
-
-@metric("ids")
-def mean_id(view: LayerView) -> Tensor:
-    """Mean sample id, of those that are seen at once."""
-    return view.sample_ids.double().mean()
+from cmp_core.testing import example_event, measure_batch, measure_split
 
 
 @metric("spectrum")
@@ -107,16 +97,6 @@ def test_two_passes_over_a_split_equal_the_variance() -> None:
             assert row.n == 200
 
 
-def test_a_function_sees_a_split_whole_up_to_the_subset() -> None:
-    small = in_chunks(mean_id, example_event(n=300, part="chunk"))
-    assert [(row.value, row.n) for row in small] == [(149.5, 300)] * 3
-    large = example_event(n=3 * SUBSET_SIZE, part="chunk")
-    rows = in_chunks(mean_id, large)
-    shuffled = in_chunks(mean_id, large, 999, torch.arange(large.n).flip(0))
-    assert {row.n for row in rows} == {SUBSET_SIZE}
-    assert rows == shuffled
-
-
 def test_a_vector_is_a_tuple_and_a_list_in_the_log() -> None:
     rows = measure(spectrum, example_event(n=20, widths=(3,)))
     assert len(rows[0].value) == 3
@@ -162,11 +142,6 @@ def test_sub_values_take_the_label() -> None:
     assert names == ["extremes", "extremes_low"]
 
 
-def test_an_unknown_option_names_the_nearest() -> None:
-    with pytest.raises(UsageError, match="unknown option 'facter'; did you mean 'factor'"):
-        definition_of(extremes)(facter=2)
-
-
 def test_samples_without_a_value_are_left_out_of_the_mean_and_of_n() -> None:
     @metric("logarithm", split="mean")
     def logarithm(view: LayerView) -> Tensor:
@@ -188,22 +163,6 @@ def test_a_per_sample_metric_must_return_one_value_per_sample() -> None:
         measure(wrong, example_event())
 
 
-def test_log_form_keeps_reference_and_reasons_apart() -> None:
-    rows = [
-        Row("input", "a", 0.5, 4),
-        Row("layer_0", "a", 0.25, 4),
-        Row("layer_0", "b", None, 4, "no reason at all"),
-        Row("layer_0", "c", None, 4, "broken", other="head", pair=True),
-    ]
-    assert log_form(rows, ("layer_0", "head"), n=5, prefix="train_") == {
-        "train_n": 5,
-        "train_counts": {"input": {"a": 4}, "layer_0": {"a": 4}},
-        "train_metrics": {"layer_0": {"a": 0.25}},
-        "train_reference": {"a": 0.5},
-        "train_missing": {"layer_0": {"b": "no reason at all", "c:head": "broken"}},
-    }
-
-
 @pytest.mark.parametrize("value", ["a text", None, torch.zeros(2, 2), {"x": [1]}, {}])
 def test_a_value_that_cannot_be_logged_is_the_metric_s_own_error(value: Any) -> None:
     @metric("odd")
@@ -213,129 +172,6 @@ def test_a_value_that_cannot_be_logged_is_the_metric_s_own_error(value: Any) -> 
 
     with pytest.raises(PluginError, match=r"expected a number, a 0-d tensor|empty mapping"):
         measure(odd, example_event())
-
-
-@pytest.mark.parametrize("value", [np.float32(2.5), np.int64(2), 2, torch.tensor(2.5)])
-def test_any_kind_of_number_is_a_value(value: Any) -> None:
-    @metric("number")
-    def number(view: LayerView) -> Any:
-        """A number."""
-        return value
-
-    assert {row.value for row in measure(number, example_event())} == {float(value)}
-
-
-WRITES = {
-    "anchors of the subset": lambda event: [x.anchors.zero_() for x in event.layers],
-    "a statistic": lambda event: event.statistics["layer_0"].log_q.fill_(torch.nan),
-    "activations of the subset": lambda event: event.layers[0].activations.fill_(7.0),
-}
-
-
-@pytest.mark.parametrize("what", WRITES)
-@pytest.mark.parametrize("hook", ["cmp_layer_activations", "cmp_split_finished"])
-def test_a_plugin_that_writes_changes_no_number_of_a_metric(what: str, hook: str) -> None:
-    @metric("sums")
-    def sums(view: LayerView) -> Mapping[str, Tensor]:
-        """Depends on everything, and gives out a view of the activations."""
-        return {"": view.anchors.sum() + view.activations.sum(), "row": view.activations[0]}
-
-    class Writer:
-        @hookimpl
-        def cmp_layer_activations(self, event: Any) -> None:
-            if hook == "cmp_layer_activations":
-                WRITES[what](event)
-
-        @hookimpl
-        def cmp_split_finished(self, event: Any) -> None:
-            if hook == "cmp_split_finished":
-                WRITES[what](event.subset)
-
-    def values(*plugins: object) -> list[Row]:
-        subject = measurer_of(definition_of(sums)(), *plugins, policy="disable")
-        event = example_event(part="chunk")
-        parts = [select(event.copy(), where) for where in torch.arange(50).split(20)]
-        return [
-            row
-            for row in subject.split(
-                event.sample_ids.numpy(), event.labels.numpy(), lambda _: parts
-            )
-            if row.layer != "input"
-        ]
-
-    assert values(Writer()) == values()
-
-
-def test_a_value_does_not_stand_in_the_place_of_another() -> None:
-    @metric("two", split="mean")
-    def two(view: LayerView) -> Mapping[str, Tensor]:
-        """Two values."""
-        ones = torch.ones(len(view.sample_ids))
-        return {"": ones, "low": ones}
-
-    metrics = [definition_of(two)(), definition_of(mean_id)(label="two_low")]
-    subject = Measurer(metrics, Run(Config(), (), ()), new_manager())
-    with pytest.raises(UsageError, match="two metrics yield 'two_low' at layer_0"):
-        subject.batch(example_event())
-
-
-@pytest.mark.parametrize(
-    ("traits", "message"),
-    [
-        ({"scope": "pairs"}, "unknown scope 'pairs'; did you mean 'pair'"),
-        ({"question": "foo"}, "unknown question 'foo'"),
-        ({"bounds": (1, 0)}, "bounds: expected"),
-        ({"bounds": 1}, "bounds: expected"),
-        ({"needs": "scores"}, r"needs: expected a tuple of paths, such as \('scores',\)"),
-        ({"invariances": "scale"}, "invariances: expected a set"),
-        ({"passes": 3}, "passes: expected 1 or 2"),
-        ({"scope": "consecutive"}, "needs must name a neighbour"),
-        ({"invariances": {"symmetric"}}, "is for metrics of scope pair"),
-        ({"needs": ("scroes",)}, "unknown need 'scroes'; did you mean 'scores'"),
-        ({"needs": ("nxt.scores",)}, "unknown need 'nxt.scores'"),
-        ({"invariances": {"rotation"}}, "unknown invariance 'rotation'"),
-        ({"passes": 2}, "passes=2 needs a class"),
-        ({"needs": ("statistics.eigenvalue",)}, "unknown need 'eigenvalue'; did you mean"),
-        ({"split": "men"}, "unknown split 'men'; did you mean 'mean'"),
-        ({"split": "mean", "needs": ("statistics.variance",)}, "declare split='moments'"),
-        (
-            {"split": "mean", "needs": ("statistics.mean_log_kernel_density",)},
-            "declare split='subset'",
-        ),
-        ({"needs": ("statistics.variance",)}, r"declare split='moments' \(exact\) or 'subset'"),
-        ({"needs": ("next.statistics.held_out_scores",)}, "declare split='mean'"),
-        ({"split": "moments"}, "needs must name them"),
-        ({"split": "moments", "needs": ("labels", "statistics.variance")}, "sees no samples"),
-        ({"split": "moments", "needs": ("statistics.log_q", "statistics.hsic")}, "sees no samples"),
-        ({"scope": "pair", "split": "mean"}, "scope pair is for functions of two views"),
-        ({"split": "running"}, "does not fit a function: declare 'mean', 'moments' or 'subset'"),
-        ({"split": "state"}, "does not fit a function"),
-    ],
-)
-def test_a_contradictory_declaration_is_refused(traits: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        metric("wrong", **traits)(lambda view: 0.0)
-
-
-def test_a_class_must_have_the_methods_of_a_state() -> None:
-    class Half:
-        def update(self, view: LayerView) -> None: ...
-
-    with pytest.raises(UsageError, match="lacks the methods merge, compute, state_dict"):
-        metric("half")(Half)
-    with pytest.raises(UsageError, match="does not fit a class: declare 'state' or 'running'"):
-        metric("half", split="mean")(Half)
-
-
-def test_options_without_a_default_must_be_given() -> None:
-    @metric("needs_k")
-    def needs_k(view: LayerView, *, k: int) -> float:
-        """Has an option without a default."""
-        return float(k)
-
-    with pytest.raises(UsageError, match="option 'k' has no default; give it"):
-        definition_of(needs_k)()
-    assert definition_of(needs_k)(k=3).options == {"k": 3}
 
 
 @metric("parts")

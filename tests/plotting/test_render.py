@@ -33,6 +33,12 @@ FILES = """
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_figures() -> None:
+    """Other tests may have left figures open, as `--show` does."""
+    plt.close("all")
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> RunSet:
     """A greedy run and an MLP of two hidden layers."""

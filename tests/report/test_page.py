@@ -8,10 +8,8 @@ import math
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,13 +19,14 @@ from matplotlib.figure import Figure
 from cmp_core import PlotView, load_run, plot
 from cmp_core.analysis.questions import QUESTIONS, answer
 from cmp_core.cli import cli
-from cmp_core.errors import PluginError, UndefinedError
+from cmp_core.errors import UndefinedError
 from cmp_core.measurement.selection import with_installed_metric_info
 from cmp_core.plotting.plot import Plot, select_plots
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.report import report_html, words
 from cmp_core.runs.metric_info import MetricInfo, dump_metric_info
 from cmp_core.runs.replicates import RunSet
+from cmp_core.runs.seed_baseline import SeedBaseline, SeedDifference
 from tests.report.reading import Page
 from tests.synthetic_runs import write_old_run, write_run
 
@@ -51,9 +50,11 @@ def read(*paths: Path, labels: Sequence[str] = ()) -> RunSet:
     return RunSet(tuple(runs), tuple(labels))
 
 
-def page(*paths: Path, labels: Sequence[str] = ()) -> Page:
+def page(
+    *paths: Path, labels: Sequence[str] = (), baselines: Mapping[str, SeedBaseline] | None = None
+) -> Page:
     """The page about some runs, without pictures."""
-    html, failures = report_html(read(*paths, labels=labels), ())
+    html, failures = report_html(read(*paths, labels=labels), (), baselines or {})
     assert failures == []
     return Page(html)
 
@@ -80,7 +81,7 @@ def one(folder: Path) -> Page:
 def illustrated(folder: Path) -> Page:
     """The page of one run, with its pictures."""
     plots = select_plots(load_plugins(built_ins=("cmp_plots",)))
-    html, failures = report_html(read(folder / "greedy_4_0"), plots)
+    html, failures = report_html(read(folder / "greedy_4_0"), plots, {})
     assert failures == []
     return Page(html)
 
@@ -227,7 +228,7 @@ def test_foreign_texts_are_shown_and_never_become_tags(
     harmless = "wo/rd"
     drawing = a_plot("empty", lambda _: Figure((1, 1)))
     hostile, plain = (
-        Page(report_html(read(plant(copy("greedy_4_0", to), text)), [drawing])[0])
+        Page(report_html(read(plant(copy("greedy_4_0", to), text)), [drawing], {})[0])
         for to, text in (("one", attack), ("two", harmless))
     )
     shapes = [[(tag, list(attributes)) for tag, attributes in of.tags] for of in (hostile, plain)]
@@ -553,7 +554,7 @@ def test_a_plot_that_raises_costs_its_picture_alone(folder: Path) -> None:
         "good": lambda _: Figure((1, 1)),
     }
     plots = [a_plot(name, draw) for name, draw in drawings.items()]
-    html, failures = report_html(read(folder / "greedy_4_0"), plots)
+    html, failures = report_html(read(folder / "greedy_4_0"), plots, {})
     assert Page(html).names.count("img") == len(QUESTIONS)
     assert {(f.plugin, f.hook, f.error, f.disabled) for f in failures} == {
         ("raising", "the report", "ZeroDivisionError: no <luck>", True),
@@ -568,51 +569,21 @@ def test_only_plots_that_answer_a_question_with_evidence_are_drawn(tmp_path: Pat
     other = a_plot("other", raising(AssertionError()), answers=False)
     drawing = a_plot("asked", lambda view: asked.append(view.question) or Figure((1, 1)))
     run = read(write_seed(tmp_path, 0, {"participation_ratio": [4, 2, 1]}))
-    assert report_html(run, [other, drawing])[1] == []
+    assert report_html(run, [other, drawing], {})[1] == []
     assert asked == ["compressing"] * 2  # in light and in dark
 
 
-@pytest.fixture
-def compared(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Page]:
-    """A function that returns the page of two seeds with snapshots, given what compares them."""
-
-    def of(compare_seeds: Callable[[Any], Any]) -> Page:
-        module = SimpleNamespace(compare_seeds=compare_seeds)
-        monkeypatch.setitem(sys.modules, "cmp_core.analysis.seed_baseline", module)
-        paths = [copy(f"greedy_4_{seed}", f"snapshots_{seed}") for seed in range(2)]
-        for path in paths:
-            (path / "activations").mkdir()
-            (path / "activations" / "step_00000001.h5").touch()
-        return page(*paths)
-
-    return of
-
-
-def test_another_seed_is_a_reference_for_differences(compared: Callable[..., Page]) -> None:
-    row = SimpleNamespace(metric="cka", neighbours=0.25, same_layer=1 / 3, n=64, phase="test")
-    found = compared(lambda _: (row,))
+def test_another_seed_is_a_reference_for_differences(folder: Path) -> None:
+    row = SeedDifference("cka", neighbours=0.25, same_layer=1 / 3, n=64, phase="test")
+    paths = [folder / f"greedy_4_{seed}" for seed in range(2)]
+    found = page(*paths, baselines={"greedy": SeedBaseline((row,))})
     assert found.rows_of("cka") == [["64", "0.25", "0.333"]]
     assert "on the test samples that both have stored" in found.text
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (PluginError("the metric raised"), "the metric raised"),
-        (UndefinedError("<nothing> to compare"), "<nothing> to compare"),
-        (ModuleNotFoundError(name="torch"), "measuring stored activations needs torch"),
-    ],
-)
-def test_a_comparison_of_seeds_that_fails_costs_itself_alone(
-    compared: Callable[..., Page], error: Exception, reason: str
-) -> None:
-    text = compared(raising(error)).text
-    assert f"The same layer of another seed was not compared: {reason}." in text
-
-
-def test_runs_without_snapshots_are_not_compared(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "cmp_core.analysis.seed_baseline", None)  # nobody asks for it
-    found = page(folder / "greedy_4_0", folder / "greedy_4_1")
-    assert "was not compared: greedy_4_0 has no snapshots." in found.text
+def test_why_seeds_were_not_compared_is_told(folder: Path) -> None:
+    paths = [folder / f"greedy_4_{seed}" for seed in range(2)]
+    found = page(*paths, baselines={"greedy": SeedBaseline(reason="<nothing> to compare")})
+    told = "The same layer of another seed was not compared: <nothing> to compare."
+    assert told in found.text
+    assert "another seed" not in page(*paths).text  # nobody has tried

@@ -43,7 +43,7 @@ def test_the_test_event_names_the_step_of_the_weights(tiny: Config, tmp_path: Pa
     path.write_text(
         "from pathlib import Path\nfrom cmp_core import hookimpl\n"
         "@hookimpl\ndef cmp_layer_activations(event):\n"
-        "    if event.phase == 'test' and event.reading == 1:\n"
+        "    if event.phase == 'test' and event.pass_index == 1:\n"
         f"        with Path({str(tmp_path / 'seen')!r}).open('a') as file:\n"
         "            file.write(f'{event.epoch} {event.step} ')\n"
     )

@@ -1,4 +1,4 @@
-"""Values over whole splits, read in chunks, against twins that see all samples at once."""
+"""Tests of `cmp_core.statistics.split`: splits in chunks against twins that see them at once."""
 
 from __future__ import annotations
 

@@ -1,0 +1,184 @@
+"""Tests of `cmp_core.events.activations`: samples selected, copied and guarded; views."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+import torch
+
+from cmp_core.errors import UndefinedError, UsageError
+from cmp_core.events.activations import LayerActivations, LayerView, SplitFinished
+from cmp_core.statistics.split import SplitStatistics, SplitSums
+from cmp_core.testing import example_event
+
+TENSORS = ("activations", "scores", "anchors")
+OF_SAMPLES = ("inputs", "labels", "sample_ids")
+
+
+def tensors_of(event: LayerActivations) -> list[Any]:
+    found = [getattr(layer, what) for layer in event.all_layers for what in TENSORS]
+    return [x for x in (*found, *(getattr(event, what) for what in OF_SAMPLES)) if x is not None]
+
+
+def finished(event: LayerActivations, *wanted: str) -> SplitFinished:
+    """The end of a split whose only chunk is an event."""
+    sums = SplitSums(frozenset(wanted), event.sample_ids, event.labels, event.num_classes)
+    sums.update(event.all_layers, event.sample_ids, event.labels)
+    return SplitFinished(
+        source="live",
+        phase="val",
+        epoch=1,
+        step=1,
+        n=event.n,
+        layers=event.layers,
+        reference=event.reference,
+        num_classes=event.num_classes,
+        statistics=SplitStatistics(sums),
+    )
+
+
+def test_selected_samples_are_those_of_the_positions_in_tensors_of_their_own() -> None:
+    event, where = example_event(part="chunk"), torch.tensor([7, 0, 3])
+    before = event.copy()
+    some = event.select(where, "subset")
+    assert (some.part, some.n, some.epoch) == ("subset", 3, event.epoch)
+    for what in OF_SAMPLES:
+        assert getattr(some, what).equal(getattr(event, what)[where])
+    for layer, every in zip(some.all_layers, event.all_layers, strict=True):
+        assert (layer.name, layer.depth) == (every.name, every.depth)
+        assert layer.activations.equal(every.activations[where])
+    for tensor in tensors_of(some):
+        tensor.zero_()
+    for tensor, old in zip(tensors_of(event), tensors_of(before), strict=True):
+        assert tensor.equal(old)
+
+
+def test_what_is_not_there_is_not_selected() -> None:
+    event = attrs.evolve(example_event(), labels=None, inputs=None)
+    some = event.select(torch.tensor([1]), "chunk")
+    assert (some.labels, some.inputs, some.reference) == (None, None, None)
+
+
+def test_a_tensor_that_stands_twice_is_changed_once() -> None:
+    event = example_event()
+    shared = attrs.evolve(event.layers[0], name="layer_1", depth=1)
+    twice = attrs.evolve(event, layers=(event.layers[0], shared))
+    calls: list[int] = []
+
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        calls.append(id(tensor))
+        return tensor.clone()
+
+    changed = twice.map_tensors(change)
+    assert len(calls) == len(set(calls))
+    assert changed.layers[0].activations is changed.layers[1].activations
+
+
+WRITES: dict[str, Callable[[LayerActivations], Any]] = {
+    "activations of layer_1": lambda e: e.layers[1].activations.add_(1),
+    "scores of layer_0": lambda e: e.layers[0].scores.zero_(),  # type: ignore[union-attr]
+    "anchors of layer_0": lambda e: e.layers[0].anchors[0].fill_(1),  # type: ignore[index]
+    "labels": lambda e: e.labels.zero_(),  # type: ignore[union-attr]
+    "sample_ids": lambda e: e.sample_ids.add_(1),
+    "statistics.log_q": lambda e: e.statistics["layer_0"].log_q.zero_(),
+    "statistics.inner": lambda e: (
+        e.statistics["layer_0"].hsic(e.statistics["layer_1"])
+        and e.statistics.moments.inner().squares.zero_()
+    ),
+    "statistics.variance": lambda e: e.statistics["layer_0"].variance().zero_(),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_a_write_is_found_and_a_copy_has_not_seen_it(what: str) -> None:
+    event = example_event()
+    copy = event.copy()
+    assert event.modified() is None
+    WRITES[what](event)
+    assert event.modified() == what
+    assert copy.modified() is None
+    assert copy.statistics["layer_0"].variance() > 0
+
+
+def test_a_write_into_the_statistics_or_the_subset_of_a_split_is_found() -> None:
+    event = example_event(part="chunk")
+    subset = event.select(torch.arange(9), "subset")
+    split = attrs.evolve(finished(event, "own"), subset=subset)
+    copy = split.copy()
+    split.statistics["layer_0"].variance().fill_(3)
+    assert split.modified() == "statistics.variance"
+    assert copy.modified() is None
+    subset.layers[0].activations.zero_()
+    assert attrs.evolve(finished(event), subset=subset).modified() == "activations of layer_0"
+
+
+def test_an_event_is_freed_with_the_last_reference_to_it() -> None:
+    gc.disable()  # a reference cycle would wait for the collector
+    try:
+        event = example_event()
+        tensor = weakref.ref(event.statistics["layer_0"].log_q)
+        event.statistics["layer_1"].variance()
+        assert tensor() is not None
+        del event
+        assert tensor() is None
+    finally:
+        gc.enable()
+
+
+# Views
+
+
+def test_a_view_gives_what_the_layer_has_and_a_reason_for_what_it_lacks() -> None:
+    event = example_event(part="chunk")
+    assert event.reference is not None
+    view, reference = (LayerView(event, layer) for layer in (event.layers[0], event.reference))
+    assert (view.name, view.depth, view.n, view.width, view.num_classes) == ("layer_0", 0, 50, 6, 3)
+    assert view.scores is event.layers[0].scores
+    assert view.inputs is event.inputs
+    with pytest.raises(UndefinedError, match="input has no scores"):
+        _ = reference.scores
+    with pytest.raises(UndefinedError, match="the input is a reference and has no neighbours"):
+        _ = reference.next
+
+
+def test_neighbours_are_those_of_depth_and_the_ends_have_none_on_one_side() -> None:
+    event = example_event(widths=(3, 4, 5))
+    first, middle, last = (LayerView(event, layer) for layer in event.layers)
+    assert (middle.previous.name, middle.next.name) == ("layer_0", "layer_2")
+    assert (middle.name_of("next"), last.name_of("next"), first.name_of(None)) == (
+        "layer_2",
+        None,
+        None,
+    )
+    with pytest.raises(UndefinedError, match="layer_0 is the first layer"):
+        _ = first.previous
+    with pytest.raises(UndefinedError, match="layer_2 is the last layer"):
+        _ = last.next
+    gap = attrs.evolve(event, layers=(event.layers[0], event.layers[2]))
+    with pytest.raises(UndefinedError, match="the layer beside layer_0 was not stored"):
+        _ = LayerView(gap, gap.layers[0]).next
+
+
+@pytest.mark.parametrize("what", ["activations", "scores", "labels", "sample_ids", "inputs"])
+def test_a_finished_split_has_no_samples(what: str) -> None:
+    split = finished(example_event(part="chunk"), "own")
+    view = LayerView(split, split.layers[0])
+    assert view.statistics.variance() > 0
+    with pytest.raises(UsageError, match="under split='moments' a function sees a split through"):
+        getattr(view, what)
+    with pytest.raises(UsageError, match="a statistic of single samples was asked for"):
+        _ = view.statistics.log_q
+    with pytest.raises(UsageError, match="declare split='subset'"):
+        view.statistics.mean_log_kernel_density(1.0)
+
+
+def test_a_chunk_alone_has_no_statistic_of_all_samples() -> None:
+    event = example_event(part="chunk")
+    assert LayerView(event, event.layers[0]).statistics.log_q.shape == (50, 3)
+    with pytest.raises(UsageError, match="means nothing for one chunk of a split"):
+        LayerView(event, event.layers[0]).statistics.variance()

@@ -1,0 +1,60 @@
+"""Tests of `cmp_core.measurement.arrays`: activations at hand, measured as a run would."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cmp_core import UsageError, measure_arrays
+from cmp_core.measurement.metric import definition_of
+from cmp_metrics.mutual_information import mutual_information_metric
+from cmp_metrics.participation_ratio import participation_ratio
+from tests.oracles import metrics as oracles
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(60, 5))
+Y = X @ rng.normal(size=(5, 4)) + rng.normal(size=(60, 4))
+LABELS = (X[:, 0] > 0).astype(int)
+
+
+def test_metrics_by_name_read_as_their_twins() -> None:
+    rows = measure_arrays([X, Y], ["linear_cka", "participation_ratio", "probe_accuracy"], LABELS)
+    values = {(row.metric, row.layer): row.value for row in rows if row.value and not row.pair}
+    assert values["linear_cka", "layer_1"] == pytest.approx(oracles.linear_cka(X, Y), rel=1e-9)
+    for layer, activations in (("layer_0", X), ("layer_1", Y)):
+        found = values["participation_ratio", layer]
+        assert found == pytest.approx(participation_ratio(activations), rel=1e-12)
+        wanted = oracles.probe_accuracy(activations, LABELS)
+        assert values["probe_accuracy", layer] == pytest.approx(wanted)
+    assert len([row for row in rows if row.pair]) == 4
+
+
+def test_layers_may_have_names_and_metrics_options() -> None:
+    metric = definition_of(mutual_information_metric)("mi_8", snr=8.0)
+    rows = measure_arrays({"conv": torch.from_numpy(X), "fc": Y}, [metric])
+    values = {row.layer: row.value for row in rows if row.metric == "mi_8_kt"}
+    wanted = {
+        name: oracles.mutual_information(a, 8.0)["kt"] for name, a in (("conv", X), ("fc", Y))
+    }
+    assert values == pytest.approx(wanted, rel=1e-9)
+
+
+def test_folds_follow_the_ids_and_not_the_order() -> None:
+    ids, order = rng.permutation(1000)[:60], rng.permutation(60)
+    one = measure_arrays([X], ["probe_accuracy"], LABELS, sample_ids=ids)
+    other = measure_arrays([X[order]], ["probe_accuracy"], LABELS[order], sample_ids=ids[order])
+    assert one == other
+
+
+def test_what_is_missing_has_its_reason() -> None:
+    (row,) = measure_arrays([X], ["probe_accuracy"])
+    assert (row.value, row.reason) == (None, "layer_0 has no labels")
+    assert {row.reason for row in measure_arrays([X[:0]], ["participation_ratio"])} == {
+        "there are no samples"
+    }
+
+
+def test_an_unknown_metric_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown metric 'linear_kca'; did you mean 'linear_cka'"):
+        measure_arrays([X], ["linear_kca"])
