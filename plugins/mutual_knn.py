@@ -36,7 +36,7 @@ def mutual_knn(x: Array, y: Array, *, k: int = 10) -> dict[str, float]:
 
     Samples that tie for the last places share them: the value is the mean over all ways to break
     the ties, in each layer by itself. So chance stays exact, and a layer with ties reads less than
-    1 even with itself, as its neighbours are not settled. A sample without activation has cosine 0
+    1 even with itself, as its neighbours are ambiguous. A sample without activation has cosine 0
     with all others.
 
     Args:

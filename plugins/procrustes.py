@@ -27,7 +27,7 @@ _UNDEFINED = "one of the layers does not vary"
 def procrustes(x: Array, y: Array) -> float:
     """Return the orthogonal Procrustes distance of two layers, min_Q ‖X - YQ‖²_F.
 
-    X and Y are centred and divided by their Frobenius norms, and the narrower one is filled up with
+    X and Y are centred and divided by their Frobenius norms, and the narrower one is padded with
     zeros, so the distance is 2 - 2 ‖XᵀY‖_*, with the sum of singular values ‖·‖_*: from 0 for
     layers that differ by an offset, a scale and a rotation, to 2 for uncorrelated ones. It is a
     *squared* distance; its root is a metric on shapes.

@@ -62,7 +62,7 @@ def warn_of_problems(run: RunRecord) -> None:
         warn(problem)
 
 
-def home_of(runs: RunSet) -> Path:
+def output_folder(runs: RunSet) -> Path:
     """Return where files about runs go: into the only run, or into the current folder."""
     return runs.runs[0].directory if len(runs.runs) == 1 else Path.cwd()
 

@@ -85,9 +85,9 @@ def plot_command(
         check_folder,
         choose_backend,
         draw_all,
-        home_of,
         load_plots,
         load_runs,
+        output_folder,
         say_drawn,
     )
     from cmp_core.cli._results import exit_code, print_failures
@@ -113,7 +113,7 @@ def plot_command(
     else:
         chosen = [plot.definition(**options) for plot in plots if plot.label == kind]
     run_set = load_runs(runs, split_labels(labels))
-    target = folder or home_of(run_set) / PLOTS
+    target = folder or output_folder(run_set) / PLOTS
     check_folder(target)
     drawn = draw_all(tasks(chosen, run_set), target, form, dpi, show=show)
     failures = [picture.failure for picture in drawn if picture.failure is not None]

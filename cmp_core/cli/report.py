@@ -47,9 +47,9 @@ def report_command(
     from cmp_core.cli._pictures import (
         check_folder,
         choose_backend,
-        home_of,
         load_plots,
         load_runs,
+        output_folder,
     )
     from cmp_core.cli._report import write_report
     from cmp_core.cli._results import exit_code
@@ -63,7 +63,7 @@ def report_command(
     choose_backend(show=False)
     plots = load_plots(plugins, plugins_dir)
     run_set = load_runs(runs, split_labels(labels))
-    path = target or home_of(run_set) / REPORT
+    path = target or output_folder(run_set) / REPORT
     check_folder(path.parent)
     failures = write_report(run_set, plots, path)
     say(f"{path}")

@@ -278,7 +278,7 @@ def _on_host(results: Sequence[MetricResult], extremes: Mapping[str, _Extremes])
 
 
 def _as_tensors(values: Sequence[DeviceValue]) -> list[Tensor]:
-    """Return the values as tensors, means as total and count, those of samples taken together."""
+    """Return the values as tensors, means as total and count, stacked where they are alike."""
     alike: dict[Any, list[SampleValues]] = {}
     for value in values:
         if isinstance(value, SampleValues):

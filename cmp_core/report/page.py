@@ -241,7 +241,7 @@ def _plain(value: Any) -> str:
         return value
     try:
         return json.dumps(value, default=str, ensure_ascii=False)
-    except (TypeError, ValueError):  # YAML has keys and circles that JSON has not
+    except (TypeError, ValueError):  # YAML has keys and reference cycles that JSON has not
         return str(value)
 
 

@@ -114,7 +114,7 @@ class _AtHand(SecondMoments):
 
     @cached
     def fold_order(self) -> Tensor:
-        """Return the order (n,) in which samples are dealt to the folds."""
+        """Return the order (n,) in which samples are assigned to folds."""
         return stratified_fold_order(self._sample_ids, self._labels)
 
     @cached

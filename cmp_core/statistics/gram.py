@@ -78,7 +78,7 @@ class GramRidge:
         Args:
             grams: of L layers.
             widths: number of units of each layer, (L,).
-            order: the order in which samples are dealt to the folds, from `stratified_fold_order`.
+            order: the order in which samples are assigned to folds, see `stratified_fold_order`.
             penalty: relative to the mean eigenvalue.
         """
         # The fit to the others predicts Ŷ for S, and so does the fit to all samples once Y_S is

@@ -183,7 +183,7 @@ def test_a_trend_and_its_reverse_are_never_both_there(values: Floats, margin: fl
         ([], "inconclusive"),
     ],
 )
-def test_witnesses_must_agree(verdicts: list, together: str) -> None:
+def test_verdicts_must_agree(verdicts: list, together: str) -> None:
     assert agreement(verdicts) == together
 
 

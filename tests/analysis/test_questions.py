@@ -181,7 +181,7 @@ def test_seeds_that_scatter_are_inconclusive(write_run: WriteRun) -> None:
     )
 
 
-def test_witnesses_that_disagree_are_inconclusive_and_it_says_so(write_run: WriteRun) -> None:
+def test_evidence_that_disagrees_is_inconclusive_and_it_says_so(write_run: WriteRun) -> None:
     runs = [
         write_run(
             seed=seed,
@@ -349,7 +349,7 @@ def test_a_fall_of_five_percent_counts(write_run: WriteRun, last: float, verdict
     assert answer([run], "compressing").verdict == verdict
 
 
-def test_all_witnesses_of_compression_must_agree(write_run: WriteRun) -> None:
+def test_all_evidence_of_compression_must_agree(write_run: WriteRun) -> None:
     run = write_run({"participation_ratio": [8.0, 4.0], "mutual_information": [1.0, 1.1]})
     found = answer([run], "compressing")
     assert [w.verdict for w in found.evidence] == ["yes", "no"]
@@ -357,7 +357,7 @@ def test_all_witnesses_of_compression_must_agree(write_run: WriteRun) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0])
-def test_what_has_no_logarithm_bears_no_witness(write_run: WriteRun, value: float) -> None:
+def test_what_has_no_logarithm_is_excluded(write_run: WriteRun, value: float) -> None:
     values = {"mutual_information": [1.0, value], "participation_ratio": [8.0, 4.0]}
     found = answer([write_run(values, untrained=values)], "compressing")
     assert [w.info.label for w in found.evidence] == ["participation_ratio"]
@@ -373,7 +373,7 @@ def test_an_untrained_value_that_has_no_logarithm_is_no_reference(write_run: Wri
     assert item.untrained_changes is None
 
 
-def test_a_saturated_estimate_bears_no_witness(write_run: WriteRun) -> None:
+def test_a_saturated_estimate_is_excluded(write_run: WriteRun) -> None:
     runs = [
         write_run(
             {
@@ -545,7 +545,7 @@ def test_a_layer_without_a_value_in_one_run_is_left_out_of_all(write_run: WriteR
     assert found.notes == ("participation_ratio: layer_1 is left out, where a value is missing",)
 
 
-def test_a_metric_that_a_run_lacks_bears_no_witness(write_run: WriteRun) -> None:
+def test_a_metric_that_a_run_lacks_is_excluded(write_run: WriteRun) -> None:
     both = {"participation_ratio": [8.0, 4.0], "mutual_information": [2.0, 1.0]}
     runs = [write_run(both, seed=0), write_run({"participation_ratio": [8.0, 4.0]}, seed=1)]
     found = answer(runs, "compressing")
@@ -615,7 +615,7 @@ def test_a_run_of_older_scripts_takes_the_facts_of_the_installed_metrics(
     assert item.info.neighbour == "next"
 
 
-def test_the_metric_of_the_documents_bears_witness() -> None:
+def test_the_metric_of_the_documents_counts_as_evidence() -> None:
     text = (Path(__file__).parents[2] / "docs" / "questions.md").read_text(encoding="utf-8")
     code = re.search(r"```python\n(# effective_rank.py.*?)```", text, re.S)
     assert code is not None
@@ -700,7 +700,7 @@ def test_runs_tested_on_other_samples_have_no_steps(write_run: WriteRun) -> None
     assert "predictions are compared on the 0 test samples of all runs" in found.notes
 
 
-def test_why_nothing_bears_witness_is_the_last_note(write_run: WriteRun) -> None:
+def test_why_there_is_no_evidence_is_the_last_note(write_run: WriteRun) -> None:
     runs = [write_run(seed=seed, predictions=predictions(0.5, 0.6, n=9 + seed)) for seed in (0, 1)]
     found = answer(runs, "predictive")
     assert len(found.notes) == 2

@@ -45,7 +45,7 @@ def test_the_hash_is_split_mix_64(ids: list[int], seed: int) -> None:
     st.dictionaries(st.integers(0, 2**62), st.integers(0, 3), min_size=1, max_size=40),
     st.booleans(),
 )
-def test_samples_are_dealt_to_folds_by_class_and_then_by_hash(
+def test_samples_are_assigned_to_folds_by_class_and_then_by_hash(
     samples: dict[int, int], is_labelled: bool
 ) -> None:
     ids, labels = list(samples), list(samples.values()) if is_labelled else None
@@ -56,7 +56,7 @@ def test_samples_are_dealt_to_folds_by_class_and_then_by_hash(
 
 
 def test_a_subset_is_no_special_part_of_the_folds() -> None:
-    """By one hash for both, the subset would be dealt in one piece."""
+    """By one hash for both, the subset would be assigned in one piece."""
     ids = np.arange(10_000)
     place = np.argsort(stratified_fold_order(torch.from_numpy(ids), None).numpy())
     counts = np.histogram(place[choose(ids, 1000)], bins=10, range=(0, 10_000))[0]

@@ -153,7 +153,7 @@ def test_samples_without_a_value_are_left_out_of_the_mean_and_of_n() -> None:
         assert {(row.value, row.n) for row in rows} == {(14.5, 30)}
 
 
-def test_a_per_sample_metric_must_return_one_value_per_sample() -> None:
+def test_a_mean_must_return_one_value_per_sample() -> None:
     @metric("wrong", split="mean")
     def wrong(view: LayerView) -> Tensor:
         """Returns the mean."""

@@ -122,11 +122,11 @@ def folds(n: int, labels: Labels | None) -> Labels:
 
 def held_out(x: Array, y: Array, fold: Labels, penalty: float) -> Array:
     """scikit-learn's ridge regression, fitted once for every fold left out."""
-    strength = penalty * ((x - x.mean(0)) ** 2).sum() / x.shape[1]
+    alpha = penalty * ((x - x.mean(0)) ** 2).sum() / x.shape[1]
     predicted = np.empty_like(y)
     for f in np.unique(fold):
         own = fold == f
-        model = Ridge(alpha=strength, solver="svd").fit(x[~own], y[~own])
+        model = Ridge(alpha=alpha, solver="svd").fit(x[~own], y[~own])
         predicted[own] = model.predict(x[own]).reshape(y[own].shape)
     return predicted
 

@@ -246,7 +246,7 @@ def test_memory_does_not_grow_with_the_samples() -> None:
 
 
 def random_split(n: int, widths: tuple[int, ...], classes: int = 10) -> LayerActivations:
-    """Return layers that have nothing to do with each other, nor with the labels."""
+    """Return layers that are independent of each other and of the labels."""
     rng = np.random.default_rng(0)
     event = example_event(n=n, widths=widths, classes=classes, part="chunk")
     layers = tuple(
