@@ -245,9 +245,11 @@ class _Extremes:
     def of(cls, layer: Layer) -> _Extremes:
         values: list[Tensor] = []
         for tensor in (layer.activations, layer.scores):
-            if tensor is not None:
-                zero = tensor.new_zeros(())
-                values += torch.aminmax(tensor) if tensor.numel() else (zero, zero)
+            if tensor is None:
+                continue
+            numbers = tensor if tensor.is_floating_point() else tensor.float()
+            zero = numbers.new_zeros(())
+            values += torch.aminmax(numbers) if numbers.numel() else (zero, zero)
         return cls(tuple(values))
 
     def merge(self, other: _Extremes) -> _Extremes:
