@@ -161,7 +161,7 @@ class MetricDefinition:
 
 _INVARIANCES = ("orthogonal", "permute_samples", "permute_units", "scale", "symmetric")
 _STATE_METHODS = ("update", "merge", "compute", "state_dict", "load_state_dict")
-_OF_SAMPLES = ("activations", "scores", "inputs", "labels", "sample_ids")
+_OF_SAMPLES = ("activations", "scores", "anchors", "inputs", "labels", "sample_ids")
 
 
 def _mistakes(definition: MetricDefinition) -> Iterator[str]:

@@ -88,20 +88,20 @@ class _AtHand(SecondMoments):
     def mean(self, layer: int) -> Tensor:
         require(self.n, 1)
         group = self._group_of(layer)
-        return self._means(group)[layer - group.start]
+        return self.means(group)[layer - group.start]
 
     @cached
-    def _means(self, group: range) -> Tensor:
+    def means(self, group: range) -> Tensor:
         """Return the means of l layers of one width, (l, p)."""
         first = torch.stack([wide(self._layers[i].activations[0]) for i in group])
         return (first - self.centred(group)[:, 0]).to(precise(first.device))
 
     def unit_variances(self, layer: int) -> Tensor:
         group = self._group_of(layer)
-        return self._unit_variances(group)[layer - group.start]
+        return self.variances_of_units(group)[layer - group.start]
 
     @cached
-    def _unit_variances(self, group: range) -> Tensor:
+    def variances_of_units(self, group: range) -> Tensor:
         """Return the variances of the units of l layers of one width, (l, p)."""
         variances = self.centred(group).square().mean(dim=1)
         return variances.to(precise(variances.device))
@@ -225,7 +225,7 @@ class SampleMoments(_AtHand):
         """Return the moments of the samples as those of a split."""
         sums = SplitSums(frozenset(wanted), self._sample_ids, self._labels, self._num_classes)
         sums.update(self._layers, self._sample_ids, self._labels)
-        return SumMoments(sums)
+        return SumMoments(sums, self.guards)
 
 
 def width_groups(layers: Sequence[Layer]) -> list[range]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from cmp_core.errors import UsageError
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import FOLDS, folds_of, stratified_fold_order
-from cmp_core.statistics.interface import SecondMoments, Statistics, cached
+from cmp_core.statistics.interface import Guarded, SecondMoments, Statistics, cached
 from cmp_core.statistics.moments import (
     InnerProduct,
     Products,
@@ -226,12 +226,12 @@ class RidgeFit:
 class SumMoments(SecondMoments):
     """Second moments from sums over samples; of pairs, those of neighbours alone."""
 
-    def __init__(self, sums: SplitSums) -> None:
+    def __init__(self, sums: SplitSums, guards: list[Guarded]) -> None:
         self._sums, self._names = sums, list(sums.widths)
         own = [sums.products(name, name) for name in self._names[:1]] if sums.pairs() else []
         n = sum(part.n for parts in own for part in parts)
         widths = torch.tensor(list(sums.widths.values()), device=sums.device)
-        super().__init__(n, widths, [])
+        super().__init__(n, widths, guards)
 
     @cached
     def inner(self) -> InnerProduct:
@@ -337,7 +337,7 @@ class SplitStatistics(Statistics):
 
     def __init__(self, sums: SplitSums) -> None:
         super().__init__(sums.widths, sums.n)
-        self._sums, self._moments = sums, SumMoments(sums)
+        self._sums, self._moments = sums, SumMoments(sums, guards=[])
 
     @property
     def moments(self) -> SecondMoments:

@@ -46,10 +46,10 @@ def measure(
     """
     metric = definition_of(factory)(**options)
     tensors = [torch.as_tensor(x, dtype=torch.float64) for x in layers]
+    known = None if labels is None else torch.as_tensor(labels)
     if metric.definition.split == "running":
-        rows = measure_batch(metric, _batch(tensors))
+        rows = measure_batch(metric, _batch(tensors, known))
     else:
-        known = None if labels is None else torch.as_tensor(labels)
         rows = list(measure_arrays(tensors, [metric], known))
     last = f"layer_{len(layers) - 1}"
     rows = [row for row in rows if row.layer == last and not row.pair]
@@ -59,7 +59,7 @@ def measure(
     return values
 
 
-def _batch(tensors: Sequence[Tensor]) -> LayerActivations:
+def _batch(tensors: Sequence[Tensor], labels: Tensor | None) -> LayerActivations:
     return LayerActivations(
         source="live",
         phase="train",
@@ -68,9 +68,9 @@ def _batch(tensors: Sequence[Tensor]) -> LayerActivations:
         step=1,
         layers=tuple(Layer(f"layer_{i}", i, "", x) for i, x in enumerate(tensors)),
         sample_ids=torch.arange(len(tensors[0])),
-        labels=None,
+        labels=labels,
         inputs=None,
-        num_classes=0,
+        num_classes=0 if labels is None else int(labels.max()) + 1,
     )
 
 

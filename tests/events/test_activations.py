@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cmp_core.errors import UndefinedError, UsageError
-from cmp_core.events.activations import LayerActivations, LayerView, SplitFinished
+from cmp_core.events.activations import LayerActivations, LayerView, Part, SplitFinished
 from cmp_core.statistics.split import SplitStatistics, SplitSums
 from cmp_core.testing import example_event
 
@@ -92,6 +92,22 @@ WRITES: dict[str, Callable[[LayerActivations], Any]] = {
     ),
     "statistics.variance": lambda e: e.statistics["layer_0"].variance().zero_(),
 }
+
+
+@pytest.mark.parametrize("n", [4, 50], ids=["Gram matrices", "sums"])
+@pytest.mark.parametrize("part", ["batch", "subset"])
+@pytest.mark.parametrize("name", ["scatter", "eigenvalues", "mean", "unit_variances"])
+def test_a_write_into_a_statistic_is_found_in_both_forms(name: str, part: Part, n: int) -> None:
+    event = example_event(n=n, part=part)
+    getattr(event.statistics["layer_0"], name)().add_(1)
+    assert str(event.modified()).startswith("statistics.")
+
+
+@pytest.mark.parametrize("name", ["scatter", "eigenvalues", "variance", "shrunk_log_det"])
+def test_a_write_into_a_statistic_of_a_split_is_found(name: str) -> None:
+    split = finished(example_event(part="chunk"), "own")
+    getattr(split.statistics["layer_0"], name)().add_(1)
+    assert str(split.modified()).startswith("statistics.")
 
 
 @pytest.mark.parametrize("what", WRITES)
