@@ -91,7 +91,7 @@ def run(
 ) -> Outcome:
     """Train, measure and test as the configuration says, in a new run directory.
 
-    The plots of the configuration are checked, and handed back to be drawn by `plotting.render.draw`.
+    The plots of the configuration are checked, and handed back for `plotting.render.draw`.
 
     Args:
         config: what to do.
