@@ -128,7 +128,9 @@ def _mean_dissimilarities(
     """Return the mean of 1 − value over pairs of layers, by label of the metric."""
     values: dict[str, list[float]] = {}
     for first, second in pairs:
-        layers = [first.activations, second.activations]
+        is_same = first.name == second.name
+        other = f"{second.name} of another seed" if is_same else second.name
+        layers = {first.name: first.activations, other: second.activations}
         for row in measure_arrays(layers, metrics, sample_ids=ids):
             if isinstance(row.value, float) and not row.pair and row.metric in _labels(metrics):
                 values.setdefault(row.metric, []).append(1 - row.value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cmp_core.console import out
 from cmp_core.runs.directory import ACTIVATIONS, SEED_BASELINE, write_whole
-from cmp_core.runs.seed_baseline import SeedBaseline, dump_seed_baselines
+from cmp_core.runs.seed_baseline import SeedBaseline, dump_seed_baselines, read_seed_baselines
 
 if TYPE_CHECKING:
     from cmp_core.plotting.plot import Plot
@@ -25,15 +25,18 @@ def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failur
     from cmp_core.analysis.questions import distinct_seeds
     from cmp_core.report import report_html
 
+    stored = path.with_suffix(SEED_BASELINE)
     with out().status("writing the report"):
         baselines = {
             group.label: _seed_baseline(seeds)
             for group in runs.groups
             if len(seeds := distinct_seeds(group.runs, notes=[])) > 1
         }
-        if any(baseline.rows for baseline in baselines.values()):
-            write_whole(path.with_name(SEED_BASELINE), dump_seed_baselines(baselines))
-        html, failures = report_html(runs, plots, baselines)
+        if baselines:
+            write_whole(stored, dump_seed_baselines(baselines))
+        else:  # that of an earlier page of this name
+            stored.unlink(missing_ok=True)
+        html, failures = report_html(runs, plots, read_seed_baselines(stored))
     write_whole(path, html)
     return failures
 

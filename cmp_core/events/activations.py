@@ -23,6 +23,9 @@ Source = Literal["live", "replay"]
 Phase = Literal["train", "val", "test"]
 Part = Literal["batch", "chunk", "subset"]
 
+CHUNK = 1024
+"""Samples of a split whose activations are in memory at once, of a run, a file or an array."""
+
 _LAYER_TENSORS = ("activations", "scores", "anchors")
 _SAMPLE_TENSORS = ("inputs", "labels", "sample_ids")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmp_core.errors import UndefinedError
+from cmp_core.errors import UndefinedError, UsageError
 
 Array = Tensor | NDArray[np.generic]
 """What the plain functions take."""
@@ -19,6 +21,46 @@ def as_tensor(array: Array) -> Tensor:
         array = array.copy()  # torch warns of memory that it may not write to
     tensor = torch.as_tensor(array).detach()
     return wide(tensor) if tensor.is_floating_point() else tensor
+
+
+def as_whole_numbers(array: Array, what: str) -> Tensor:
+    """Return an array of labels or sample ids as int64.
+
+    Raises:
+        UsageError: it is not (n,), or holds fractions, NaN or infinity.
+
+    >>> as_whole_numbers(np.array([0.0, 1.0]), "labels")
+    tensor([0, 1])
+    """
+    tensor = as_tensor(array)
+    if tensor.ndim != 1:
+        raise UsageError(f"expected {what} (n,), got shape {tuple(tensor.shape)}")
+    whole = tensor.long()
+    if not (tensor == whole).all():
+        wrong = tensor[tensor != whole][0].item()
+        raise UsageError(f"expected {what} to be whole numbers, got {wrong}")
+    return whole
+
+
+def check_shapes(activations: Sequence[Tensor], labels: Tensor | None) -> None:
+    """Check that layers and labels are of the same samples.
+
+    Raises:
+        UsageError: there is no layer, a layer is not (n, p), a label is negative, or the numbers
+            of samples differ.
+    """
+    if not activations:
+        raise UsageError("expected the activations of at least one layer, got none")
+    for tensor in activations:
+        if tensor.ndim != 2:
+            raise UsageError(f"expected activations (n, p), got shape {tuple(tensor.shape)}")
+    shapes = [tuple(tensor.shape) for tensor in activations]
+    if labels is not None:
+        shapes.append(tuple(labels.shape))
+        if len(labels) and int(labels.min()) < 0:
+            raise UsageError(f"expected labels from 0 on, got {int(labels.min())}")
+    if len({shape[0] for shape in shapes}) > 1:
+        raise UsageError(f"expected as many samples everywhere, got shapes {shapes}")
 
 
 def wide(tensor: Tensor) -> Tensor:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 import torch
 
 from cmp_core.config.schema import Config
-from cmp_core.events.activations import LayerActivations
+from cmp_core.errors import UsageError
+from cmp_core.events.activations import CHUNK, LayerActivations
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
-from cmp_core.layers.arrays import Array, as_tensor
+from cmp_core.layers.arrays import Array, as_tensor, as_whole_numbers, check_shapes
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.measurement.metric import Metric, definition_of
@@ -29,6 +30,9 @@ def measure_arrays(
 ) -> tuple[Row, ...]:
     """Return what metrics say of the activations of layers, as of a whole split.
 
+    Samples are read in chunks as in a run, so the values are those of a run to the last bit.
+    Metrics of training batches alone (`split="running"`) say nothing of a split.
+
     Args:
         layers: activations (n, N) of each layer in order of depth, NumPy or torch; with names, or
             named `layer_0`, `layer_1`, …
@@ -38,7 +42,8 @@ def measure_arrays(
         sample_ids: (n,) whole numbers; 0 to n-1 if none are given.
 
     Raises:
-        UsageError: there is no metric of a name.
+        UsageError: a layer is not (n, N), labels or ids are not (n,) whole numbers, there is no
+            metric of a name, or two have one label.
         PluginError: a metric raised.
 
     >>> import numpy as np
@@ -49,9 +54,12 @@ def measure_arrays(
     """
     named = layers if isinstance(layers, Mapping) else dict(_named(layers))
     tensors = [as_tensor(activations) for activations in named.values()]
-    n = len(tensors[0])
-    classes = None if labels is None else as_tensor(labels).long()
-    ids = torch.arange(n) if sample_ids is None else as_tensor(sample_ids).long()
+    known = None if labels is None else as_whole_numbers(labels, "labels")
+    check_shapes(tensors, known)
+    n, device = len(tensors[0]), tensors[0].device
+    ids = torch.arange(n) if sample_ids is None else as_whole_numbers(sample_ids, "sample_ids")
+    if not n == len(ids) == len(set(ids.tolist())):
+        raise UsageError(f"expected {n} different sample_ids, got {len(set(ids.tolist()))}")
     chunk = LayerActivations(
         source="replay",
         phase="val",
@@ -62,19 +70,18 @@ def measure_arrays(
             Layer(name, depth, "", tensor)
             for depth, (name, tensor) in enumerate(zip(named, tensors, strict=True))
         ),
-        sample_ids=ids.to(tensors[0].device),
-        labels=classes,
+        sample_ids=ids.to(device),
+        labels=None if known is None else known.to(device),
         inputs=None,
-        num_classes=0 if classes is None or not n else int(classes.max()) + 1,
+        num_classes=0 if known is None or not n else int(known.max()) + 1,
     )
-    run = Run(Config(), (), tuple(named))
-    measurer = Measurer(_selected(metrics), run, new_manager(), "raise")
-    known = None if classes is None else classes.cpu().numpy()
-    return measurer.split(
-        ids.cpu().numpy(),
-        known,
-        lambda pass_index: [attrs.evolve(chunk, pass_index=pass_index)],
-    )
+
+    def read(pass_index: int) -> Iterator[LayerActivations]:
+        for where in torch.split(torch.arange(n, device=device), CHUNK):
+            yield attrs.evolve(chunk.select(where, "chunk"), pass_index=pass_index)
+
+    measurer = Measurer(_selected(metrics), Run(Config(), (), tuple(named)), new_manager(), "raise")
+    return measurer.split(ids.cpu().numpy(), None if known is None else known.cpu().numpy(), read)
 
 
 def _named(layers: Sequence[Array]) -> list[tuple[str, Array]]:
@@ -82,10 +89,19 @@ def _named(layers: Sequence[Array]) -> list[tuple[str, Array]]:
 
 
 def _selected(metrics: Sequence[Any]) -> list[Metric]:
+    if isinstance(metrics, str):
+        raise UsageError(f"expected a sequence of metrics, got '{metrics}': write ['{metrics}']")
     selected: list[Metric] = []
     for metric in metrics:
         if isinstance(metric, str):
             registry = load_plugins(built_ins=("cmp_metrics",)).registry
             metric = registry.get("metric", metric).factory
         selected.append(metric if isinstance(metric, Metric) else definition_of(metric)())
+    labels = [metric.label for metric in selected]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(
+                f"two metrics are called '{label}': give one another label, such as "
+                f"definition_of(my_metric)('{label}_2')"
+            )
     return selected

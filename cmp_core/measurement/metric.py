@@ -177,7 +177,7 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
         ("evidence", definition.evidence or "none", (*get_args(Evidence), "none")),
     ):
         if value not in known:
-            yield unknown(what, value, known)
+            yield unknown(what, str(value), known)
     if not definition.bounds[0] < definition.bounds[1]:
         yield f"bounds: expected (smallest, largest), got {definition.bounds}"
     if definition.evidence is not None and definition.question is None:

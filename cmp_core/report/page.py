@@ -44,7 +44,7 @@ def report_html(
     Args:
         runs: what it is about.
         plots: those that answer the research questions are shown.
-        baselines: by label of the group, what `seed_baseline.json` holds.
+        baselines: by label of the group, what `cmp report` has stored.
     """
     failures: list[Failure] = []
     groups = [_group(runs, group, plots, baselines, failures) for group in runs.groups]

@@ -1,9 +1,10 @@
-"""`seed_baseline.json`: how far layers differ from each other, and from those of another seed."""
+"""How far layers differ from each other, and from those of another seed: as stored for a report."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -39,17 +40,23 @@ class SeedBaseline:
 def dump_seed_baselines(baselines: Mapping[str, SeedBaseline]) -> str:
     """Return baselines by label of the group as strict JSON.
 
-    >>> found = {"greedy": SeedBaseline((SeedDifference("linear_cka", 0.1, 0.2, 64, "test"),))}
-    >>> load_seed_baselines(dump_seed_baselines(found)) == found
-    True
+    >>> print(dump_seed_baselines({"mlp": SeedBaseline(reason="it takes two seeds")}), end="")
+    {
+      "mlp": {
+        "rows": [],
+        "reason": "it takes two seeds"
+      }
+    }
     """
     content = {label: attrs.asdict(baseline) for label, baseline in baselines.items()}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def load_seed_baselines(text: str) -> dict[str, SeedBaseline]:
-    """Return what `dump_seed_baselines` has written."""
-    content: dict[str, dict[str, Any]] = json.loads(text)
+def read_seed_baselines(path: Path) -> dict[str, SeedBaseline]:
+    """Return the baselines of a file by label of the group; none where there is no file."""
+    if not path.exists():
+        return {}
+    content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return {
         label: SeedBaseline(tuple(SeedDifference(**row) for row in one["rows"]), one["reason"])
         for label, one in content.items()

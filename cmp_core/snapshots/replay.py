@@ -9,13 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmp_core.events.activations import LayerActivations, Phase
+from cmp_core.events.activations import CHUNK, LayerActivations, Phase
 from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
 from cmp_core.snapshots.read import Snapshot, SnapshotLayer, StoredArray
-
-CHUNK = 1024
-"""Samples whose activations are in memory at once."""
 
 
 def replay(snapshot: Snapshot, pass_index: int = 1) -> Iterator[LayerActivations]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
-from cmp_core.layers.arrays import Array, as_tensor, wide
+from cmp_core.layers.arrays import Array, as_tensor, as_whole_numbers, check_shapes, wide
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import FOLDS, folds_of, stratified_fold_order
 from cmp_core.statistics.gram import GramRidge, Grams
@@ -271,24 +271,13 @@ def statistics_of(*activations: Array, labels: Array | None = None) -> list[Laye
         Layer(f"layer_{i}", i, "", as_tensor(activation))
         for i, activation in enumerate(activations)
     ]
-    known = None if labels is None else as_tensor(labels).long()
-    _check_arrays([layer.activations for layer in layers], known)
+    known = None if labels is None else as_whole_numbers(labels, "labels")
+    check_shapes([layer.activations for layer in layers], known)
+    for layer in layers:
+        tensor = layer.activations
+        if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
+            raise UndefinedError("the activations hold NaN or infinity")
     ids = torch.arange(len(layers[0].activations), device=layers[0].activations.device)
     num_classes = 0 if known is None or not len(known) else int(known.max()) + 1
     moments = partial(moments_at_hand, layers, ids, known, num_classes)
     return list(EventStatistics(layers, ids, moments, fitted=None).values())
-
-
-def _check_arrays(activations: Sequence[Tensor], labels: Tensor | None) -> None:
-    for tensor in activations:
-        if tensor.ndim != 2:
-            raise UsageError(f"expected activations (n, p), got shape {tuple(tensor.shape)}")
-        if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
-            raise UndefinedError("the activations hold NaN or infinity")
-    shapes = [tuple(tensor.shape) for tensor in activations]
-    if labels is not None:
-        shapes.append(tuple(labels.shape))
-        if labels.ndim != 1 or (len(labels) and int(labels.min()) < 0):
-            raise UsageError(f"expected labels (n,) from 0 on, got shape {tuple(labels.shape)}")
-    if len({shape[0] for shape in shapes}) > 1:
-        raise UsageError(f"expected as many samples everywhere, got shapes {shapes}")

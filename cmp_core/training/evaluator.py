@@ -14,7 +14,7 @@ from cmp_core.config.schema import Config
 from cmp_core.data.load import Data
 from cmp_core.data.splits import Batch, Split
 from cmp_core.errors import UsageError
-from cmp_core.events.activations import LayerActivations, Part, Phase
+from cmp_core.events.activations import CHUNK, LayerActivations, Part, Phase
 from cmp_core.events.payloads import RunFinished
 from cmp_core.events.rows import INPUT, Row
 from cmp_core.layers.layer import Layer
@@ -22,9 +22,6 @@ from cmp_core.measurement.measurer import Measurer
 from cmp_core.training.class_means import ClassMeans
 from cmp_core.training.learning_rule import LearningRule
 from cmp_core.training.model import LayeredModel
-
-CHUNK = 1024
-"""Samples whose activations are in memory at once while a split is measured."""
 
 
 @attrs.frozen

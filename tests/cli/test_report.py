@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cmp_core.runs.seed_baseline import SeedBaseline, SeedDifference, load_seed_baselines
+from cmp_core.runs.seed_baseline import SeedBaseline, SeedDifference, read_seed_baselines
 from tests.cli.calls import PLOT, assert_refused, call
 
 
@@ -89,16 +89,17 @@ def test_the_comparison_with_another_seed_is_stored_beside_the_page(
     module = SimpleNamespace(seed_baseline=lambda runs: baseline)
     monkeypatch.setitem(sys.modules, "cmp_core.analysis.seed_baseline", module)
     page = report_of(replicates)
-    (stored,) = load_seed_baselines(Path("seed_baseline.json").read_text()).values()
+    (stored,) = read_seed_baselines(Path("page.seed_baseline.json")).values()
     assert stored == baseline
     assert '<th>cka</th><td class="n">64</td><td class="n">0.25</td>' in page
 
 
 def test_what_cannot_be_compared_is_told_in_the_page(replicates: list[Path]) -> None:
     assert "was not compared: &#39;" in report_of(replicates)  # an empty file is no snapshot
-    assert not Path("seed_baseline.json").exists()
     (replicates[0] / "activations" / "step_00000001.h5").unlink()
     assert "was not compared: seed_0 has no snapshots" in report_of(replicates)
+    assert "another seed" not in report_of(replicates[:1])
+    assert not Path("page.seed_baseline.json").exists()  # nothing of an earlier page stays
 
 
 def test_a_page_can_be_written_without_torch(

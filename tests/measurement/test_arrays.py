@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -58,3 +60,31 @@ def test_what_is_missing_has_its_reason() -> None:
 def test_an_unknown_metric_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown metric 'linear_kca'; did you mean 'linear_cka'"):
         measure_arrays([X], ["linear_kca"])
+
+
+@pytest.mark.parametrize(
+    ("layers", "labels", "ids", "message"),
+    [
+        ([], None, None, "activations of at least one layer, got none"),
+        ([X[0]], None, None, r"activations \(n, p\), got shape \(5,\)"),
+        ([X[None]], None, None, r"activations \(n, p\), got shape \(1, 60, 5\)"),
+        ([X, Y[1:]], None, None, r"as many samples everywhere, got shapes"),
+        ([X], LABELS[1:], None, r"as many samples everywhere, got shapes"),
+        ([X], LABELS - 1, None, "labels from 0 on, got -1"),
+        ([X], LABELS + 0.5, None, "labels to be whole numbers, got [01].5"),
+        ([X], LABELS[:, None], None, r"labels \(n,\), got shape \(60, 1\)"),
+        ([X], None, np.zeros(60, int), "60 different sample_ids, got 1"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(
+    layers: list[Any], labels: Any, ids: Any, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        measure_arrays(layers, ["participation_ratio"], labels, sample_ids=ids)
+
+
+def test_metrics_are_a_sequence_with_different_labels() -> None:
+    with pytest.raises(UsageError, match=r"write \['linear_cka'\]"):
+        measure_arrays([X], "linear_cka")
+    with pytest.raises(UsageError, match="two metrics are called 'linear_cka'"):
+        measure_arrays([X], ["linear_cka", "linear_cka"])

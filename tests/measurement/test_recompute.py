@@ -17,12 +17,13 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
-from cmp_core import run
+from cmp_core import measure_arrays, run
 from cmp_core.cli import cli
 from cmp_core.config.schema import Config, Selection, Snapshots
 from cmp_core.errors import UndefinedError, UsageError
 from cmp_core.events.rows import Row, log_form
 from cmp_core.measurement.recompute import Recomputed, find_snapshots, recompute
+from cmp_core.snapshots.read import open_snapshot
 from cmp_metrics.accuracy import accuracy
 from cmp_metrics.ace_regularizer import ace_regularizer
 from cmp_metrics.alignment import alignment
@@ -159,6 +160,24 @@ def test_a_run_of_many_chunks_gives_the_same_values(
     directory = make(model="greedy", **ALL)
     monkeypatch.setattr("cmp_core.snapshots.replay.CHUNK", 7)
     assert assert_as_in_the_log(directory) > 250
+
+
+def test_arrays_of_many_chunks_have_the_values_of_a_file(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("probe_accuracy", "gaussian_entropy", "linear_cka")
+    metrics = tuple(Selection(name, name) for name in names)
+    directory = make(snapshots=Snapshots(samples="all", schedule=(-1,)), metrics=metrics)
+    for module in ("cmp_core.snapshots.replay", "cmp_core.measurement.arrays"):
+        monkeypatch.setattr(f"{module}.CHUNK", 64)
+    (result,) = recompute([directory], workers=1)
+    (path,) = (directory / "activations").glob("*.h5")
+    with open_snapshot(path) as snapshot:
+        layers = {layer.name: layer.activations[:] for layer in snapshot.layers}
+        found = measure_arrays(layers, names, snapshot.labels, sample_ids=snapshot.sample_ids)
+    values = {str(row) for row in found if row.value is not None}
+    assert values <= set(map(str, result.rows))
+    assert len(values) == 2 * 3 + 2 + 3 * 3  # of 3 layers, of neighbours, and of all pairs
 
 
 def test_fewer_layers_without_inputs_have_the_values_of_the_run(make: Make) -> None:

@@ -1,14 +1,15 @@
-"""Tests of `cmp_core.runs.seed_baseline`: what stands in `seed_baseline.json`."""
+"""Tests of `cmp_core.runs.seed_baseline`: what is stored beside a report."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from cmp_core.runs.seed_baseline import (
     SeedBaseline,
     SeedDifference,
     dump_seed_baselines,
-    load_seed_baselines,
+    read_seed_baselines,
 )
 
 FOUND = {
@@ -25,5 +26,8 @@ def test_the_file_is_plain_json_by_label() -> None:
     }
 
 
-def test_what_is_written_is_read_back() -> None:
-    assert load_seed_baselines(dump_seed_baselines(FOUND)) == FOUND
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "report.seed_baseline.json"
+    assert read_seed_baselines(path) == {}
+    path.write_text(dump_seed_baselines(FOUND))
+    assert read_seed_baselines(path) == FOUND
