@@ -58,7 +58,7 @@ def check_shapes(activations: Sequence[Tensor], labels: Tensor | None) -> None:
     if labels is not None:
         shapes.append(tuple(labels.shape))
         if len(labels) and int(labels.min()) < 0:
-            raise UsageError(f"expected labels from 0 on, got {int(labels.min())}")
+            raise UsageError(f"expected labels (n,) from 0 on, got {int(labels.min())}")
     if len({shape[0] for shape in shapes}) > 1:
         raise UsageError(f"expected as many samples everywhere, got shapes {shapes}")
 

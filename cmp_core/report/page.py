@@ -183,7 +183,7 @@ def _metrics(group: ReplicateGroup) -> list[dict[str, Any]]:
     columns = (INPUT, *runs.layers)
     rows = []
     for metric in runs.headlines:
-        facts = next(
+        info = next(
             (run.metric_info[metric] for run in group.runs if metric in run.metric_info), None
         )
         values = {
@@ -193,7 +193,7 @@ def _metrics(group: ReplicateGroup) -> list[dict[str, Any]]:
         values["untrained"][0] = None  # the input is the same before and after
         if all(value is None for row in values.values() for value in row):
             continue
-        rows.append({"name": metric, "facts": facts, **values})
+        rows.append({"name": metric, "info": info, **values})
     return rows
 
 

@@ -108,7 +108,8 @@ class SecondMoments(StatisticsCache, ABC):
     """Second moments of L layers over the same n samples, and what follows from them.
 
     They are in float64 (float32 on MPS) whatever the activations are. S = X̃ᵀX̃ is the scatter of a
-    layer's centred activations X̃ (n, p).
+    layer's centred activations X̃ (n, p). What is said of one layer, as `LayerStatistics` returns
+    it, stands here in a row of (L, …), unless a method takes the number of a layer.
 
     Attributes:
         n: number of samples.

@@ -70,7 +70,7 @@ def test_an_unknown_metric_names_the_nearest() -> None:
         ([X[None]], None, None, r"activations \(n, p\), got shape \(1, 60, 5\)"),
         ([X, Y[1:]], None, None, r"as many samples everywhere, got shapes"),
         ([X], LABELS[1:], None, r"as many samples everywhere, got shapes"),
-        ([X], LABELS - 1, None, "labels from 0 on, got -1"),
+        ([X], LABELS - 1, None, r"labels \(n,\) from 0 on, got -1"),
         ([X], LABELS + 0.5, None, "labels to be whole numbers, got [01].5"),
         ([X], LABELS[:, None], None, r"labels \(n,\), got shape \(60, 1\)"),
         ([X], None, np.zeros(60, int), "60 different sample_ids, got 1"),
