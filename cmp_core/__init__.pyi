@@ -47,8 +47,12 @@ from .events.rows import (
 )
 from .layers.arrays import (
     Array as Array,
+    as_labels as as_labels,
+    as_matrices as as_matrices,
+    as_matrix as as_matrix,
     as_tensor as as_tensor,
     average as average,
+    class_indices as class_indices,
     of_class as of_class,
 )
 from .layers.layer import (
@@ -104,7 +108,6 @@ from .statistics.interface import (
 from .statistics.moments import (
     PENALTY as PENALTY,
     centred as centred,
-    inner_products as inner_products,
 )
 from .training.ace import (
     ACE_VARIANTS as ACE_VARIANTS,

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cmp_core import Array, LayerView, Register, as_tensor, average, hookimpl, metric
+from cmp_core import (
+    Array,
+    LayerView,
+    Register,
+    as_labels,
+    as_matrix,
+    average,
+    hookimpl,
+    metric,
+)
 
 
 def accuracy(scores: Array, labels: Array) -> float:
@@ -12,13 +21,14 @@ def accuracy(scores: Array, labels: Array) -> float:
 
     Args:
         scores: (n, C); of equal scores the first class counts as chosen.
-        labels: (n,) int64.
+        labels: (n,) whole numbers from 0 to C-1.
 
     >>> import numpy as np
     >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
     0.5
     """
-    return average(_hits(as_tensor(scores), as_tensor(labels)))
+    rows = as_matrix(scores, "scores")
+    return average(_hits(rows, as_labels(labels, rows, rows.shape[1])))
 
 
 @metric(

@@ -11,7 +11,8 @@ from cmp_core import (
     Array,
     LayerView,
     Register,
-    as_tensor,
+    UsageError,
+    as_matrices,
     average,
     hookimpl,
     kl,
@@ -35,7 +36,10 @@ def ace_regularizer(scores: Array, next_scores: Array, variant: str = "ce_i_next
     >>> ace_regularizer(np.zeros((1, 2)), np.zeros((1, 2)), "js")
     0.0
     """
-    log_q, log_q_next = (log_softmax(as_tensor(s), dim=1) for s in (scores, next_scores))
+    log_q, log_q_next = (log_softmax(s, dim=1) for s in as_matrices(scores, next_scores))
+    if log_q.shape != log_q_next.shape:
+        shapes = tuple(log_q.shape), tuple(log_q_next.shape)
+        raise UsageError(f"expected scores of the same classes, got shapes {shapes}")
     return average(ACE_VARIANTS[variant](log_q, log_q_next))
 
 

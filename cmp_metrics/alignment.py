@@ -8,7 +8,8 @@ from cmp_core import (
     Array,
     LayerView,
     Register,
-    as_tensor,
+    as_labels,
+    as_matrix,
     average,
     defined_cosine,
     hookimpl,
@@ -23,7 +24,7 @@ def alignment(activations: Array, anchors: Array, labels: Array) -> float:
     Args:
         activations: (n, N).
         anchors: (C, N).
-        labels: (n,) int64.
+        labels: (n,) whole numbers from 0 to C-1.
 
     Raises:
         UndefinedError: every activation vector is zero.
@@ -32,8 +33,8 @@ def alignment(activations: Array, anchors: Array, labels: Array) -> float:
     >>> alignment(np.array([[1.0, 1.0]]), np.eye(2), np.array([0]))
     0.7071...
     """
-    cosines = defined_cosine(as_tensor(activations), as_tensor(anchors))
-    return average(of_class(cosines, as_tensor(labels)))
+    cosines = defined_cosine(as_matrix(activations), as_matrix(anchors, "anchors"))
+    return average(of_class(cosines, as_labels(labels, cosines, cosines.shape[1])))
 
 
 @metric(

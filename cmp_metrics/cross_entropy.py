@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor, log_softmax
 
-from cmp_core import Array, LayerView, Register, as_tensor, average, hookimpl, metric, of_class
+from cmp_core import (
+    Array,
+    LayerView,
+    Register,
+    as_labels,
+    as_matrix,
+    average,
+    hookimpl,
+    metric,
+    of_class,
+)
 
 
 def cross_entropy(scores: Array, labels: Array) -> float:
@@ -12,13 +22,15 @@ def cross_entropy(scores: Array, labels: Array) -> float:
 
     Args:
         scores: (n, C), the temperature already divided in.
-        labels: (n,) int64.
+        labels: (n,) whole numbers from 0 to C-1.
 
     >>> import numpy as np
     >>> round(cross_entropy(np.zeros((4, 10)), np.zeros(4, dtype=int)), 4)
     2.3026
     """
-    return average(-of_class(log_softmax(as_tensor(scores), dim=1), as_tensor(labels)))
+    rows = as_matrix(scores, "scores")
+    own = as_labels(labels, rows, rows.shape[1])
+    return average(-of_class(log_softmax(rows, dim=1), own))
 
 
 @metric(

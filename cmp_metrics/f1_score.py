@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from cmp_core import (
@@ -12,7 +13,7 @@ from cmp_core import (
     Register,
     TensorSum,
     UndefinedError,
-    as_tensor,
+    class_indices,
     hookimpl,
     metric,
     statistics_of,
@@ -29,7 +30,7 @@ def f1_score(activations: Array, labels: Array, *, penalty: float = PENALTY) -> 
 
     Args:
         activations: (n, p).
-        labels: (n,) int64.
+        labels: (n,) whole numbers.
         penalty: λ relative to the mean eigenvalue of X̃ᵀX̃.
 
     Raises:
@@ -40,11 +41,12 @@ def f1_score(activations: Array, labels: Array, *, penalty: float = PENALTY) -> 
     >>> f1_score(np.stack([y, y**2 + 1.0], axis=1), y)
     1.0
     """
-    (statistics,) = statistics_of(activations, labels=labels)
+    own = class_indices(labels)
+    (statistics,) = statistics_of(activations, labels=own)
     scores = statistics.held_out_scores(penalty)
     if scores.isnan().any():
         raise UndefinedError(_UNDEFINED)
-    return float(_macro_f1(_confusion(scores, as_tensor(labels))))
+    return float(_macro_f1(_counts(scores, own.to(scores.device))))
 
 
 @metric(
@@ -71,26 +73,27 @@ class F1Score(TensorSum):
         self._penalty = penalty
 
     def update(self, view: LayerView) -> None:
-        """Count labels against predictions in a chunk."""
-        self.add(_confusion(view.statistics.held_out_scores(self._penalty), view.labels))
+        """Count labels and predictions in a chunk."""
+        self.add(_counts(view.statistics.held_out_scores(self._penalty), view.labels))
 
     def compute(self) -> Tensor:
         """Return the macro F1."""
         return _macro_f1(self.total)
 
 
-def _confusion(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return counts (C, C), a row per label; samples without scores are not counted."""
-    num_classes = scores.shape[1]
-    cells = labels * num_classes + scores.argmax(dim=1)
+def _counts(scores: Tensor, labels: Tensor) -> Tensor:
+    """Return for every class 2 TP, and 2 TP + FP + FN, (2, C); without scores nothing counts."""
     counted = scores[:, 0].isnan().logical_not().to(scores.dtype)
-    counts = scores.new_zeros(num_classes * num_classes).scatter_add(0, cells, counted)
-    return counts.view(num_classes, num_classes)
+    predicted = scores.argmax(dim=1)
+    zeros = scores.new_zeros(scores.shape[1])
+    hits = zeros.index_add(0, labels, counted * (predicted == labels))
+    both = zeros.index_add(0, labels, counted).index_add(0, predicted, counted)
+    return torch.stack([2 * hits, both])
 
 
 def _macro_f1(counts: Tensor) -> Tensor:
-    f1 = 2 * counts.diagonal() / (counts.sum(dim=0) + counts.sum(dim=1))  # 0/0 where absent
-    return f1.nanmean()
+    hits, both = counts
+    return (hits / both).nanmean()  # 0/0 where a class is absent
 
 
 @hookimpl

@@ -15,7 +15,7 @@ from cmp_core import (
     Register,
     TensorSum,
     UndefinedError,
-    as_tensor,
+    class_indices,
     hookimpl,
     metric,
     of_class,
@@ -34,11 +34,11 @@ def label_information(activations: Array, labels: Array, *, penalty: float = PEN
     ridge classifier of `probe_accuracy` and the class frequencies π of its training folds. The
     sharpness β of a fold is the one of a fixed list that is best on the other folds. H is the mean
     of -log q_y; at β = 0 the probe says the prior and the value is 0. π counts one sample more of
-    each class, so no class is impossible.
+    each class that is there, so none is impossible.
 
     Args:
         activations: (n, p).
-        labels: (n,) int64.
+        labels: (n,) whole numbers.
         penalty: λ relative to the mean eigenvalue of X̃ᵀX̃.
 
     Raises:
@@ -52,8 +52,9 @@ def label_information(activations: Array, labels: Array, *, penalty: float = PEN
     >>> round(label_information(y[:, None] * 1.0, y, penalty=1e-6), 3)  # log 2
     0.693
     """
-    (statistics,) = statistics_of(activations, labels=labels)
-    value = _information(_surprise(statistics, as_tensor(labels), penalty))
+    own = class_indices(labels)
+    (statistics,) = statistics_of(activations, labels=own)
+    value = _information(_surprise(statistics, own.to(statistics.folds().device), penalty))
     if not value.isfinite():
         raise UndefinedError(_UNDEFINED)
     return float(value)

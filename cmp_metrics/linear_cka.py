@@ -12,14 +12,15 @@ from cmp_core import (
     LayerView,
     Register,
     UndefinedError,
-    as_tensor,
     hookimpl,
-    inner_products,
     metric,
     statistics_of,
 )
 
-_UNDEFINED = "a layer does not vary, or there are too few samples to tell noise from variance"
+_UNDEFINED = (
+    "a layer does not vary, there are too few samples to tell noise from variance, or one sample "
+    "is so large that nothing of the others is left"
+)
 
 
 def linear_cka(x: Array, y: Array, *, debiased: bool = True) -> float:
@@ -61,8 +62,8 @@ def linear_cka_matrix(layers: Sequence[Array], *, debiased: bool = True) -> Tens
     tensor([[1., 1.],
             [1., 1.]], dtype=torch.float64)
     """
-    statistics_of(*layers)  # refuses what are no layers of the same samples
-    hsic = inner_products([as_tensor(layer) for layer in layers]).hsic(debiased)
+    statistics = statistics_of(*layers, is_rescaled=True)
+    hsic = torch.stack([torch.stack([x.hsic(y, debiased) for y in statistics]) for x in statistics])
     return _normalised(hsic, hsic.diagonal()[:, None], hsic.diagonal()[None, :])
 
 
@@ -89,7 +90,7 @@ def linear_cka_metric(first: LayerView, second: LayerView, *, debiased: bool = T
 
 
 def _normalised(xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
-    return torch.where((xx > 0) & (yy > 0), xy / (xx * yy).sqrt(), torch.nan)
+    return torch.where((xx > 0) & (yy > 0), xy / (xx.sqrt() * yy.sqrt()), torch.nan)
 
 
 @hookimpl

@@ -9,7 +9,8 @@ from cmp_core import (
     LayerView,
     Register,
     UndefinedError,
-    as_tensor,
+    as_labels,
+    as_matrix,
     average,
     defined_cosine,
     hookimpl,
@@ -24,7 +25,7 @@ def margin(activations: Array, anchors: Array, labels: Array) -> float:
     Args:
         activations: (n, N).
         anchors: (C, N), C ≥ 2.
-        labels: (n,) int64.
+        labels: (n,) whole numbers from 0 to C-1.
 
     Raises:
         UndefinedError: every activation vector is zero, or there is one class only.
@@ -33,8 +34,8 @@ def margin(activations: Array, anchors: Array, labels: Array) -> float:
     >>> margin(np.array([[3.0, 4.0]]), np.eye(2), np.array([0]))
     -0.2000...
     """
-    cosines = defined_cosine(as_tensor(activations), as_tensor(anchors))
-    return average(_lead(cosines, as_tensor(labels)))
+    cosines = defined_cosine(as_matrix(activations), as_matrix(anchors, "anchors"))
+    return average(_lead(cosines, as_labels(labels, cosines, cosines.shape[1])))
 
 
 @metric(

@@ -20,7 +20,7 @@ from cmp_core import (
     Register,
     UndefinedError,
     UsageError,
-    as_tensor,
+    as_matrices,
     centred,
     hookimpl,
     metric,
@@ -89,7 +89,7 @@ def pc1_binned(x: Array, y: Array, *, bins: int = 20) -> float:
     from sklearn.metrics import mutual_info_score
     from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
-    a, b = (_binned(_first_component(as_tensor(side)), bins) for side in (x, y))
+    a, b = (_binned(_first_component(side), bins) for side in as_matrices(x, y))
     table = contingency_matrix(a, b, sparse=True)
     plain = mutual_info_score(None, None, contingency=table)
     return float(plain - expected_mutual_information(table, len(a)))

@@ -16,7 +16,10 @@ from cmp_core import (
     statistics_of,
 )
 
-_UNDEFINED = "the activations do not vary, or there are too few samples to tell noise from variance"
+_UNDEFINED = (
+    "the activations do not vary, there are too few samples to tell noise from variance, or one "
+    "sample is so large that nothing of the others is left"
+)
 
 
 def participation_ratio(activations: Array, *, debiased: bool = True) -> float:
@@ -39,7 +42,7 @@ def participation_ratio(activations: Array, *, debiased: bool = True) -> float:
     >>> round(participation_ratio(square, debiased=False), 12)
     2.0
     """
-    (statistics,) = statistics_of(activations)
+    (statistics,) = statistics_of(activations, is_rescaled=True)
     value = _ratio(statistics, debiased)
     if value.isnan():
         raise UndefinedError(_UNDEFINED)

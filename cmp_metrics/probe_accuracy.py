@@ -12,7 +12,7 @@ from cmp_core import (
     Positive,
     Register,
     UndefinedError,
-    as_tensor,
+    class_indices,
     hookimpl,
     metric,
     statistics_of,
@@ -30,7 +30,7 @@ def probe_accuracy(activations: Array, labels: Array, *, penalty: float = PENALT
 
     Args:
         activations: (n, p).
-        labels: (n,) int64.
+        labels: (n,) whole numbers.
         penalty: λ relative to the mean eigenvalue of X̃ᵀX̃.
 
     Raises:
@@ -43,8 +43,10 @@ def probe_accuracy(activations: Array, labels: Array, *, penalty: float = PENALT
     >>> probe_accuracy(np.stack([y, y**2 + 1.0], axis=1), y)
     1.0
     """
-    (statistics,) = statistics_of(activations, labels=labels)
-    hits = _hits(statistics.held_out_scores(penalty), as_tensor(labels))
+    own = class_indices(labels)
+    (statistics,) = statistics_of(activations, labels=own)
+    scores = statistics.held_out_scores(penalty)
+    hits = _hits(scores, own.to(scores.device))
     if hits.isnan().any():
         raise UndefinedError(_UNDEFINED)
     return float(hits.mean())

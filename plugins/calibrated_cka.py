@@ -16,7 +16,7 @@ from cmp_core import (
     LayerView,
     Register,
     UndefinedError,
-    as_tensor,
+    as_matrices,
     centred,
     hookimpl,
     metric,
@@ -60,7 +60,7 @@ def calibrated_cka(x: Array, y: Array) -> dict[str, float]:
     >>> [round(values[name], 2) for name in ("", "cka", "p")]
     [1.0, 1.0, 0.01]
     """
-    x, y = as_tensor(x), as_tensor(y)
+    x, y = as_matrices(x, y)
     values = {name: float(value) for name, value in _calibrated(x, y, torch.arange(len(x))).items()}
     if not math.isfinite(values[""]):
         raise UndefinedError(_UNDEFINED)

@@ -52,7 +52,7 @@ def effective_rank(activations: Array) -> dict[str, float]:
     >>> {name: round(value, 4) for name, value in effective_rank(cross).items()}
     {'': 1.3841, 'rankme': 1.7548, 'stable': 1.1111}
     """
-    (statistics,) = statistics_of(activations)
+    (statistics,) = statistics_of(activations, is_rescaled=True)
     counts = {name: float(value) for name, value in _counts(statistics.eigenvalues()).items()}
     if any(value != value for value in counts.values()):
         raise UndefinedError(_UNDEFINED)

@@ -14,7 +14,7 @@ from cmp_core import (
     PositiveInt,
     Register,
     UndefinedError,
-    as_tensor,
+    as_matrices,
     hookimpl,
     metric,
 )
@@ -55,7 +55,7 @@ def mutual_knn(x: Array, y: Array, *, k: int = 10) -> dict[str, float]:
     >>> mutual_knn(x, 7 * x[:, ::-1], k=2)[""]
     1.0
     """
-    shares = _shares(as_tensor(x), as_tensor(y), k)
+    shares = _shares(*as_matrices(x, y), k)
     values = {name: float(value) for name, value in shares.items()}
     if values[""] != values[""]:
         raise UndefinedError(_UNDEFINED)

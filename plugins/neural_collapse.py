@@ -17,7 +17,10 @@ from cmp_core import (
     Register,
     TensorSum,
     UndefinedError,
-    as_tensor,
+    UsageError,
+    as_labels,
+    as_matrix,
+    class_indices,
     hookimpl,
     metric,
 )
@@ -47,7 +50,7 @@ def neural_collapse(
 
     Args:
         activations: (n, N).
-        labels: (n,) int64.
+        labels: (n,) whole numbers; with anchors or scores, positions in these.
         anchors: (C, N), such as the weights of a classifier.
         scores: (n, C).
 
@@ -63,8 +66,13 @@ def neural_collapse(
     >>> {name: round(value, 6) + 0.0 for name, value in values.items()}  # 0.01 / ½ / 3
     {'': 0.006667, 'nc2_norms': 0.0, 'nc2_angles': 0.0, 'nc3': 0.0}
     """
-    h, y = as_tensor(activations), as_tensor(labels).long()
-    e, s = (None if array is None else as_tensor(array) for array in (anchors, scores))
+    h = as_matrix(activations)
+    e = None if anchors is None else as_matrix(anchors, "anchors")
+    s = None if scores is None else as_matrix(scores, "scores")
+    classes = {len(e) if e is not None else None, s.shape[1] if s is not None else None} - {None}
+    if len(classes) > 1:
+        raise UsageError(f"expected anchors and scores of the same classes, got {sorted(classes)}")
+    y = as_labels(labels, h, *classes) if classes else class_indices(labels, h)
     centres = _Centres.of(_class_sums(h, y, int(y.max()) + 1 if len(y) else 1))
     values = centres.measures(centres.sample_sums(h, y, s), e)
     if values[""].isnan():
@@ -140,8 +148,8 @@ def _precise(tensor: Tensor) -> Tensor:
 
 def _class_sums(activations: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Return for every class its number of samples and the sum of their activations, (C, 1+N)."""
-    members = _precise(torch.nn.functional.one_hot(labels, num_classes))
-    return torch.cat([members.sum(dim=0)[:, None], members.T @ _precise(activations)], dim=1)
+    rows = torch.nn.functional.pad(_precise(activations), (1, 0), value=1.0)
+    return rows.new_zeros(num_classes, rows.shape[1]).index_add_(0, labels, rows)
 
 
 class _Centres(NamedTuple):

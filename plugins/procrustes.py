@@ -15,7 +15,7 @@ from cmp_core import (
     LayerView,
     Register,
     UndefinedError,
-    as_tensor,
+    as_matrices,
     centred,
     hookimpl,
     metric,
@@ -48,7 +48,7 @@ def procrustes(x: Array, y: Array) -> float:
     >>> round(procrustes(x, y), 6)  # 2 - √2·√2·√2/2
     0.585786
     """
-    value = _distance(as_tensor(x), as_tensor(y))
+    value = _distance(*as_matrices(x, y))
     if value.isnan():
         raise UndefinedError(_UNDEFINED)
     return float(value)

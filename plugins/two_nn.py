@@ -13,7 +13,7 @@ from cmp_core import (
     LayerView,
     Register,
     UndefinedError,
-    as_tensor,
+    as_matrix,
     centred,
     hookimpl,
     metric,
@@ -49,7 +49,7 @@ def two_nn(activations: Array) -> float:
     >>> round(two_nn(line), 6)  # 3 / log 13.5
     1.152654
     """
-    value = _dimension(as_tensor(activations))
+    value = _dimension(as_matrix(activations))
     if not value.isfinite():
         raise UndefinedError(_UNDEFINED)
     return float(value)

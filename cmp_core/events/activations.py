@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any, Literal
@@ -47,6 +47,8 @@ class LayerActivations(Event):
         inputs: (n, d), normalised; labels: (n,) int64; sample_ids: (n,) int64.
         num_classes: C.
         fitted: in the second pass, the statistics of the whole split from the first.
+        scales: of each layer, see `binary_scale`; none where these samples are all there are.
+        left_out: layers whose samples would not fit into the memory, with the reason.
     """
 
     source: Source
@@ -62,6 +64,8 @@ class LayerActivations(Event):
     pass_index: int = 1
     reference: Layer | None = None
     fitted: SplitStatistics | None = None
+    scales: Mapping[str, Tensor] | None = None
+    left_out: Mapping[str, str] = attrs.field(factory=dict)
     _guards: tuple[Guarded, ...] = attrs.field(
         init=False, default=attrs.Factory(lambda self: tuple(self._guarded()), takes_self=True)
     )
@@ -79,13 +83,14 @@ class LayerActivations(Event):
     @cached_property
     def statistics(self) -> EventStatistics:
         """The statistics that all metrics share, by layer name."""
-        layers = self.all_layers
+        layers = [layer for layer in self.all_layers if layer.name not in self.left_out]
         moments = partial(moments_at_hand, layers, self.sample_ids, self.labels, self.num_classes)
         return EventStatistics(
             layers,
             self.sample_ids,
             second_moments=None if self.part == "chunk" else moments,
             fitted=None if self.fitted is None else self.fitted.moments,
+            scales=self.scales,
         )
 
     def modified(self) -> str | None:
@@ -196,11 +201,17 @@ class LayerView:
 
     Under `split="moments"` a function sees a split through its statistics alone: there, what
     belongs to single samples raises `UsageError`.
+
+    To a metric that declares the invariance `scale`, a layer's activations and anchors are divided
+    by one power of two near their largest size, and its statistics are of these.
     """
 
-    def __init__(self, event: LayerActivations | SplitFinished, layer: Layer) -> None:
+    def __init__(
+        self, event: LayerActivations | SplitFinished, layer: Layer, *, is_rescaled: bool = False
+    ) -> None:
         self._event = event
         self._layer = layer
+        self._is_rescaled = is_rescaled
 
     @property
     def name(self) -> str:
@@ -260,7 +271,8 @@ class LayerView:
     @property
     def statistics(self) -> LayerStatistics:
         """Statistics that all metrics share."""
-        return self._event.statistics[self.name]
+        self._require_samples()
+        return self._event.statistics.of(self.name, is_rescaled=self._is_rescaled)
 
     @property
     def previous(self) -> LayerView:
@@ -284,7 +296,7 @@ class LayerView:
             raise UndefinedError("the input is a reference and has no neighbours")
         beside = self._beside(offset)
         if beside is not None:
-            return LayerView(self._event, beside)
+            return LayerView(self._event, beside, is_rescaled=self._is_rescaled)
         depths = [layer.depth for layer in self._event.layers]
         is_end = self.depth == 0 if offset < 0 else self.depth == max(depths)
         if is_end:
@@ -308,7 +320,16 @@ class LayerView:
     def _tensor(self, what: str) -> Tensor:
         event = self._samples
         owner = event if what in _SAMPLE_TENSORS else self._layer
+        if what == "activations":
+            self._require_samples()
         tensor: Tensor | None = getattr(owner, what)
         if tensor is None:
             raise UndefinedError(f"{self.name} has no {what}")
+        if self._is_rescaled and what in ("activations", "anchors"):
+            return event.statistics.rescaled(self.name, what)
         return tensor
+
+    def _require_samples(self) -> None:
+        """Raise where the layer's samples would not fit into the memory."""
+        if isinstance(self._event, LayerActivations) and self.name in self._event.left_out:
+            raise UndefinedError(self._event.left_out[self.name])

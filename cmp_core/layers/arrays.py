@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,62 +16,214 @@ from cmp_core.errors import UndefinedError, UsageError
 Array = Tensor | NDArray[np.generic]
 """What the plain functions take."""
 
+_WHOLE_IN_FLOAT64 = 2**53
+"""Up to here float64 holds every whole number."""
+
+
+def precise(device: torch.device) -> torch.dtype:
+    """Return the widest floating type of a device: float64, but float32 on MPS."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """Return real numbers as float32 or float64, in which nothing of them is lost.
+
+    Half precision becomes float32, whole numbers and bool float64.
+
+    >>> wide(torch.zeros(1, dtype=torch.float16)).dtype
+    torch.float32
+    >>> wide(torch.zeros(1, dtype=torch.uint8)).dtype
+    torch.float64
+    """
+    if tensor.dtype in (torch.float32, torch.float64):
+        return tensor
+    return tensor.float() if tensor.is_floating_point() else tensor.to(precise(tensor.device))
+
 
 def as_tensor(array: Array) -> Tensor:
-    """Return a tensor without a graph that shares the memory where it can; float16 is widened."""
-    if isinstance(array, np.ndarray) and not array.flags.writeable:
-        array = array.copy()  # torch warns of memory that it may not write to
-    tensor = torch.as_tensor(array).detach()
-    return wide(tensor) if tensor.is_floating_point() else tensor
+    """Return real numbers of any type as a tensor without a graph, see `wide`.
+
+    It shares the memory of the array where it can.
+
+    Raises:
+        UsageError: the numbers are complex, masked, sparse or no numbers, or whole numbers that
+            float64 does not hold.
+
+    >>> as_tensor(np.array([0, 65535], dtype=">u2"))
+    tensor([    0., 65535.], dtype=torch.float64)
+    """
+    tensor = _real(array)
+    numbers = wide(tensor)
+    if numbers.numel() and not tensor.is_floating_point():
+        largest = float(numbers.abs().max())
+        if largest > _WHOLE_IN_FLOAT64:
+            raise UsageError(
+                f"expected whole numbers up to 2^53, which float64 holds, got {largest:.6g}; "
+                "subtract their common offset"
+            )
+    return numbers
+
+
+def as_matrix(array: Array, what: str = "activations") -> Tensor:
+    """Return an array (n, p) as `as_tensor` does.
+
+    Args:
+        array: activations, scores or anchors.
+        what: which of these, for the errors.
+
+    Raises:
+        UsageError: it is no array (n, p) of real numbers.
+        UndefinedError: it holds NaN or infinity.
+    """
+    tensor = as_tensor(array)
+    if tensor.ndim != 2:
+        raise UsageError(f"expected {what} (n, p), got shape {tuple(tensor.shape)}")
+    if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
+        raise UndefinedError(f"the {what} hold NaN or infinity")
+    return tensor
+
+
+def as_matrices(*arrays: Array) -> list[Tensor]:
+    """Return activations (n, pᵢ) of the same samples, each as `as_matrix` does.
+
+    Raises:
+        UsageError: one is no array (n, p) of real numbers, or the numbers of samples differ.
+        UndefinedError: one holds NaN or infinity.
+    """
+    matrices = [as_matrix(array) for array in arrays]
+    check_samples(matrices)
+    return matrices
+
+
+def as_labels(
+    array: Array, of: Tensor | None = None, num_classes: int | None = None, what: str = "labels"
+) -> Tensor:
+    """Return class labels (n,) of any type as int64: the one way in for labels.
+
+    Args:
+        array: whole numbers from 0 on; as floating-point numbers or bool too.
+        of: what the labels are of, (n, …); they are brought to its device.
+        num_classes: C, where scores or anchors tell it; labels are below it.
+        what: name of the array, for the errors.
+
+    Raises:
+        UsageError: the array is not (n,), holds something else, or the numbers of samples differ.
+
+    >>> as_labels(np.array([0.0, 2.0]))
+    tensor([0, 2])
+    """
+    labels = as_whole_numbers(array, what)
+    if of is not None and len(of) != len(labels):
+        raise UsageError(f"expected {what} of {len(of)} samples, got {len(labels)}")
+    if len(labels):
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0:
+            raise UsageError(f"expected {what} from 0 on, got {low}; drop samples without a label")
+        if num_classes is not None and high >= num_classes:
+            raise UsageError(f"expected {what} below {num_classes}, one for each class, got {high}")
+    return labels if of is None else labels.to(of.device)
+
+
+def class_indices(labels: Array, of: Tensor | None = None) -> Tensor:
+    """Return the position (n,) of each label among the K classes that are present, from 0 to K-1.
+
+    What is computed per class then costs the same whatever the classes are called.
+
+    Args:
+        labels: as `as_labels` takes them.
+        of: what the labels are of, (n, …).
+
+    >>> class_indices(np.array([1000, 7, 1000]))
+    tensor([1, 0, 1])
+    """
+    positions: Tensor = as_labels(labels, of).unique(return_inverse=True)[1]
+    return positions
 
 
 def as_whole_numbers(array: Array, what: str) -> Tensor:
-    """Return an array of labels or sample ids as int64.
+    """Return whole numbers (n,) of any type as int64.
+
+    Args:
+        array: as whole numbers, floating-point numbers or bool.
+        what: name of the array, for the errors.
 
     Raises:
-        UsageError: it is not (n,), or holds fractions, NaN or infinity.
-
-    >>> as_whole_numbers(np.array([0.0, 1.0]), "labels")
-    tensor([0, 1])
+        UsageError: it is not (n,), or holds fractions, NaN, infinity, or what int64 does not.
     """
-    tensor = as_tensor(array)
+    tensor = _real(array)
     if tensor.ndim != 1:
-        raise UsageError(f"expected {what} (n,), got shape {tuple(tensor.shape)}")
+        raise UsageError(
+            f"expected {what} (n,), a whole number for each sample, got shape {tuple(tensor.shape)}"
+        )
     whole = tensor.long()
-    if not (tensor == whole).all():
-        wrong = tensor[tensor != whole][0].item()
-        raise UsageError(f"expected {what} to be whole numbers, got {wrong}")
+    # The largest uint64 wrap around to negative numbers, which compare equal as such.
+    is_wrong = whole.to(tensor.dtype) != tensor
+    if tensor.dtype == torch.uint64:
+        is_wrong |= whole < 0
+    if is_wrong.any():
+        first = int(is_wrong.int().argmax())
+        raise UsageError(f"expected {what} to be whole numbers, got {tensor[first].item()}")
     return whole
 
 
-def check_shapes(activations: Sequence[Tensor], labels: Tensor | None) -> None:
-    """Check that layers and labels are of the same samples.
-
-    Raises:
-        UsageError: there is no layer, a layer is not (n, p), a label is negative, or the numbers
-            of samples differ.
-    """
-    if not activations:
+def check_samples(tensors: Sequence[Tensor]) -> None:
+    """Raise `UsageError` where tensors (n, …) are not of the same samples, or there are none."""
+    if not tensors:
         raise UsageError("expected the activations of at least one layer, got none")
-    for tensor in activations:
-        if tensor.ndim != 2:
-            raise UsageError(f"expected activations (n, p), got shape {tuple(tensor.shape)}")
-    shapes = [tuple(tensor.shape) for tensor in activations]
-    if labels is not None:
-        shapes.append(tuple(labels.shape))
-        if len(labels) and int(labels.min()) < 0:
-            raise UsageError(f"expected labels (n,) from 0 on, got {int(labels.min())}")
+    shapes = [tuple(tensor.shape) for tensor in tensors]
     if len({shape[0] for shape in shapes}) > 1:
         raise UsageError(f"expected as many samples everywhere, got shapes {shapes}")
 
 
-def wide(tensor: Tensor) -> Tensor:
-    """Return the tensor in at least float32.
+def _real(array: Array) -> Tensor:
+    """Return an array as a tensor of its own type where torch has it."""
+    tensor = array if isinstance(array, Tensor) else torch.as_tensor(_native(array))
+    if tensor.is_complex():
+        raise _not_real(tensor.dtype, "take the modulus, or real and imaginary parts as units")
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        raise _not_real(tensor.dtype, "make it a dense tensor")
+    return tensor.detach()
 
-    >>> wide(torch.zeros(1, dtype=torch.float16)).dtype
-    torch.float32
+
+def _native(array: object) -> NDArray[Any]:
+    """Return an array in a type and layout that torch takes."""
+    if np.ma.is_masked(array):
+        raise _not_real("a masked array", "drop the masked samples or fill them")
+    values = np.asarray(array)
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "V" and values.dtype.names is None:  # bfloat16 and float8 of the package ml_dtypes
+        with suppress(TypeError, ValueError):
+            return values.astype(np.float32)
+    if kind not in "biufc":
+        raise _not_real(values.dtype, "convert it to numbers")
+    is_strange = not values.dtype.isnative or min(values.strides, default=0) < 0
+    if size > 8 and kind == "f":  # torch has no longer ones
+        return values.astype(np.float64)
+    if is_strange or not values.flags.writeable:  # torch warns of memory it may not write to
+        return values.astype(values.dtype.newbyteorder("="))
+    return values
+
+
+def _not_real(found: object, hint: str) -> UsageError:
+    return UsageError(f"expected an array of real numbers, got {found}; {hint}")
+
+
+def binary_scale(tensor: Tensor) -> Tensor:
+    """Return the largest power of two (0-d) up to the largest size in a tensor; 1 where that is 0.
+
+    Activations divided by it keep every digit, and none of their products leaves the range of
+    float64, however large or small they are.
+
+    >>> binary_scale(torch.tensor([3.0, -5.0]))
+    tensor(4., dtype=torch.float64)
     """
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+    one = torch.ones((), dtype=precise(tensor.device), device=tensor.device)
+    if not tensor.numel():
+        return one
+    low, high = wide(tensor).aminmax()
+    largest = torch.maximum(-low, high).to(one.dtype)
+    scale = torch.ldexp(one, torch.frexp(largest).exponent - 1)
+    return torch.where((largest > 0) & largest.isfinite(), scale, one)
 
 
 def of_class(values: Tensor, labels: Tensor) -> Tensor:

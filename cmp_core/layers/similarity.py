@@ -19,22 +19,33 @@ def cosine(activations: Tensor, anchors: Tensor) -> Tensor:
     >>> cosine(torch.tensor([[3.0, 4.0]]), torch.eye(2))
     tensor([[0.6000, 0.8000]])
     """
-    return torch.div(activations @ anchors.T, _lengths(activations, anchors).clamp_min(_TINY))
+    lengths = torch.linalg.vector_norm(activations, dim=1, keepdim=True)
+    lengths = torch.mul(lengths, torch.linalg.vector_norm(anchors, dim=1))
+    return torch.div(activations @ anchors.T, lengths.clamp_min(_TINY))
 
 
 def defined_cosine(activations: Tensor, anchors: Tensor) -> Tensor:
     """Return `cosine`, (n, C), with NaN where one of the vectors is zero and has no direction.
 
+    Vectors of any length count, also where its square is outside of the range of their type.
+
+    Raises:
+        UsageError: the vectors are of different widths.
+
     >>> defined_cosine(torch.tensor([[0.0, 0.0]]), torch.eye(2))
     tensor([[nan, nan]])
     """
-    return torch.div(activations @ anchors.T, _lengths(activations, anchors))  # 0/0 is NaN
+    if activations.shape[1] != anchors.shape[1]:
+        shapes = tuple(activations.shape), tuple(anchors.shape)
+        raise UsageError(f"expected anchors as wide as the activations, got shapes {shapes}")
+    dtype = torch.promote_types(activations.dtype, anchors.dtype)
+    return _directions(activations.to(dtype)) @ _directions(anchors.to(dtype)).T
 
 
-def _lengths(activations: Tensor, anchors: Tensor) -> Tensor:
-    """Return ‖hᵢ‖ ‖e_c‖, (n, C)."""
-    lengths = torch.linalg.vector_norm(activations, dim=1, keepdim=True)
-    return torch.mul(lengths, torch.linalg.vector_norm(anchors, dim=1))
+def _directions(vectors: Tensor) -> Tensor:
+    """Return vectors (n, N) with length 1, NaN for a zero one."""
+    rows = vectors / vectors.abs().amax(dim=1, keepdim=True)  # 0/0 is NaN
+    return rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
 
 
 def negative_squared_distance(activations: Tensor, anchors: Tensor) -> Tensor:

@@ -13,7 +13,13 @@ from cmp_core.errors import UsageError
 from cmp_core.events.activations import CHUNK, LayerActivations
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
-from cmp_core.layers.arrays import Array, as_tensor, as_whole_numbers, check_shapes
+from cmp_core.layers.arrays import (
+    Array,
+    as_tensor,
+    as_whole_numbers,
+    check_samples,
+    class_indices,
+)
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.measurement.metric import Metric, definition_of
@@ -38,7 +44,7 @@ def measure_arrays(
             named `layer_0`, `layer_1`, …
         metrics: names of built-in metrics, functions or classes under `@metric`, or metrics with
             options, such as `definition_of(my_metric)(snr=8)`.
-        labels: (n,) whole numbers.
+        labels: (n,) whole numbers; metrics see them as 0 to K-1, for the K classes there are.
         sample_ids: (n,) whole numbers; 0 to n-1 if none are given.
 
     Raises:
@@ -54,9 +60,14 @@ def measure_arrays(
     """
     named = layers if isinstance(layers, Mapping) else dict(_named(layers))
     tensors = [as_tensor(activations) for activations in named.values()]
-    known = None if labels is None else as_whole_numbers(labels, "labels")
-    check_shapes(tensors, known)
+    check_samples(tensors)
+    for name, tensor in zip(named, tensors, strict=True):
+        if tensor.ndim != 2:
+            raise UsageError(
+                f"expected activations (n, N), got shape {tuple(tensor.shape)} of {name}"
+            )
     n, device = len(tensors[0]), tensors[0].device
+    known = None if labels is None else class_indices(labels, tensors[0])
     ids = torch.arange(n) if sample_ids is None else as_whole_numbers(sample_ids, "sample_ids")
     if not n == len(ids) == len(set(ids.tolist())):
         raise UsageError(f"expected {n} different sample_ids, got {len(set(ids.tolist()))}")
@@ -71,7 +82,7 @@ def measure_arrays(
             for depth, (name, tensor) in enumerate(zip(named, tensors, strict=True))
         ),
         sample_ids=ids.to(device),
-        labels=None if known is None else known.to(device),
+        labels=known,
         inputs=None,
         num_classes=0 if known is None or not n else int(known.max()) + 1,
     )

@@ -16,9 +16,10 @@ from cmp_core.errors import UndefinedError
 from cmp_core.events.activations import LayerActivations, LayerView, SplitFinished
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.results import DeviceValue, MetricResult, SampleMean, SampleValues
+from cmp_core.layers.arrays import precise, wide
+from cmp_core.layers.layer import Layer
 from cmp_core.measurement.metric import Metric
 from cmp_core.statistics.interface import LayerStatistics
-from cmp_core.statistics.moments import precise
 
 _Place = tuple[str, str | None, bool]
 """Where a value belongs: the layer, the other one or none, and whether it is one of all pairs."""
@@ -36,6 +37,7 @@ class MetricListener:
         definition = metric.definition
         self._split, self._pass_indices = definition.split, definition.pass_indices
         self._is_pair, self._neighbour = definition.scope == "pair", definition.neighbour
+        self._is_rescaled = "scale" in definition.invariances
         self._implementation = partial(definition.implementation, **metric.options)
         self._needs = [attrgetter(path) for path in _resolved(definition.needs)]
         self._gathered: dict[str, _State] = {}
@@ -95,7 +97,7 @@ class MetricListener:
     def _all_pairs(self, subset: LayerActivations) -> list[MetricResult]:
         """Measure the matrix of all pairs of layers; of a symmetric metric, each pair once."""
         is_symmetric = "symmetric" in self.metric.definition.invariances
-        views = [LayerView(subset, layer) for layer in subset.layers]
+        views = [self._view(subset, layer) for layer in subset.layers]
         results: list[MetricResult] = []
         for first, second in product(views, views):
             if is_symmetric and first.depth > second.depth:
@@ -145,13 +147,13 @@ class MetricListener:
 
     def _of_samples(self, values: Any, n: int) -> Tensor:
         """Return what a function under `split="mean"` has answered, if it is as it must be."""
-        if not isinstance(values, Tensor) or values.shape != (n,):
-            got = tuple(values.shape) if isinstance(values, Tensor) else values
-            raise ValueError(
-                f"metric '{self.metric.label}' declares split='mean': "
-                f"expected one value per sample, shape ({n},), got {got}"
-            )
-        return values
+        if isinstance(values, Tensor) and values.shape == (n,) and not values.is_complex():
+            return wide(values)
+        got = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else values
+        raise ValueError(
+            f"metric '{self.metric.label}' declares split='mean': "
+            f"expected one real number per sample, shape ({n},), got {got}"
+        )
 
     # Chunk after chunk: classes, and functions of single samples, with a state for each layer
 
@@ -205,7 +207,10 @@ class MetricListener:
 
     def _views(self, event: LayerActivations | SplitFinished) -> Iterator[LayerView]:
         for layer in event.layers if self._is_pair else event.all_layers:
-            yield LayerView(event, layer)
+            yield self._view(event, layer)
+
+    def _view(self, event: LayerActivations | SplitFinished, layer: Layer) -> LayerView:
+        return LayerView(event, layer, is_rescaled=self._is_rescaled)
 
     def _place(self, view: LayerView) -> _Place:
         other = None if self._neighbour is None else view.name_of(self._neighbour)
@@ -232,16 +237,16 @@ class MetricListener:
         """Return a value as one that can be transferred to the host."""
         if isinstance(value, SampleMean | SampleValues):
             return value
-        if isinstance(value, Tensor) and value.ndim <= 1:
+        if isinstance(value, Tensor) and value.ndim <= 1 and not value.is_complex():
             return value
         if isinstance(value, Real):
             return torch.tensor(float(value), dtype=torch.float64)
         got = f"{type(value).__name__} {value!r:.40}"
         if isinstance(value, Tensor):
-            got = f"a tensor of shape {tuple(value.shape)}"
+            got = f"a tensor of {value.dtype} and shape {tuple(value.shape)}"
         raise TypeError(
-            f"metric '{self.metric.label}': expected a number, a 0-d tensor, a vector (p,) or a "
-            f"mapping of names to such, got {got}"
+            f"metric '{self.metric.label}': expected a real number, a 0-d tensor, a vector (p,) "
+            f"or a mapping of names to such, got {got}"
         )
 
     @staticmethod

@@ -20,16 +20,16 @@ from cmp_core.events.activations import LayerActivations, SplitFinished
 from cmp_core.events.payloads import Run
 from cmp_core.events.results import DeviceValue, MetricResult, SampleMean, SampleValues
 from cmp_core.events.rows import Row, Value
+from cmp_core.layers.arrays import binary_scale, precise, wide
 from cmp_core.layers.layer import Layer
+from cmp_core.layers.memory import memory_of
 from cmp_core.layers.sampling import choose
 from cmp_core.measurement.listener import MetricListener, total_and_count
+from cmp_core.measurement.memory import STATISTICS_SHARE, SUBSET_SIZE, Demand
 from cmp_core.measurement.metric import Metric
 from cmp_core.plugins.dispatch import Dispatcher
-from cmp_core.statistics.moments import precise
-from cmp_core.statistics.split import SplitStatistics, SplitSums
-
-SUBSET_SIZE = 2048
-"""Samples of a split that metrics see which must see theirs at once."""
+from cmp_core.statistics.folds import Folds
+from cmp_core.statistics.split import SplitAccumulator, SplitStatistics
 
 
 class Measurer:
@@ -40,9 +40,11 @@ class Measurer:
         run: what every listener may ask for.
         manager: holds the other plugins.
         policy: what happens to a plugin that raises, see `Dispatcher`.
+        processes: how many share the machine's memory.
 
     Attributes:
         dispatcher: emits the events.
+        demand: what the metrics ask of a split.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Measurer:
         run: Run,
         manager: pluggy.PluginManager,
         policy: str = "disable",
+        processes: int = 1,
     ) -> None:
         self.dispatcher = Dispatcher(manager, run, policy)
         self._listeners = [MetricListener(metric) for metric in metrics]
@@ -58,8 +61,11 @@ class Measurer:
             manager.register(listener, listener.name)
         definitions = [listener.metric.definition for listener in self._listeners]
         self._passes = max((d.pass_indices[-1] for d in definitions), default=1)
-        self._needs_subset = any(d.split == "subset" or d.scope == "pair" for d in definitions)
-        self._sums = frozenset[str]().union(*(d.sums for d in definitions))
+        self._share = STATISTICS_SHARE / processes
+        self.demand = Demand(
+            sums=frozenset[str]().union(*(d.sums for d in definitions)),
+            subset=any(d.split == "subset" or d.scope == "pair" for d in definitions),
+        )
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Return the states of the metrics that run on from batch to batch, by label."""
@@ -97,15 +103,16 @@ class Measurer:
             read: given 1 or 2, yields the split's chunks for that pass.
         """
         failures_before = self.dispatcher.failure_counts()
-        split = _Split(self._sums, self._needs_subset, ids, labels)
+        split = _Split(self.demand, self._share, ids, labels)
         for chunk in read(1):
             split.update(chunk)
-            self.dispatcher.emit("cmp_layer_activations", chunk)
+            rescaled = attrs.evolve(chunk, scales=split.scales)
+            self.dispatcher.emit("cmp_layer_activations", rescaled)
         if split.last is None:
             return ()
-        statistics = SplitStatistics(split.sums)
+        statistics = SplitStatistics(split.accumulator)
         for chunk in read(2) if self._passes == 2 else ():
-            again = attrs.evolve(chunk, fitted=statistics)
+            again = attrs.evolve(chunk, scales=split.scales, fitted=statistics)
             self.dispatcher.emit("cmp_layer_activations", again)
         answers = self.dispatcher.emit("cmp_split_finished", split.finished(statistics))
         return self._rows(answers, split.extremes, split.last.layers, failures_before)
@@ -141,16 +148,16 @@ class _Split:
 
     def __init__(
         self,
-        wanted: frozenset[str],
-        needs_subset: bool,
+        demand: Demand,
+        share: float,
         ids: NDArray[np.int64],
         labels: NDArray[np.int64] | None,
     ) -> None:
-        self._wanted = wanted
+        self._demand, self._share = demand, share
         self._ids = torch.from_numpy(ids)
         self._labels = None if labels is None else torch.from_numpy(labels)
         self._chosen: Tensor | None = None
-        if needs_subset:
+        if demand.subset:
             is_whole = len(ids) <= SUBSET_SIZE
             self._chosen = (
                 self._ids if is_whole else torch.from_numpy(ids[choose(ids, SUBSET_SIZE)])
@@ -161,18 +168,44 @@ class _Split:
 
     def update(self, chunk: LayerActivations) -> None:
         if self.last is None:
-            device = chunk.sample_ids.device
-            labels = None if self._labels is None else self._labels.to(device)
-            self._chosen = None if self._chosen is None else self._chosen.to(device)
-            self.sums = SplitSums(self._wanted, self._ids.to(device), labels, chunk.num_classes)
+            self._prepare(chunk)
         self.last = chunk
         for layer in chunk.all_layers:
             own, known = _Extremes.of(layer), self.extremes.get(layer.name)
             self.extremes[layer.name] = own if known is None else own.merge(known)
         if self._chosen is not None:
             where = torch.isin(chunk.sample_ids, self._chosen).nonzero().squeeze(1)
-            self._parts.append(chunk.select(where, "subset"))
-        self.sums.update(chunk.all_layers, chunk.sample_ids, chunk.labels)
+            self._parts.append(self._without_left_out(chunk).select(where, "subset"))
+        self.accumulator.update(chunk.all_layers, chunk.sample_ids, chunk.labels)
+
+    def _prepare(self, chunk: LayerActivations) -> None:
+        """Choose scales, and which layers fit into the memory, by the first chunk."""
+        device = chunk.sample_ids.device
+        labels = None if self._labels is None else self._labels.to(device)
+        self._chosen = None if self._chosen is None else self._chosen.to(device)
+        self.scales = {x.name: binary_scale(x.activations) for x in chunk.all_layers}
+        widths = {layer.name: layer.activations.shape[1] for layer in chunk.all_layers}
+        available = int(self._share * memory_of(device))
+        self._left_out = self._demand.left_out(widths, len(self._ids), chunk.num_classes, available)
+        folds = Folds(self._ids.to(device), labels, chunk.num_classes)
+        self.accumulator = SplitAccumulator(self._demand.sums, folds, self._left_out)
+
+    def _without_left_out(self, chunk: LayerActivations) -> LayerActivations:
+        """Return the chunk without the activations of layers that do not fit."""
+        if not self._left_out:
+            return chunk
+
+        def emptied(layer: Layer) -> Layer:
+            is_left_out = layer.name in self._left_out
+            kept = layer.activations[:, :0] if is_left_out else layer.activations
+            return attrs.evolve(layer, activations=kept)
+
+        return attrs.evolve(
+            chunk,
+            layers=tuple(map(emptied, chunk.layers)),
+            reference=None if chunk.reference is None else emptied(chunk.reference),
+            left_out=self._left_out,
+        )
 
     def finished(self, statistics: SplitStatistics) -> SplitFinished:
         chunk = self.last
@@ -247,7 +280,7 @@ class _Extremes:
         for tensor in (layer.activations, layer.scores):
             if tensor is None:
                 continue
-            numbers = tensor if tensor.is_floating_point() else tensor.float()
+            numbers = wide(tensor)
             zero = numbers.new_zeros(())
             values += torch.aminmax(numbers) if numbers.numel() else (zero, zero)
         return cls(tuple(values))

@@ -1,7 +1,7 @@
 """The second moments of samples at hand: a batch, or the fixed subset of a split.
 
-With fewer samples than units they follow from Gram matrices, otherwise from sums as over a split.
-The form is chosen once for all layers of an event.
+With fewer samples than units they follow from Gram matrices, otherwise from sums. Of few samples
+all layers take one form, so that their matrices are stacked; of many each takes its own.
 """
 
 # ruff: noqa: D102 (SecondMoments says what the methods return)
@@ -15,10 +15,11 @@ from itertools import accumulate, groupby
 import torch
 from torch import Tensor
 
-from cmp_core.errors import UndefinedError, UsageError
-from cmp_core.layers.arrays import Array, as_tensor, as_whole_numbers, check_shapes, wide
+from cmp_core.errors import UsageError
+from cmp_core.layers.arrays import Array, as_matrices, binary_scale, class_indices, precise
 from cmp_core.layers.layer import Layer
-from cmp_core.layers.sampling import FOLDS, folds_of, stratified_fold_order
+from cmp_core.layers.sampling import FOLDS
+from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.gram import GramRidge, Grams
 from cmp_core.statistics.interface import (
     EventStatistics,
@@ -27,15 +28,9 @@ from cmp_core.statistics.interface import (
     SecondMoments,
     cached,
 )
-from cmp_core.statistics.moments import (
-    InnerProduct,
-    centred,
-    inner_products,
-    log_det,
-    precise,
-    require,
-)
-from cmp_core.statistics.split import SplitSums, SumMoments, one_hot, smoothed
+from cmp_core.statistics.mixed import MixedMoments
+from cmp_core.statistics.moments import InnerProduct, centred, inner_products, log_det, require
+from cmp_core.statistics.sums import SplitSums, SumMoments
 
 LARGEST_GRAM = 1024
 """Most samples whose Gram matrices are cached for all layers at once."""
@@ -59,31 +54,27 @@ def moments_at_hand(
     widest = max(layer.activations.shape[1] for layer in layers)
     is_gram = sample_ids.shape[0] <= min(widest, LARGEST_GRAM)
     form = GramMoments if is_gram else SampleMoments
-    return form(layers, sample_ids, labels, num_classes, guards)
+    return form(layers, Folds(sample_ids, labels, num_classes), guards)
 
 
-class _AtHand(SecondMoments):
-    """What both forms share: the samples, their centred activations, and their folds."""
+class GramMoments(SecondMoments):
+    """Second moments from Gram matrices, stacked: for fewer samples than units."""
 
-    def __init__(
-        self,
-        layers: Sequence[Layer],
-        sample_ids: Tensor,
-        labels: Tensor | None,
-        num_classes: int,
-        guards: list[Guarded],
-    ) -> None:
+    def __init__(self, layers: Sequence[Layer], folds: Folds, guards: list[Guarded]) -> None:
         widths = [layer.activations.shape[1] for layer in layers]
-        device = sample_ids.device
-        super().__init__(sample_ids.shape[0], torch.tensor(widths, device=device), guards)
-        self._layers, self._sample_ids = layers, sample_ids
-        self._labels, self._num_classes = labels, num_classes
-        self._groups = width_groups(layers)
+        super().__init__(len(folds.sample_ids), widths, folds, guards)
+        self._layers, self._groups = layers, width_groups(layers)
+
+    @cached
+    def scales(self) -> Tensor:
+        return torch.stack([binary_scale(layer.activations) for layer in self._layers])
 
     @cached
     def centred(self, group: range) -> Tensor:
-        """Return the activations minus their means, (l, n, p), of l layers of one width."""
-        return centred(torch.stack([wide(self._layers[i].activations) for i in group]))
+        """Return the scaled activations minus their means, (l, n, p), of l layers of one width."""
+        stacked = torch.stack([self._layers[i].activations for i in group])
+        stacked = stacked.to(precise(stacked.device))
+        return centred(stacked.div_(self.scales()[group.start : group.stop, None, None]))
 
     def mean(self, layer: int) -> Tensor:
         require(self.n, 1)
@@ -93,8 +84,9 @@ class _AtHand(SecondMoments):
     @cached
     def means(self, group: range) -> Tensor:
         """Return the means of l layers of one width, (l, p)."""
-        first = torch.stack([wide(self._layers[i].activations[0]) for i in group])
-        return (first - self.centred(group)[:, 0]).to(precise(first.device))
+        rows = self.centred(group)
+        first = torch.stack([self._layers[i].activations[0] for i in group]).to(rows.dtype)
+        return first / self.scales()[group.start : group.stop, None] - rows[:, 0]
 
     def unit_variances(self, layer: int) -> Tensor:
         group = self._group_of(layer)
@@ -103,37 +95,10 @@ class _AtHand(SecondMoments):
     @cached
     def variances_of_units(self, group: range) -> Tensor:
         """Return the variances of the units of l layers of one width, (l, p)."""
-        variances = self.centred(group).square().mean(dim=1)
-        return variances.to(precise(variances.device))
+        return self.centred(group).square().mean(dim=1)
 
     def _group_of(self, layer: int) -> range:
         return next(group for group in self._groups if layer in group)
-
-    def folds(self, sample_ids: Tensor) -> Tensor:
-        return folds_of(self.fold_order())
-
-    @cached
-    def fold_order(self) -> Tensor:
-        """Return the order (n,) in which samples are assigned to folds."""
-        return stratified_fold_order(self._sample_ids, self._labels)
-
-    @cached
-    def prior(self) -> Tensor:
-        targets = self.targets()
-        counts = targets.new_zeros(FOLDS, self._num_classes)
-        counts.index_add_(0, self.folds(self._sample_ids), targets)
-        return smoothed(counts.sum(dim=0) - counts)
-
-    @cached
-    def targets(self) -> Tensor:
-        """Return the one-hot labels, (n, C)."""
-        if self._labels is None:
-            raise UndefinedError("there are no labels")
-        return one_hot(self._labels, self._num_classes)
-
-
-class GramMoments(_AtHand):
-    """Second moments from Gram matrices, stacked: for fewer samples than units."""
 
     @cached
     def grams(self) -> Grams:
@@ -167,64 +132,59 @@ class GramMoments(_AtHand):
         return 1 - self.ridge(penalty).squared_errors() / totals
 
     def held_out_scores(
-        self, layer: int, activations: Tensor, folds: Tensor, penalty: float
+        self, layer: int, activations: Tensor, sample_ids: Tensor, penalty: float
     ) -> Tensor:
-        return self._held_out_scores(penalty)[layer]
+        scores = self._held_out_scores(penalty)[layer]
+        is_all = sample_ids is self.folds.sample_ids
+        return scores if is_all else scores[self.folds.places(sample_ids)]
 
     @cached
     def _held_out_scores(self, penalty: float) -> Tensor:
         """Return the scores of all layers, (L, n, C)."""
-        targets = self.targets()
-        has_classes = targets.any(dim=0).sum() > 1
-        return torch.where(has_classes, self.ridge(penalty).predictions(targets), torch.nan)
+        predictions = self.ridge(penalty).predictions(self.folds.targets)
+        return torch.where(self.folds.has_classes, predictions, torch.nan)
 
     @cached
     def ridge(self, penalty: float) -> GramRidge:
         """Return the held-out ridge regressions on all layers."""
         require(self.n, FOLDS)
-        return GramRidge.of(self.grams(), self.widths, self.fold_order(), penalty)
+        return GramRidge.of(self.grams(), self.widths, self.folds.order, penalty)
 
 
-class SampleMoments(_AtHand):
-    """Second moments from sums over the samples: for more samples than units.
+class SampleMoments(MixedMoments):
+    """Second moments of many samples, each layer in its own form."""
 
-    The inner products of all pairs of layers are taken in the activations' own precision; what
-    sums over a split would give, of neighbours alone, is in float64.
-    """
+    def __init__(self, layers: Sequence[Layer], folds: Folds, guards: list[Guarded]) -> None:
+        widths = {layer.name: layer.activations.shape[1] for layer in layers}
+        super().__init__(len(folds.sample_ids), widths, {}, folds, guards)
+        self._layers = layers
 
     @cached
     def inner(self) -> InnerProduct:
-        return inner_products([layer.activations for layer in self._layers])
-
-    def log_det(self, scale: Tensor, floor: Tensor) -> Tensor:
-        return self._summed("own").log_det(scale, floor)
-
-    def scatter(self, layer: int) -> Tensor:
-        return self._summed("own").scatter(layer)
+        dtype = precise(self.folds.sample_ids.device)
+        return inner_products(
+            [x.activations.to(dtype) / s for x, s in zip(self._layers, self.scales(), strict=True)]
+        )
 
     @cached
     def mean_log_kernel_density(self, *widths: float) -> Tensor:
         densities = []
-        for layer, variance in zip(self._layers, self.variance(), strict=True):
-            rows = centred(wide(layer.activations))
+        scaled = zip(self._layers, self.scales(), self.variance(), strict=True)
+        for layer, scale, variance in scaled:
+            rows = centred(layer.activations.to(scale.dtype) / scale)
             densities.append(mean_log_kernel_density((rows @ rows.T)[None], variance[None], widths))
         return torch.cat(densities)
 
-    def held_out_r2(self, layer: int, target: int, penalty: float) -> Tensor:
-        return self._summed("own", "next", "folds").held_out_r2(layer, target, penalty)
-
-    def held_out_scores(
-        self, layer: int, activations: Tensor, folds: Tensor, penalty: float
-    ) -> Tensor:
-        self.targets()  # raises where there are no labels
-        sums = self._summed("own", "labels", "folds")
-        return sums.held_out_scores(layer, activations, folds, penalty)
+    def gram_moments(self, *layers: str) -> GramMoments:
+        chosen = [layer for layer in self._layers if layer.name in layers]
+        guards = self.guards if len(layers) == 1 else []  # those of a pair are handed to nobody
+        return GramMoments(chosen, self.folds, guards)
 
     @cached
-    def _summed(self, *wanted: str) -> SumMoments:
-        """Return the moments of the samples as those of a split."""
-        sums = SplitSums(frozenset(wanted), self._sample_ids, self._labels, self._num_classes)
-        sums.update(self._layers, self._sample_ids, self._labels)
+    def sums(self, *wanted: str) -> SumMoments:
+        sums = SplitSums(frozenset(wanted), self.folds)
+        narrow = [layer for layer in self._layers if layer.name in self.narrow]
+        sums.update(narrow, self.folds.sample_ids, self.folds.labels)
         return SumMoments(sums, self.guards)
 
 
@@ -254,13 +214,21 @@ def mean_log_kernel_density(grams: Tensor, variances: Tensor, widths: Sequence[f
 # Arrays at hand
 
 
-def statistics_of(*activations: Array, labels: Array | None = None) -> list[LayerStatistics]:
+def statistics_of(
+    *activations: Array, labels: Array | None = None, is_rescaled: bool = False
+) -> list[LayerStatistics]:
     """Return the statistics of layers that are given as arrays (n, p), in their order.
 
     For plain functions and notebooks: NumPy or torch, sample ids 0 to n-1.
 
+    Args:
+        activations: (n, p) of each layer.
+        labels: (n,) whole numbers.
+        is_rescaled: as a metric sees them that declares the invariance `scale`: of activations
+            divided by a power of two near their largest size, so that no product overflows.
+
     Raises:
-        UsageError: an array is not (n, p), or the numbers of samples differ.
+        UsageError: an array is not (n, p), labels are none, or the numbers of samples differ.
         UndefinedError: activations are NaN or infinite.
 
     >>> (statistics,) = statistics_of(torch.eye(3))
@@ -268,16 +236,11 @@ def statistics_of(*activations: Array, labels: Array | None = None) -> list[Laye
     tensor([0.5000, 0.5000], dtype=torch.float64)
     """
     layers = [
-        Layer(f"layer_{i}", i, "", as_tensor(activation))
-        for i, activation in enumerate(activations)
+        Layer(f"layer_{i}", i, "", tensor) for i, tensor in enumerate(as_matrices(*activations))
     ]
-    known = None if labels is None else as_whole_numbers(labels, "labels")
-    check_shapes([layer.activations for layer in layers], known)
-    for layer in layers:
-        tensor = layer.activations
-        if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
-            raise UndefinedError("the activations hold NaN or infinity")
+    known = None if labels is None else class_indices(labels, layers[0].activations)
     ids = torch.arange(len(layers[0].activations), device=layers[0].activations.device)
     num_classes = 0 if known is None or not len(known) else int(known.max()) + 1
     moments = partial(moments_at_hand, layers, ids, known, num_classes)
-    return list(EventStatistics(layers, ids, moments, fitted=None).values())
+    statistics = EventStatistics(layers, ids, moments, fitted=None)
+    return [statistics.of(layer.name, is_rescaled=is_rescaled) for layer in layers]

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from cmp_core.layers.arrays import precise
 from cmp_core.layers.sampling import FOLDS
-from cmp_core.statistics.moments import InnerProduct, over_pairs, precise, ridge_lambda
+from cmp_core.statistics.moments import InnerProduct, over_pairs, ridge_lambda
 
 
 @attrs.frozen(eq=False)

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
-from cmp_core.layers.arrays import wide
+from cmp_core.layers.arrays import binary_scale, wide
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.similarity import defined_cosine
+from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.moments import PENALTY, InnerProduct, eigenvalues, require
 
 Options = ParamSpec("Options")
@@ -107,20 +108,31 @@ def rests_on(*sums: str, samples: bool = False) -> Callable[[Function], Function
 class SecondMoments(StatisticsCache, ABC):
     """Second moments of L layers over the same n samples, and what follows from them.
 
-    They are in float64 (float32 on MPS) whatever the activations are. S = X̃ᵀX̃ is the scatter of a
+    They are in float64 (float32 on MPS) whatever the activations are, and in units of a scale of
+    each layer: `LayerStatistics` gives them the activations' own. S = X̃ᵀX̃ is the scatter of a
     layer's centred activations X̃ (n, p). What is said of one layer, as `LayerStatistics` returns
     it, stands here in a row of (L, …), unless a method takes the number of a layer.
 
-    Attributes:
+    Args:
         n: number of samples.
+        widths: number of units of each layer.
+        folds: of the samples, or of the split that they are from.
+        guards: see `StatisticsCache`.
+
+    Attributes:
         widths: number of units p of each layer, (L,).
     """
 
-    def __init__(self, n: int, widths: Tensor, guards: list[Guarded]) -> None:
+    def __init__(self, n: int, widths: Sequence[int], folds: Folds, guards: list[Guarded]) -> None:
         super().__init__(guards)
-        self.n, self.widths = n, widths
+        self.n, self.folds = n, folds
+        self.widths = torch.tensor(widths, device=folds.sample_ids.device)
 
     # What a form of the moments provides
+
+    @abstractmethod
+    def scales(self) -> Tensor:
+        """Return the power of two by which the activations of each layer are divided, (L,)."""
 
     @abstractmethod
     def inner(self) -> InnerProduct:
@@ -151,24 +163,19 @@ class SecondMoments(StatisticsCache, ABC):
 
     @abstractmethod
     def held_out_scores(
-        self, layer: int, activations: Tensor, folds: Tensor, penalty: float
+        self, layer: int, activations: Tensor, sample_ids: Tensor, penalty: float
     ) -> Tensor:
-        """Return `LayerStatistics.held_out_scores` of some samples, (n, C).
+        """Return `LayerStatistics.held_out_scores` of some samples, (k, C).
 
         Args:
             layer: which.
-            activations: of the samples, (n, p).
-            folds: in which the samples are held out, (n,).
+            activations: of the samples, (k, p).
+            sample_ids: theirs, (k,).
             penalty: relative to the mean eigenvalue.
         """
 
-    @abstractmethod
-    def folds(self, sample_ids: Tensor) -> Tensor:
-        """Return the fold (n,), 0 to 4, in which each of some samples is held out."""
-
-    @abstractmethod
-    def prior(self) -> Tensor:
-        """Return the class frequencies in all folds but one, for each, (5, C)."""
+    def require_layer(self, layer: int) -> None:
+        """Raise `UndefinedError` where a layer was too wide to be measured."""
 
     def require_pair(self, first: int, second: int) -> None:
         """Raise `UsageError` where the inner product of two layers is not known."""
@@ -192,8 +199,15 @@ class SecondMoments(StatisticsCache, ABC):
     @cached
     @rests_on("own", "next")
     def hsic(self, debiased: bool = True) -> Tensor:
-        """Return ‖Σ_xy‖²_F of all pairs of layers, (L, L), see `InnerProduct.hsic`."""
-        return self.inner().hsic(debiased)
+        """Return ‖Σ_xy‖²_F of all pairs of layers, (L, L), see `InnerProduct.hsic`.
+
+        Of a layer with itself NaN where it is no more than rounding, see `is_resolved`.
+        """
+        values = self.inner().hsic(debiased)
+        if debiased:
+            own = torch.where(self.inner().own.is_resolved(), values.diagonal(), torch.nan)
+            values = values.diagonal_scatter(own)
+        return values
 
     @rests_on("own")
     def squared_norm(self, debiased: bool = True) -> Tensor:
@@ -242,29 +256,34 @@ class SecondMoments(StatisticsCache, ABC):
 
 
 def _of_layer(
-    statistic: Callable[Concatenate[SecondMoments, Options], Tensor],
+    statistic: Callable[Concatenate[SecondMoments, Options], Tensor], power: int = 0
 ) -> Callable[Concatenate[LayerStatistics, Options], Tensor]:
-    """Make a statistic of all layers, (L, …), one of a layer."""
+    """Make a statistic of all layers, (L, …), one of a layer.
+
+    Args:
+        statistic: a method of `SecondMoments`.
+        power: with which power of the activations' unit it grows.
+    """
     name = statistic.__name__
 
     @wraps(statistic)
     def get(self: LayerStatistics, *args: Options.args, **options: Options.kwargs) -> Tensor:
-        values: Tensor = getattr(self._all.moments, name)(*args, **options)
-        return values[self._index]
+        values: Tensor = getattr(self._moments, name)(*args, **options)
+        return self._in_units(values[self._index], power)
 
     return cast("Callable[Concatenate[LayerStatistics, Options], Tensor]", get)
 
 
 def _by_layer(
-    statistic: Callable[[SecondMoments, int], Tensor],
+    statistic: Callable[[SecondMoments, int], Tensor], power: int
 ) -> Callable[[LayerStatistics], Tensor]:
-    """Make a statistic that is computed for one layer at a time one of a layer."""
+    """Make a statistic that is computed for one layer at a time one of a layer, see `_of_layer`."""
     name = statistic.__name__
 
     @wraps(statistic)
     def get(self: LayerStatistics) -> Tensor:
-        value: Tensor = getattr(self._all.moments, name)(self._index)
-        return value
+        value: Tensor = getattr(self._moments, name)(self._index)
+        return self._in_units(value, power)
 
     return get
 
@@ -272,13 +291,16 @@ def _by_layer(
 class LayerStatistics:
     """What metrics may ask of one layer, of a batch or of a whole split.
 
+    To a metric that declares the invariance `scale`, all of it is about activations divided by a
+    power of two near their largest size: none of their products is then too large or too small.
+
     Attributes:
         n: number of samples.
         width: number of units p.
     """
 
-    def __init__(self, statistics: Statistics, index: int, width: int) -> None:
-        self._all, self._index = statistics, index
+    def __init__(self, statistics: Statistics, index: int, width: int, is_rescaled: bool) -> None:
+        self._all, self._index, self._is_rescaled = statistics, index, is_rescaled
         self.n, self.width = statistics.n, width
 
     @property
@@ -288,28 +310,28 @@ class LayerStatistics:
 
     # Second moments: a function that needs these is exact over a whole split.
 
-    scatter = _by_layer(SecondMoments.scatter)
-    mean = _by_layer(SecondMoments.mean)
-    unit_variances = _by_layer(SecondMoments.unit_variances)
-    eigenvalues = _by_layer(SecondMoments.eigenvalues)
-    variance = _of_layer(SecondMoments.variance)
-    squared_norm = _of_layer(SecondMoments.squared_norm)
-    squared_trace = _of_layer(SecondMoments.squared_trace)
+    scatter = _by_layer(SecondMoments.scatter, power=2)
+    mean = _by_layer(SecondMoments.mean, power=1)
+    unit_variances = _by_layer(SecondMoments.unit_variances, power=2)
+    eigenvalues = _by_layer(SecondMoments.eigenvalues, power=2)
+    variance = _of_layer(SecondMoments.variance, power=2)
+    squared_norm = _of_layer(SecondMoments.squared_norm, power=4)
+    squared_trace = _of_layer(SecondMoments.squared_trace, power=4)
     shrinkage = _of_layer(SecondMoments.shrinkage)
-    shrunk_log_det = _of_layer(SecondMoments.shrunk_log_det)
     channel_log_det = _of_layer(SecondMoments.channel_log_det)
 
-    @rests_on("own", "next")
-    def inner(self, other: LayerStatistics) -> InnerProduct:
-        """Return what the linear similarity with another layer (or itself) rests on."""
-        self._all.moments.require_pair(self._index, other._index)
-        return self._all.moments.inner().of_pair(self._index, other._index)
+    @rests_on("own")
+    def shrunk_log_det(self) -> Tensor:
+        """Return log det((1-δ) S/n + δ μ I) (0-d), see `SecondMoments.shrunk_log_det`."""
+        value = self._moments.shrunk_log_det()[self._index]
+        return value if self._is_rescaled else value + 2 * self.width * self._scale.log()
 
     @rests_on("own", "next")
     def hsic(self, other: LayerStatistics, debiased: bool = True) -> Tensor:
         """Return ‖Σ_xy‖²_F (0-d), see `InnerProduct.hsic`."""
-        self._all.moments.require_pair(self._index, other._index)
-        return self._all.moments.hsic(debiased)[self._index, other._index]
+        moments = self._pair(other)
+        value = moments.hsic(debiased)[self._index, other._index]
+        return other._in_units(self._in_units(value, 2), 2)
 
     @rests_on("own", "next", "folds")
     def held_out_r2(self, target: LayerStatistics, penalty: float = PENALTY) -> Tensor:
@@ -318,7 +340,7 @@ class LayerStatistics:
         R² = 1 - Σ‖y - ŷ‖² / Σ‖y - ȳ‖², with ȳ the mean over all samples, so a constant prediction
         reads a little below 0.
         """
-        return self._all.moments.held_out_r2(self._index, target._index, penalty)
+        return self._pair(target).held_out_r2(self._index, target._index, penalty)
 
     # One value per sample: exact as a mean over chunks.
 
@@ -361,7 +383,29 @@ class LayerStatistics:
         One value per width, without the norm of the Gaussian kernel; for metrics that see their
         samples at once.
         """
-        return self._all.moments.mean_log_kernel_density(*widths)[self._index]
+        return self._moments.mean_log_kernel_density(*widths)[self._index]
+
+    @property
+    def _moments(self) -> SecondMoments:
+        """The second moments of all layers, which this one has."""
+        moments = self._all.moments
+        moments.require_layer(self._index)
+        return moments
+
+    def _pair(self, other: LayerStatistics) -> SecondMoments:
+        """Return the second moments, which this layer and another one have."""
+        moments = self._moments
+        moments.require_layer(other._index)
+        moments.require_pair(self._index, other._index)
+        return moments
+
+    @property
+    def _scale(self) -> Tensor:
+        return self._moments.scales()[self._index]
+
+    def _in_units(self, value: Tensor, power: int) -> Tensor:
+        """Return a value in the units that are asked for."""
+        return value * self._scale**power if power and not self._is_rescaled else value
 
 
 SUMS: Mapping[str, frozenset[str]] = {
@@ -398,8 +442,12 @@ class Statistics(Mapping[str, LayerStatistics], ABC):
         """The statistics of single samples."""
 
     def __getitem__(self, layer: str) -> LayerStatistics:
+        return self.of(layer, is_rescaled=False)
+
+    def of(self, layer: str, *, is_rescaled: bool) -> LayerStatistics:
+        """Return the statistics of a layer, of rescaled activations or in their own units."""
         index = self.names.index(layer)
-        return LayerStatistics(self, index, self._widths[index])
+        return LayerStatistics(self, index, self._widths[index], is_rescaled)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -419,6 +467,7 @@ class EventStatistics(StatisticsCache, Statistics):
         second_moments: makes those of the samples; none for a chunk of a split, whose own would
             mean nothing.
         fitted: the second moments of the whole split, in the second pass over its chunks.
+        scales: of the layers by name, where the samples are a chunk of a split; else their own.
     """
 
     def __init__(
@@ -427,13 +476,24 @@ class EventStatistics(StatisticsCache, Statistics):
         sample_ids: Tensor,
         second_moments: Callable[[list[Guarded]], SecondMoments] | None,
         fitted: SecondMoments | None,
+        scales: Mapping[str, Tensor] | None = None,
     ) -> None:
         StatisticsCache.__init__(self)
         widths = {layer.name: layer.activations.shape[1] for layer in layers}
         Statistics.__init__(self, widths, sample_ids.shape[0])
         self._layers, self._sample_ids = layers, sample_ids
         self._make_moments, self._fitted = second_moments, fitted
+        self._scales = scales
         self._moments: SecondMoments | None = None
+
+    @cached
+    def rescaled(self, layer: str, what: str) -> Tensor:
+        """Return the `activations` or `anchors` of a layer, divided by its scale, widened."""
+        owner = self._layers[self.names.index(layer)]
+        tensor: Tensor = getattr(owner, what)
+        scales = self._scales or {}
+        scale = scales[layer] if layer in scales else binary_scale(owner.activations)
+        return (tensor.to(scale.dtype) / scale).to(wide(tensor[:0]).dtype)
 
     @property
     def samples(self) -> EventStatistics:
@@ -471,24 +531,24 @@ class EventStatistics(StatisticsCache, Statistics):
         anchors = self._layers[layer].anchors
         if anchors is None:
             raise UndefinedError(f"{self.names[layer]} has no anchors")
-        activations = wide(self._layers[layer].activations)
-        return defined_cosine(activations, anchors.to(activations.dtype))
+        return defined_cosine(wide(self._layers[layer].activations), wide(anchors))
 
     @cached
     def held_out_scores(self, layer: int, penalty: float) -> Tensor:
         """Return `LayerStatistics.held_out_scores` of a layer."""
         activations = self._layers[layer].activations
-        return self._fits.held_out_scores(layer, activations, self.folds(), penalty)
+        self._fits.require_layer(layer)
+        return self._fits.held_out_scores(layer, activations, self._sample_ids, penalty)
 
     @cached
     def held_out_prior(self) -> Tensor:
         """Return `LayerStatistics.held_out_prior`, the same for all layers."""
-        return self._fits.prior()[self.folds()]
+        return self._fits.folds.prior[self.folds()]
 
     @cached
     def folds(self) -> Tensor:
         """Return `LayerStatistics.folds`, the same for all layers."""
-        return self._fits.folds(self._sample_ids)
+        return self._fits.folds.of(self._sample_ids)
 
     @property
     def _fits(self) -> SecondMoments:

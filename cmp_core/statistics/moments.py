@@ -7,18 +7,13 @@ means are removed, kᵢ = ‖x̃ᵢ‖² and lᵢ = ‖ỹᵢ‖².
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
 import attrs
 import torch
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
-
-
-def precise(device: torch.device) -> torch.dtype:
-    """Return the widest floating type of a device: float64, but float32 on MPS."""
-    return torch.float32 if device.type == "mps" else torch.float64
+from cmp_core.layers.arrays import precise
 
 
 def centred(activations: Tensor) -> Tensor:
@@ -85,6 +80,15 @@ class InnerProduct:
         distinct = self.squares - self.lengths * (n / (n - 2))
         return (distinct + self.x_total * self.y_total / ((n - 1) * (n - 2))) / (n * (n - 3))
 
+    def is_resolved(self) -> Tensor:
+        """Return whether the debiased `hsic` of layers with themselves is more than rounding.
+
+        One sample that is a million times as large as all others leaves nothing of them in sums
+        from which its own square is subtracted.
+        """
+        distinct = self.hsic() * (self.n * (self.n - 3))
+        return distinct.abs() >= _RESOLVED * torch.finfo(distinct.dtype).eps * self.squares
+
     def shrinkage(self, width: int | Tensor) -> Tensor:
         """Return the intensity δ of Ledoit & Wolf 2004 for S/n, of a layer of `width` units.
 
@@ -117,6 +121,10 @@ class InnerProduct:
         # all of them less those in which two coincide, which are Σ kᵢ² and ‖S‖².
         plain = (n * n - 3 * n + 1) * self.x_total.square() - n * (n - 1) * self.lengths
         return (plain + 2 * self.squares) / (n * (n - 1) * (n - 2) * (n - 3))
+
+
+_RESOLVED = 2.0**16
+"""Roundings of a sum that a difference of sums must exceed: four digits of it are then right."""
 
 
 def require(n: int, least: int) -> None:
@@ -238,6 +246,23 @@ class Products:
         for name in ("n", "x_sum", "y_sum", "x_total", "y_total", "k_y", "l_x", "lengths"):
             setattr(self, name, getattr(self, name) + sign * getattr(other, name))
 
+    def rescaled(self, x_factor: Tensor, y_factor: Tensor) -> Products:
+        """Return the same sums of activations that are multiplied by factors."""
+        k, l = x_factor.square(), y_factor.square()  # noqa: E741
+        return Products(
+            n=self.n,
+            x_pivot=self.x_pivot * x_factor,
+            y_pivot=self.y_pivot * y_factor,
+            x_sum=self.x_sum * x_factor,
+            y_sum=self.y_sum * y_factor,
+            cross=self.cross * (x_factor * y_factor),
+            x_total=self.x_total * k,
+            y_total=self.y_total * l,
+            k_y=self.k_y * (k * y_factor),
+            l_x=self.l_x * (l * x_factor),
+            lengths=self.lengths * (k * l),
+        )
+
     def about(self, x_pivot: Tensor, y_pivot: Tensor) -> Products:
         """Return the same sums with x and y counted from other pivots.
 
@@ -335,13 +360,14 @@ def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
 
     n² Σp multiplications build Gram matrices and L²n² compare them; n Σ_{i≤j} pᵢpⱼ build
     cross-covariances. The Gram matrices are made panel by panel, in symmetric halves, so memory
-    grows with n only. Products are taken in the layers' own precision and summed in float64.
+    grows with n only.
 
     Args:
-        layers: activations (n, pᵢ) of the same samples; of several types, the widest counts.
+        layers: activations (n, pᵢ) of the same samples.
     """
-    common = reduce(torch.promote_types, (x.dtype for x in layers), torch.float32)
-    rows = [centred(x.to(common)) for x in layers]
+    # In float32 the square of one large sample, which debiasing takes away again, would leave
+    # nothing of the others.
+    rows = [centred(x.to(precise(x.device))) for x in layers]
     n, widths = rows[0].shape[0], [x.shape[1] for x in rows]
     by_samples = n * n * (sum(widths) + len(rows) ** 2) / 2
     by_units = n * (sum(widths) ** 2 + sum(p * p for p in widths)) / 2

@@ -1,65 +1,44 @@
-"""The second moments of a whole split: sums that its chunks add to, and ridge fits to them."""
+"""The statistics of a whole split, from what its chunks leave behind."""
 
 # ruff: noqa: D102 (SecondMoments says what the methods return)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import attrs
 import torch
 from torch import Tensor
 
-from cmp_core.errors import UsageError
+from cmp_core.errors import UndefinedError, UsageError
+from cmp_core.layers.arrays import precise
 from cmp_core.layers.layer import Layer
-from cmp_core.layers.sampling import FOLDS, folds_of, stratified_fold_order
+from cmp_core.statistics.batch import GramMoments
+from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.interface import Guarded, SecondMoments, Statistics, cached
-from cmp_core.statistics.moments import (
-    InnerProduct,
-    Products,
-    ShiftedSamples,
-    log_det,
-    pivot,
-    precise,
-    require,
-    ridge_lambda,
-)
-
-LABELS = ""
-"""Stands for the one-hot labels where a layer's name is expected; no layer has this name."""
+from cmp_core.statistics.mixed import MixedMoments, is_wide
+from cmp_core.statistics.moments import InnerProduct, require
+from cmp_core.statistics.sums import SplitSums, SumMoments, no_sums
 
 
-class SplitSums:
-    """The sums of a split so far: a monoid under `merge`, exact for any chunks, order and shards.
+class SplitAccumulator:
+    """Takes in a split chunk by chunk: sums of narrow layers, and the samples of wide ones.
 
-    Memory is that of the sums, p² float64 numbers for a layer of p units and p q for a layer and
-    the next, times five where folds are wanted; it does not grow with the samples.
+    A layer is wide where the split has no more samples than it has units. The samples of its
+    neighbours are kept as well, for what compares the two.
 
     Args:
-        wanted: of `own`, `next`, `labels`, `folds`, see `rests_on`.
-        sample_ids: (n,) of the whole split, from which the folds are made.
-        labels: (n,) of the whole split, or none.
-        num_classes: C.
+        wanted: what the statistics that are asked for rest on, see `rests_on`.
+        folds: of the whole split.
+        left_out: layers that are too wide for the memory, with the reason.
     """
 
-    def __init__(
-        self, wanted: frozenset[str], sample_ids: Tensor, labels: Tensor | None, num_classes: int
-    ) -> None:
-        self._wanted = wanted
-        self._split = sample_ids, labels
-        self.n, self.device, self.num_classes = len(sample_ids), sample_ids.device, num_classes
+    def __init__(self, wanted: frozenset[str], folds: Folds, left_out: Mapping[str, str]) -> None:
+        self.wanted, self.folds, self.left_out = wanted, folds, left_out
+        self.sums = SplitSums(wanted, folds)
         self.widths: dict[str, int] = {}
-        self._products: dict[tuple[str, str], dict[int, Products]] = {}
-        self._pivots: dict[str, Tensor] = {}
-        if self.has_folds:
-            self._sorted_ids, order = sample_ids.sort()
-            self._fold = folds_of(stratified_fold_order(sample_ids, labels))[order]
-
-    @property
-    def has_folds(self) -> bool:
-        """Whether there are sums for every fold by itself."""
-        return "folds" in self._wanted
+        self.samples: dict[str, Layer] = {}
 
     def update(self, layers: Sequence[Layer], sample_ids: Tensor, labels: Tensor | None) -> None:
         """Take in a chunk.
@@ -68,276 +47,119 @@ class SplitSums:
             layers: in order of depth, the reference first where there is one.
             sample_ids, labels: of the chunk.
         """
-        self.widths |= {layer.name: layer.activations.shape[1] for layer in layers}
-        if not self._wanted or not sample_ids.shape[0]:
-            return
-        self._choose_pivots(layers)
-        pairs = list(self._pairs(layers))
-        for fold, where in enumerate(self._by_fold(sample_ids)):
-            samples = {
-                x.name: ShiftedSamples.about(x.activations[where], self._pivots[x.name])
-                for x in layers
-            }
-            if labels is not None and "labels" in self._wanted:
-                targets = one_hot(labels[where], self.num_classes)
-                samples[LABELS] = ShiftedSamples.about(targets, self._pivots[LABELS])
-            for x, y in pairs:
-                known = self._products.setdefault((x, y), {})
-                if fold in known:
-                    known[fold].update(samples[x], samples[y])
-                else:
-                    known[fold] = Products.of_samples(samples[x], samples[y])
-
-    def _choose_pivots(self, layers: Sequence[Layer]) -> None:
-        """Take the first chunk's means, one for all folds: their sums then add up as they are."""
+        if not self.widths:
+            self._prepare(layers)
+        places = self.folds.places(sample_ids)
+        narrow = []
         for layer in layers:
-            if layer.name not in self._pivots:
-                self._pivots[layer.name] = pivot(layer.activations)
-        if LABELS not in self._pivots:
-            zeros = torch.zeros(self.num_classes, dtype=precise(self.device), device=self.device)
-            self._pivots[LABELS] = zeros
+            if layer.name in self.samples:
+                kept = self.samples[layer.name].activations
+                kept.index_copy_(0, places, layer.activations)
+            if not (is_wide(self.n, self.widths[layer.name]) or layer.name in self.left_out):
+                narrow.append(layer)
+        self.sums.update(narrow, sample_ids, labels)
 
-    def merge(self, other: SplitSums) -> SplitSums:
-        """Return the sums of both sets of samples of one split; change neither side."""
-        merged = SplitSums(self._wanted, *self._split, self.num_classes)
-        merged.widths = self.widths | other.widths
-        merged._pivots = other._pivots | self._pivots
-        for pair in self._products | other._products:
-            sides = [sums._products[pair] for sums in (self, other) if pair in sums._products]
-            merged._products[pair] = {
-                fold: Products.sum([side[fold] for side in sides]) for fold in sides[0]
-            }
+    def merge(self, other: SplitAccumulator) -> SplitAccumulator:
+        """Return what both have taken in, of different samples of one split; change neither."""
+        merged = SplitAccumulator(self.wanted, self.folds, self.left_out)
+        merged.sums = self.sums.merge(other.sums)
+        merged.widths = self.widths or other.widths
+        for name, layer in (self.samples | other.samples).items():
+            sides = [side.samples[name].activations for side in (self, other) if side.samples]
+            # Each has zeros in the places of what it has not seen.
+            merged.samples[name] = attrs.evolve(layer, activations=torch.stack(sides).sum(dim=0))
         return merged
 
-    def folds(self, sample_ids: Tensor) -> Tensor:
-        """Return the fold (n,) of samples of the split."""
-        return self._fold[torch.searchsorted(self._sorted_ids, sample_ids)]
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """Return the pairs of which there are sums."""
-        return list(self._products)
-
-    def targets(self, layer: str) -> list[str]:
-        """Return what there are products of a layer with, but for itself."""
-        return [y for x, y in self._products if x == layer != y]
-
-    def products(self, layer: str, other: str) -> list[Products]:
-        """Return the products of two layers, for every fold where folds are wanted.
-
-        Raises:
-            UsageError: there are none of these two.
-        """
-        if (layer, other) not in self._products:
-            raise no_sums(layer, other)
-        by_fold = self._products[layer, other]
-        return [by_fold[fold] for fold in sorted(by_fold)]
-
-    def _by_fold(self, sample_ids: Tensor) -> list[Tensor]:
-        """Return the positions of each fold's samples in a chunk."""
-        if not self.has_folds:
-            return [torch.arange(len(sample_ids), device=sample_ids.device)]
-        fold = self.folds(sample_ids)
-        sizes = fold.bincount(minlength=FOLDS).tolist()
-        return list(torch.split(fold.argsort(stable=True), sizes))
-
-    def _pairs(self, layers: Sequence[Layer]) -> Iterator[tuple[str, str]]:
-        has_labels = self._split[1] is not None
-        for layer, following in zip(layers, [*layers[1:], None], strict=True):
-            yield layer.name, layer.name
-            if "labels" in self._wanted and has_labels:
-                yield layer.name, LABELS
-            if "next" in self._wanted and following is not None and layer.depth >= 0:
-                yield layer.name, following.name
-
-
-def no_sums(layer: str, other: str) -> UsageError:
-    """Return the error about a pair of which there are no sums."""
-    return UsageError(
-        f"there are no sums over the split of {layer} and {other or 'the labels'}: it needs two "
-        "neighbours, and a metric that names the statistic in its needs"
-    )
-
-
-def one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """Return labels (n,) as 0 and 1, (n, C)."""
-    return torch.nn.functional.one_hot(labels, num_classes).to(precise(labels.device))
-
-
-def smoothed(counts: Tensor) -> Tensor:
-    """Return class frequencies from counts (…, C), one sample of each class added to them.
-
-    A class that the counts lack is then unlikely, not impossible.
-    """
-    return (counts + 1) / (counts + 1).sum(dim=-1, keepdim=True)
-
-
-# Ridge regression, each fold held out
-
-
-@attrs.frozen(eq=False)
-class RidgeFactors:
-    """What ridge fits to some samples need of X: its mean (p,), the LU factors of X̃ᵀX̃ + λI."""
-
-    x_mean: Tensor
-    factors: Tensor
-    pivots: Tensor
-
-    @classmethod
-    def of(cls, own: Products, lambda_: Tensor) -> RidgeFactors:
-        """Prepare for fits to the samples of products of X with X, which are used up."""
-        x_mean, matrix = own.x_mean, own.take_centred_cross()
-        matrix.diagonal().add_(lambda_)
-        factors, pivots, _ = torch.linalg.lu_factor_ex(matrix)
-        return cls(x_mean, factors, pivots)
-
-    def fit(self, cross: Products) -> RidgeFit:
-        """Return the fit to products of X with targets Y, which are used up."""
-        weights = torch.linalg.lu_solve(self.factors, self.pivots, cross.take_centred_cross())
-        return RidgeFit(self.x_mean, cross.y_mean, weights)
-
-
-@attrs.frozen(eq=False)
-class RidgeFit:
-    """A linear map with an intercept: ŷ = ȳ + Wᵀ(x - x̄), with W (p, q)."""
-
-    x_mean: Tensor
-    y_mean: Tensor
-    weights: Tensor
-
     @property
-    def intercept(self) -> Tensor:
-        """ȳ - Wᵀx̄, (q,)."""
-        return self.y_mean - self.x_mean @ self.weights
+    def n(self) -> int:
+        """Number of samples in the whole split."""
+        return len(self.folds.sample_ids)
 
-    def squared_error(self, own: Products, cross: Products) -> Tensor:
-        """Return Σ ‖y - ŷ‖² over samples known by their products of X with X, and X with Y.
-
-        With x = δ + (x - x̄) and y = ε + (y - ȳ) counted from the pivots, the error of a sample is
-        y - Wᵀx - c with c = ε - Wᵀδ. Expanded, Σ ‖y - Wᵀx - c‖² is
-        Σ‖y‖² - 2 tr Wᵀ Σxyᵀ + tr Wᵀ Σxxᵀ W - 2 c·Σ(y - Wᵀx) + n ‖c‖².
-        """
-        w, n = self.weights, own.n
-        c = (self.y_mean - cross.y_pivot) - (self.x_mean - cross.x_pivot) @ w
-        about_pivots = torch.addmm(cross.cross, own.cross, w, beta=-2).mul_(w).sum()
-        residual_sum = cross.y_sum - cross.x_sum @ w
-        return cross.y_total + about_pivots - 2 * c @ residual_sum + n * c @ c
+    def _prepare(self, layers: Sequence[Layer]) -> None:
+        self.widths = {layer.name: layer.activations.shape[1] for layer in layers}
+        for name in kept_layers(self.widths, self.n) if self.wanted else ():
+            if name not in self.left_out:
+                layer = next(layer for layer in layers if layer.name == name)
+                buffer = layer.activations.new_zeros(self.n, self.widths[name])
+                self.samples[name] = Layer(name, layer.depth, layer.module, buffer)
 
 
-class SumMoments(SecondMoments):
-    """Second moments from sums over samples; of pairs, those of neighbours alone."""
+def kept_layers(widths: Mapping[str, int], n: int) -> list[str]:
+    """Return the layers whose samples are kept: the wide ones and their neighbours."""
+    names = list(widths)
+    wide = [i for i, name in enumerate(names) if is_wide(n, widths[name])]
+    return [name for i, name in enumerate(names) if any(abs(i - j) <= 1 for j in wide)]
 
-    def __init__(self, sums: SplitSums, guards: list[Guarded]) -> None:
-        self._sums, self._names = sums, list(sums.widths)
-        own = [sums.products(name, name) for name in self._names[:1]] if sums.pairs() else []
-        n = sum(part.n for parts in own for part in parts)
-        widths = torch.tensor(list(sums.widths.values()), device=sums.device)
-        super().__init__(n, widths, guards)
+
+class SplitMoments(MixedMoments):
+    """The second moments of a split; of pairs, those of neighbours alone."""
+
+    def __init__(self, split: SplitAccumulator, guards: list[Guarded]) -> None:
+        super().__init__(split.n, split.widths, split.left_out, split.folds, guards)
+        self._split = split
+
+    def gram_moments(self, *layers: str) -> GramMoments:
+        if not self._split.wanted:
+            raise no_sums(layers[0], layers[-1])
+        guards = self.guards if len(layers) == 1 else []  # those of a pair are handed to nobody
+        return GramMoments([self._split.samples[name] for name in layers], self.folds, guards)
+
+    @cached
+    def sums(self, *wanted: str) -> SumMoments:
+        return self._sums()
+
+    @cached
+    def _sums(self) -> SumMoments:
+        return SumMoments(self._split.sums, self.guards)
 
     @cached
     def inner(self) -> InnerProduct:
         require(self.n, 1)
-        size = len(self._names)
-        dtype = precise(self.widths.device)
-        squares = torch.full((size, size), torch.nan, dtype=dtype, device=self.widths.device)
+        size, device = len(self.names), self.widths.device
+        squares = torch.full((size, size), torch.nan, dtype=precise(device), device=device)
         lengths, totals = squares.clone(), squares[0].clone()
-        for x, y in self._sums.pairs():
-            if y != LABELS:
-                i, j, pair = self._names.index(x), self._names.index(y), self._total(x, y).inner()
-                squares[i, j] = squares[j, i] = pair.squares
-                lengths[i, j] = lengths[j, i] = pair.lengths
-                totals[i] = pair.x_total
+        for form, layers in self._forms():
+            own = form.inner()
+            for place, i in enumerate(layers):
+                totals[i] = own.own.x_total[place]
+                squares[i, layers], lengths[i, layers] = own.squares[place], own.lengths[place]
+        for i, j in zip(range(size), range(1, size), strict=False):
+            if self._is_kept(self.names[i], self.names[j]):
+                pair = self.gram_moments(self.names[i], self.names[j])
+                # A narrow layer's sums have the scale of the first chunk.
+                unit = (pair.scales() / self.scales()[[i, j]]).prod().square()
+                squares[i, j] = squares[j, i] = pair.inner().squares[0, 1] * unit
+                lengths[i, j] = lengths[j, i] = pair.inner().lengths[0, 1] * unit
         return InnerProduct(self.n, squares, lengths, totals[:, None], totals[None, :])
 
+    def require_layer(self, layer: int) -> None:
+        reason = self._split.left_out.get(self.names[layer])
+        if reason is not None:
+            raise UndefinedError(reason)
+
     def require_pair(self, first: int, second: int) -> None:
-        x, y = self._names[first], self._names[second]
-        if (x, y) not in self._sums.pairs() and (y, x) not in self._sums.pairs():
-            raise no_sums(x, y)
+        if first != second and not self._is_known(*sorted((first, second))):
+            raise no_sums(self.names[first], self.names[second])
 
-    def log_det(self, scale: Tensor, floor: Tensor) -> Tensor:
-        return torch.stack(
-            [
-                log_det(self.scatter(i), scale[i], floor[i], self._sums.widths[name])
-                for i, name in enumerate(self._names)
-            ]
-        )
+    def _is_known(self, i: int, j: int) -> bool:
+        """Whether the products of two layers are known, the second the deeper one."""
+        x, y = self.names[i], self.names[j]
+        return (x, y) in self._split.sums.pairs() or self._is_kept(x, y)
 
-    @cached
-    def scatter(self, layer: int) -> Tensor:
-        require(self.n, 1)
-        name = self._names[layer]
-        return self._total(name, name).centred_cross()
-
-    def mean(self, layer: int) -> Tensor:
-        require(self.n, 1)
-        name = self._names[layer]
-        return self._total(name, name).x_mean
-
-    def unit_variances(self, layer: int) -> Tensor:
-        return self.scatter(layer).diagonal() / self.n
-
-    def held_out_r2(self, layer: int, target: int, penalty: float) -> Tensor:
-        require(self.n, FOLDS)
-        x, y = self._names[layer], self._names[target]
-        _, errors = self._held_out(x, penalty)
-        if y not in errors:
-            raise UsageError(f"held_out_r2 predicts the next layer, not {y}")
-        return 1 - errors[y] / self._total(x, y).y_scatter
-
-    def held_out_scores(
-        self, layer: int, activations: Tensor, folds: Tensor, penalty: float
-    ) -> Tensor:
-        require(self.n, FOLDS)
-        fits, _ = self._held_out(self._names[layer], penalty)
-        weights = torch.stack([fit.weights for fit in fits], dim=1)  # (p, folds, C)
-        intercepts = torch.stack([fit.intercept for fit in fits])
-        by_fold = torch.tensordot(activations.to(weights.dtype), weights, dims=1)
-        samples = torch.arange(len(folds), device=folds.device)
-        scores = by_fold[samples, folds] + intercepts[folds]
-        has_classes = (self._total(self._names[layer], LABELS).y_sum > 0).sum() > 1
-        return torch.where(has_classes, scores, torch.nan)
-
-    @cached
-    def _held_out(self, layer: str, penalty: float) -> tuple[list[RidgeFit], dict[str, Tensor]]:
-        """Return each fold's fit of the labels to the others, and Σ ‖y - ŷ‖² of the next layer.
-
-        Each factor serves all targets of its fold, and only one is in memory at a time.
-        """
-        if not self._sums.has_folds:
-            raise UsageError("held-out statistics were not asked for: name them in the needs")
-        total = self._total(layer, layer)
-        lambda_ = ridge_lambda(total.y_scatter, self._sums.widths[layer], penalty)
-        fits, errors = [], dict[str, Tensor]()
-        for i, own in enumerate(self._sums.products(layer, layer)):
-            factors = RidgeFactors.of(total - own, lambda_)
-            for target in self._sums.targets(layer):
-                cross = self._sums.products(layer, target)[i]
-                fit = factors.fit(self._total(layer, target) - cross)
-                if target == LABELS:
-                    fits.append(fit)
-                else:
-                    errors[target] = errors.get(target, 0) + fit.squared_error(own, cross)
-        return fits, errors
-
-    def folds(self, sample_ids: Tensor) -> Tensor:
-        return self._sums.folds(sample_ids)
-
-    @cached
-    def prior(self) -> Tensor:
-        first = self._names[0]
-        counts = torch.stack([fold.y_sum for fold in self._sums.products(first, LABELS)])
-        return smoothed(counts.sum(dim=0) - counts)
-
-    @cached
-    def _total(self, layer: str, other: str) -> Products:
-        return Products.sum(self._sums.products(layer, other))
+    def _is_kept(self, x: str, y: str) -> bool:
+        """Whether the samples of two neighbours are kept."""
+        samples = self._split.samples
+        if "next" not in self._split.wanted or not (x in samples and y in samples):
+            return False
+        return 0 <= samples[x].depth == samples[y].depth - 1
 
 
 class SplitStatistics(Statistics):
-    """The statistics of a split's layers by name, once all of its chunks are in the sums."""
+    """The statistics of a split's layers by name, once all of its chunks were taken in."""
 
-    def __init__(self, sums: SplitSums) -> None:
-        super().__init__(sums.widths, sums.n)
-        self._sums, self._moments = sums, SumMoments(sums, guards=[])
+    def __init__(self, split: SplitAccumulator) -> None:
+        super().__init__(split.widths, split.n)
+        self._split, self._moments = split, SplitMoments(split, guards=[])
 
     @property
     def moments(self) -> SecondMoments:
@@ -358,4 +180,4 @@ class SplitStatistics(Statistics):
 
     def fresh(self) -> SplitStatistics:
         """Return the same statistics, none of them computed yet."""
-        return SplitStatistics(self._sums)
+        return SplitStatistics(self._split)

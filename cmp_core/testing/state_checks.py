@@ -13,7 +13,8 @@ from torch import Tensor
 
 from cmp_core.events.activations import LayerView
 from cmp_core.measurement.metric import Metric
-from cmp_core.statistics.split import SplitStatistics, SplitSums
+from cmp_core.statistics.folds import Folds
+from cmp_core.statistics.split import SplitAccumulator, SplitStatistics
 from cmp_core.testing.compare import EXACT
 from cmp_core.testing.events import example_event, select
 
@@ -21,9 +22,10 @@ from cmp_core.testing.events import example_event, select
 def _shard_views(metric: Metric, shards: Sequence[Tensor]) -> list[LayerView]:
     """Return what a class sees of some shards of one split at its last layer."""
     event = example_event(n=90, part="chunk")
-    sums = SplitSums(metric.definition.sums, event.sample_ids, event.labels, event.num_classes)
-    sums.update(event.all_layers, event.sample_ids, event.labels)
-    fitted = SplitStatistics(sums)
+    folds = Folds(event.sample_ids, event.labels, event.num_classes)
+    split = SplitAccumulator(metric.definition.sums, folds, left_out={})
+    split.update(event.all_layers, event.sample_ids, event.labels)
+    fitted = SplitStatistics(split)
     chunks = [
         attrs.evolve(select(event, where, metric.definition.pass_indices[0]), fitted=fitted)
         for where in shards

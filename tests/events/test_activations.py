@@ -13,8 +13,8 @@ import torch
 
 from cmp_core.errors import UndefinedError, UsageError
 from cmp_core.events.activations import LayerActivations, LayerView, Part, SplitFinished
-from cmp_core.statistics.split import SplitStatistics, SplitSums
 from cmp_core.testing import example_event
+from tests.splits import split_statistics
 
 TENSORS = ("activations", "scores", "anchors")
 OF_SAMPLES = ("inputs", "labels", "sample_ids")
@@ -27,8 +27,6 @@ def tensors_of(event: LayerActivations) -> list[Any]:
 
 def finished(event: LayerActivations, *wanted: str) -> SplitFinished:
     """The end of a split whose only chunk is an event."""
-    sums = SplitSums(frozenset(wanted), event.sample_ids, event.labels, event.num_classes)
-    sums.update(event.all_layers, event.sample_ids, event.labels)
     return SplitFinished(
         source="live",
         phase="val",
@@ -38,7 +36,7 @@ def finished(event: LayerActivations, *wanted: str) -> SplitFinished:
         layers=event.layers,
         reference=event.reference,
         num_classes=event.num_classes,
-        statistics=SplitStatistics(sums),
+        statistics=split_statistics(frozenset(wanted), event),
     )
 
 
@@ -90,24 +88,41 @@ WRITES: dict[str, Callable[[LayerActivations], Any]] = {
         e.statistics["layer_0"].hsic(e.statistics["layer_1"])
         and e.statistics.moments.inner().squares.zero_()
     ),
-    "statistics.variance": lambda e: e.statistics["layer_0"].variance().zero_(),
+    "statistics.variance": lambda e: (
+        e.statistics.of("layer_0", is_rescaled=True).variance().zero_()
+    ),
 }
 
 
 @pytest.mark.parametrize("n", [4, 50], ids=["Gram matrices", "sums"])
 @pytest.mark.parametrize("part", ["batch", "subset"])
 @pytest.mark.parametrize("name", ["scatter", "eigenvalues", "mean", "unit_variances"])
-def test_a_write_into_a_statistic_is_found_in_both_forms(name: str, part: Part, n: int) -> None:
+@pytest.mark.parametrize("is_rescaled", [True, False])
+def test_a_write_into_a_statistic_is_found_or_harmless(
+    is_rescaled: bool, name: str, part: Part, n: int
+) -> None:
     event = example_event(n=n, part=part)
-    getattr(event.statistics["layer_0"], name)().add_(1)
-    assert str(event.modified()).startswith("statistics.")
+    statistics = event.statistics.of("layer_0", is_rescaled=is_rescaled)
+    assert_found_or_harmless(getattr(statistics, name), event.modified)
 
 
+@pytest.mark.parametrize("is_rescaled", [True, False])
 @pytest.mark.parametrize("name", ["scatter", "eigenvalues", "variance", "shrunk_log_det"])
-def test_a_write_into_a_statistic_of_a_split_is_found(name: str) -> None:
+def test_a_write_into_a_statistic_of_a_split_is_found_or_harmless(
+    name: str, is_rescaled: bool
+) -> None:
     split = finished(example_event(part="chunk"), "own")
-    getattr(split.statistics["layer_0"], name)().add_(1)
-    assert str(split.modified()).startswith("statistics.")
+    statistics = split.statistics.of("layer_0", is_rescaled=is_rescaled)
+    assert_found_or_harmless(getattr(statistics, name), split.modified)
+
+
+def assert_found_or_harmless(
+    statistic: Callable[[], Tensor], modified: Callable[[], str | None]
+) -> None:
+    """A value in the activations' own units is a copy; a cached one is guarded."""
+    before = statistic().clone()
+    statistic().add_(1)
+    assert str(modified()).startswith("statistics.") or statistic().equal(before)
 
 
 @pytest.mark.parametrize("what", WRITES)
@@ -126,7 +141,7 @@ def test_a_write_into_the_statistics_or_the_subset_of_a_split_is_found() -> None
     subset = event.select(torch.arange(9), "subset")
     split = attrs.evolve(finished(event, "own"), subset=subset)
     copy = split.copy()
-    split.statistics["layer_0"].variance().fill_(3)
+    split.statistics.of("layer_0", is_rescaled=True).variance().fill_(3)
     assert split.modified() == "statistics.variance"
     assert copy.modified() is None
     subset.layers[0].activations.zero_()

@@ -27,7 +27,7 @@ def test_a_graph_is_left_behind() -> None:
 def test_short_numbers_are_widened_and_others_are_kept(dtype: torch.dtype) -> None:
     assert as_tensor(torch.ones(2, dtype=dtype)).dtype == torch.float32
     assert wide(torch.ones(2, dtype=torch.float64)).dtype == torch.float64
-    assert as_tensor(np.arange(3)).dtype == torch.int64  # labels are no numbers to compute with
+    assert as_tensor(np.arange(3)).dtype == torch.float64
 
 
 def test_each_sample_has_the_value_of_its_own_class_in_every_layer() -> None:

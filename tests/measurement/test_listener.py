@@ -159,7 +159,9 @@ def test_a_mean_must_return_one_value_per_sample() -> None:
         """Returns the mean."""
         return view.activations.mean()
 
-    with pytest.raises(Exception, match=r"expected one value per sample, shape \(50,\), got \(\)"):
+    with pytest.raises(
+        Exception, match=r"expected one real number per sample, shape \(50,\), got .* \(\)"
+    ):
         measure(wrong, example_event())
 
 
@@ -170,7 +172,7 @@ def test_a_value_that_cannot_be_logged_is_the_metric_s_own_error(value: Any) -> 
         """Returns what it should not."""
         return value
 
-    with pytest.raises(PluginError, match=r"expected a number, a 0-d tensor|empty mapping"):
+    with pytest.raises(PluginError, match=r"expected a real number, a 0-d tensor|empty mapping"):
         measure(odd, example_event())
 
 

@@ -16,7 +16,8 @@ from cmp_core.errors import UsageError
 from cmp_core.events.activations import LayerActivations
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
-from cmp_core.measurement.measurer import SUBSET_SIZE, Measurer
+from cmp_core.measurement.measurer import Measurer
+from cmp_core.measurement.memory import SUBSET_SIZE
 from cmp_core.measurement.metric import definition_of
 from cmp_core.plugins.loader import new_manager
 from cmp_core.testing import example_event, measure_batch, measure_split, select

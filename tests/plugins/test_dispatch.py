@@ -12,8 +12,8 @@ from cmp_core.events import hookspecs
 from cmp_core.events.activations import LayerActivations, SplitFinished
 from cmp_core.events.payloads import Run
 from cmp_core.plugins.dispatch import Dispatcher
-from cmp_core.statistics.split import SplitStatistics, SplitSums
 from cmp_core.testing import example_event
+from tests.splits import split_statistics
 
 RUN = Run(config=None, class_names=("a", "b"), layer_names=())
 
@@ -205,7 +205,7 @@ def test_the_subset_of_a_split_is_guarded_as_well() -> None:
         layers=subset.layers,
         reference=None,
         num_classes=3,
-        statistics=SplitStatistics(SplitSums(frozenset(), subset.sample_ids, None, 3)),
+        statistics=split_statistics(frozenset(), subset),
         subset=subset,
     )
     assert subject.emit("cmp_split_finished", event)["reader"] == expected

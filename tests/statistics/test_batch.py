@@ -16,8 +16,9 @@ from torch import Tensor
 
 from cmp_core.layers.layer import Layer
 from cmp_core.statistics.batch import statistics_of
+from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.interface import LayerStatistics
-from cmp_core.statistics.split import SplitStatistics, SplitSums
+from cmp_core.statistics.split import SplitAccumulator, SplitStatistics
 from tests.oracles import metrics as oracles
 
 Array = NDArray[np.float64]
@@ -134,10 +135,10 @@ def test_a_training_batch_in_float32_is_predicted_as_in_float64() -> None:
 def in_chunks(x: Tensor, size: int) -> LayerStatistics:
     """Return the statistics of a split of one layer, read in chunks."""
     ids = torch.arange(len(x))
-    sums = SplitSums(frozenset({"own"}), ids, None, 0)
+    split = SplitAccumulator(frozenset({"own"}), Folds(ids, None, 0), left_out={})
     for where in ids.split(size):
-        sums.update([Layer("layer", 0, "", x[where])], ids[where], None)
-    return SplitStatistics(sums)["layer"]
+        split.update([Layer("layer", 0, "", x[where])], ids[where], None)
+    return SplitStatistics(split)["layer"]
 
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]

@@ -18,8 +18,8 @@ from cmp_core.statistics.interface import (
     StatisticsCache,
     cached,
 )
-from cmp_core.statistics.split import SplitStatistics, SplitSums
 from cmp_core.testing import example_event
+from tests.splits import split_statistics
 
 
 class Squares(StatisticsCache):
@@ -61,18 +61,15 @@ def test_what_is_summed_for_a_statistic_suffices() -> None:
     for name, wanted in SUMS.items():
         if name in SECOND_PASS:
             continue
-        sums = SplitSums(wanted, event.sample_ids, event.labels, event.num_classes)
-        sums.update(event.all_layers, event.sample_ids, event.labels)
-        split = SplitStatistics(sums)
-        other = [split["layer_1"]] if name in ("inner", "hsic", "held_out_r2") else []
+        split = split_statistics(wanted, event)
+        other = [split["layer_1"]] if name in ("hsic", "held_out_r2") else []
         value = getattr(split["layer_0"], name)(*other, *arguments.get(name, ()))
-        numbers = value if isinstance(value, Tensor) else value.squares
-        assert numbers.isfinite().all(), name
+        assert value.isfinite().all(), name
 
 
 def test_every_second_moment_has_its_line_in_the_layer() -> None:
-    engine = {"inner", "log_det", "held_out_r2", "held_out_scores", "folds", "prior"}
-    engine |= {"require_pair", "hsic", "mean_log_kernel_density"}
+    engine = {"scales", "inner", "log_det", "held_out_r2", "held_out_scores", "shrunk_log_det"}
+    engine |= {"require_layer", "require_pair", "hsic", "mean_log_kernel_density"}
     for name, method in vars(SecondMoments).items():
         if callable(method) and not name.startswith("_") and name not in engine:
             assert hasattr(LayerStatistics, name), name

@@ -1,4 +1,4 @@
-"""Tests of `cmp_core.statistics.split`: splits in chunks against twins that see them at once."""
+"""Tests of `cmp_core.statistics.sums`: splits in chunks against twins that see them at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from cmp_core.events.activations import LayerActivations
 from cmp_core.events.rows import Row
 from cmp_core.measurement.metric import definition_of
-from cmp_core.statistics.split import SplitStatistics, SplitSums
+from cmp_core.statistics.split import SplitAccumulator, SplitStatistics
 from cmp_core.testing import example_event, measure_split, select
 from cmp_metrics.eigenspectrum import eigenspectrum_metric
 from cmp_metrics.f1_score import F1Score
@@ -28,6 +28,7 @@ from cmp_metrics.participation_ratio import participation_ratio_metric
 from cmp_metrics.probe_accuracy import probe_accuracy_metric
 from cmp_metrics.ridge_r2 import ridge_r2_metric
 from tests.oracles import metrics as oracles
+from tests.splits import new_split
 
 N = 300
 WIDTHS = {"narrow": (12, 9, 7), "wide": (310, 8, 305)}
@@ -160,23 +161,23 @@ def test_all_pairs_of_layers_are_there_once_each_way() -> None:
 # Sums
 
 
-def new_sums(event: LayerActivations) -> SplitSums:
-    return SplitSums(ALL_WANTED, event.sample_ids, event.labels, event.num_classes)
+def new_sums(event: LayerActivations) -> SplitAccumulator:
+    return new_split(ALL_WANTED, event)
 
 
-def add(sums: SplitSums, event: LayerActivations, where: Tensor) -> SplitSums:
+def add(sums: SplitAccumulator, event: LayerActivations, where: Tensor) -> SplitAccumulator:
     chunk = select(event, where)
     sums.update(chunk.all_layers, chunk.sample_ids, chunk.labels)
     return sums
 
 
-def computed(sums: SplitSums, event: LayerActivations) -> list[float]:
+def computed(sums: SplitAccumulator, event: LayerActivations) -> list[float]:
     statistics = SplitStatistics(sums)
     first, second = statistics["layer_0"], statistics["layer_1"]
     scores = statistics.moments.held_out_scores(
         statistics.names.index("layer_0"),
         event.layers[0].activations,
-        sums.folds(event.sample_ids),
+        event.sample_ids,
         0.01,
     )
     values = [
@@ -184,7 +185,6 @@ def computed(sums: SplitSums, event: LayerActivations) -> list[float]:
         first.squared_trace(),
         first.hsic(second),
         second.hsic(first),
-        second.inner(first).x_total,
         first.held_out_r2(second),
         second.shrunk_log_det(),
         *scores[::50].flatten(),
@@ -193,8 +193,9 @@ def computed(sums: SplitSums, event: LayerActivations) -> list[float]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_shards_merge_in_any_order_and_go_on(seed: int) -> None:
-    event = data("narrow", torch.float64).event
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_shards_merge_in_any_order_and_go_on(widths: str, seed: int) -> None:
+    event = data(widths, torch.float64).event
     whole = computed(add(new_sums(event), event, torch.arange(N)), event)
     *shards, rest = torch.split(shuffled(seed), [3, 97, 60, 80, 60])
     a, b, c, d = (add(new_sums(event), event, shard) for shard in shards)
@@ -205,14 +206,6 @@ def test_shards_merge_in_any_order_and_go_on(seed: int) -> None:
         empty.merge(c).merge(a.merge(empty)).merge(d.merge(b)),
     ):
         assert computed(add(merged, event, rest), event) == pytest.approx(whole, rel=1e-9)
-
-
-def test_the_inner_product_with_the_layer_before_has_its_sides_exchanged() -> None:
-    split = data("narrow", torch.float64)
-    statistics = SplitStatistics(add(new_sums(split.event), split.event, torch.arange(N)))
-    back = statistics["layer_1"].inner(statistics["layer_0"])
-    totals = [N * split.layers[name].var(0).sum() for name in ("layer_1", "layer_0")]
-    assert [float(back.x_total), float(back.y_total)] == pytest.approx(totals, rel=1e-9)
 
 
 def sizes(value: object, n: int) -> list[int]:
@@ -237,7 +230,7 @@ def test_memory_does_not_grow_with_the_samples() -> None:
         sums = new_sums(event)
         for where in torch.arange(n).split(64):
             add(sums, event, where)
-        totals.append(sizes(vars(sums), n))
+        totals.append(sizes(vars(sums.sums), n))
     assert totals[0] == totals[1]
     assert sum(totals[0]) > 5 * (6 * 6 + 5 * 5 + 6 * 5), "the sums were not found"
 
