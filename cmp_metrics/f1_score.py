@@ -93,7 +93,8 @@ def _counts(scores: Tensor, labels: Tensor) -> Tensor:
 
 def _macro_f1(counts: Tensor) -> Tensor:
     hits, both = counts
-    return (hits / both).nanmean()  # 0/0 where a class is absent
+    f1: Tensor = hits / both  # 0/0 where a class is absent
+    return f1.nanmean()
 
 
 @hookimpl

@@ -55,7 +55,8 @@ def mutual_knn(x: Array, y: Array, *, k: int = 10) -> dict[str, float]:
     >>> mutual_knn(x, 7 * x[:, ::-1], k=2)[""]
     1.0
     """
-    shares = _shares(*as_matrices(x, y), k)
+    x, y = as_matrices(x, y)
+    shares = _shares(x, y, k)
     values = {name: float(value) for name, value in shares.items()}
     if values[""] != values[""]:
         raise UndefinedError(_UNDEFINED)

@@ -69,10 +69,11 @@ def neural_collapse(
     h = as_matrix(activations)
     e = None if anchors is None else as_matrix(anchors, "anchors")
     s = None if scores is None else as_matrix(scores, "scores")
-    classes = {len(e) if e is not None else None, s.shape[1] if s is not None else None} - {None}
-    if len(classes) > 1:
-        raise UsageError(f"expected anchors and scores of the same classes, got {sorted(classes)}")
-    y = as_labels(labels, h, *classes) if classes else class_indices(labels, h)
+    sizes = [] if e is None else [len(e)]
+    sizes += [] if s is None else [s.shape[1]]
+    if len(set(sizes)) > 1:
+        raise UsageError(f"expected anchors and scores of the same classes, got {sizes}")
+    y = as_labels(labels, h, sizes[0]) if sizes else class_indices(labels, h)
     centres = _Centres.of(_class_sums(h, y, int(y.max()) + 1 if len(y) else 1))
     values = centres.measures(centres.sample_sums(h, y, s), e)
     if values[""].isnan():

@@ -136,7 +136,7 @@ def class_indices(labels: Array, of: Tensor | None = None) -> Tensor:
     >>> class_indices(np.array([1000, 7, 1000]))
     tensor([1, 0, 1])
     """
-    positions: Tensor = as_labels(labels, of).unique(return_inverse=True)[1]
+    positions: Tensor = torch.unique(as_labels(labels, of), return_inverse=True)[1]
     return positions
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cmp_core.datasets._data_dir import data_dir
 
 from cmp_core.config.schema import Config
-from cmp_core.datasets._data_dir import data_dir
 from cmp_core.datasets.image_folder import load_image_folder
 from cmp_core.datasets.mnist import load_mnist
 from cmp_core.errors import DataError

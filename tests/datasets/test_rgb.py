@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cmp_core.datasets._rgb import read_rgb
 from PIL import Image
 
-from cmp_core.datasets._rgb import read_rgb
 from cmp_core.errors import DataError
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)

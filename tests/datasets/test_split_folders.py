@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from cmp_core.datasets._split_folders import split_folders
+
 from cmp_core.errors import DataError
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
 from cmp_core.events.activations import LayerActivations, LayerView, Part, SplitFinished
