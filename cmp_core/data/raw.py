@@ -128,5 +128,6 @@ class RawData:
     @property
     def splits(self) -> dict[str, Samples]:
         """The sets of samples that there are, by the names that errors call them."""
-        named = {"training": self.train, "validation": self.val, "test": self.test}
-        return {name: samples for name, samples in named.items() if samples is not None}
+        others = {"validation": self.val, "test": self.test}
+        given = {name: samples for name, samples in others.items() if samples is not None}
+        return {"training": self.train, **given}

@@ -58,6 +58,7 @@ def test_what_can_be_trained_on_passes(changes: dict[str, Any]) -> None:
         ({"class_names": ("a", 1, "c", "d")}, "one text per class, got 1 among them"),
         ({"class_names": ("a", "b")}, "training: expected labels from 0 to 1, got .* 0 to 3"),
         ({"train": torch.zeros(3, 4)}, "training: expected Images or Stream, got Tensor"),
+        ({"train": None}, "training: expected Images or Stream, got NoneType"),
         ({"test": images((2, 3, 3))}, r"test: expected samples \(2, 3, 2\) .* got \(2, 3, 3\)"),
         ({"val": stream((2, 9, 2))}, r"validation: expected samples \(2, 3, 2\)"),
         ({"test": images((2, 0, 3))}, r"test: expected at least one number per sample"),
