@@ -74,9 +74,9 @@ def load_data(
     try:
         raw = _as_raw(found)
         shape = check_data(raw, config.num_workers)
+        train_ids, test_ids = _test_split(raw)
     except DataError as error:
         raise DataError(f"dataset '{config.dataset}': {error}") from error
-    train_ids, test_ids = _test_split(raw)
     if raw.val is None:
         val_count = _val_count(config, len(train_ids))
         order = train_ids[by_hash(train_ids, config.seed)]
@@ -191,7 +191,11 @@ def _as_raw(found: RawData | Dataset[tuple[Tensor, int]]) -> RawData:
     labels = getattr(found, "targets", None)
     if labels is None:
         items = track(range(len(found)), "Reading labels")
-        labels = [_as_number(read_item(found, index, "training")[1]) for index in items]
+        labels, shape = [], None
+        for index in items:
+            sample, label = read_item(found, index, "training", shape)
+            labels.append(_as_number(label))
+            shape = tuple(sample.shape)
     stream = Stream(found, labels)
     names: Any = getattr(found, "classes", None)
     if names is None:

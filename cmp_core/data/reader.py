@@ -74,11 +74,14 @@ class Reader:
             ) from error
 
 
-def read_item(dataset: Dataset[Any], index: int, split: str) -> tuple[object, object]:
+def read_item(
+    dataset: Dataset[Any], index: int, split: str, shape: tuple[int, ...] | None
+) -> tuple[Tensor, object]:
     """Return sample and label of an item.
 
     Raises:
-        DataError: it cannot be read, or is no pair.
+        DataError: it cannot be read, is no pair, or its sample is no tensor of the shape (none:
+            any) of finite numbers.
     """
     where = f"{split} sample {index}"
     try:
@@ -90,7 +93,7 @@ def read_item(dataset: Dataset[Any], index: int, split: str) -> tuple[object, ob
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         number = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
         raise DataError(f"{where}: expected (tensor, label), got {type(item).__name__}{number}")
-    return item[0], item[1]
+    return _as_sample(item[0], where, shape), item[1]
 
 
 class _Samples(Dataset[Tensor | DataError]):
@@ -106,8 +109,7 @@ class _Samples(Dataset[Tensor | DataError]):
     def __getitem__(self, index: int) -> Tensor | DataError:
         reader = self._reader
         try:
-            sample, _ = read_item(reader.dataset, index, reader.split)
-            return _as_sample(sample, f"{reader.split} sample {index}", reader.shape)
+            return read_item(reader.dataset, index, reader.split, reader.shape)[0]
         except DataError as error:
             return error
 
@@ -132,8 +134,14 @@ def _described(sample: object) -> str:
 
 def _collate(samples: list[Tensor | DataError]) -> Tensor | DataError:
     """Return a batch, or the first error."""
-    errors = (sample for sample in samples if isinstance(sample, DataError))
-    batch: Tensor | DataError = next(errors, None) or default_collate(samples)
+    tensors = []
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return sample
+        tensors.append(sample)
+    if len({tensor.dtype for tensor in tensors}) > 1:  # which torch stacks in this process alone
+        tensors = [tensor.float() for tensor in tensors]
+    batch: Tensor = default_collate(tensors)
     return batch
 
 

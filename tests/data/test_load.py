@@ -13,7 +13,7 @@ from torch import Tensor
 from cmp_core.config.schema import Config
 from cmp_core.data import load as load_module
 from cmp_core.data.load import load_data
-from cmp_core.data.raw import Images, RawData
+from cmp_core.data.raw import Images, RawData, Stream
 from cmp_core.datasets.digits import load_digits
 from cmp_core.errors import ConfigError, DataError
 from tests.data.samples import CPU, load, numbers, read_all
@@ -136,9 +136,23 @@ def test_a_sample_that_is_not_finite_is_found_where_it_is_read() -> None:
             sample, label = super().__getitem__(index)
             return (sample / 0 if index == 33 else sample), label
 
-    data = load_data(Config(), Holed, CPU)
+    data = load_data(Config(), lambda: RawData(Stream(Holed(), [0] * 40), None, ("a",)), CPU)
     with pytest.raises(DataError, match=r"^training sample 33: expected finite numbers"):
         read_all(data)
+
+
+def test_where_items_are_read_for_their_labels_all_samples_are_checked() -> None:
+    class Growing(Squares):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return torch.zeros(2, 3 + (index == 39)), 0
+
+    with pytest.raises(DataError, match=r"sample 39: expected shape \(2, 3\), got \(2, 4\)"):
+        load_data(Config(), Growing, CPU)
+
+
+def test_a_dataset_too_small_to_split_is_told() -> None:
+    with pytest.raises(DataError, match="dataset 'digits': expected at least 3 samples"):
+        load(Config(), numbers(n=2))
 
 
 def test_a_validation_split_of_its_own_is_taken_and_leaves_training_whole() -> None:

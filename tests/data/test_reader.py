@@ -79,7 +79,15 @@ def test_an_item_of_another_form_is_named(item: Any, problem: str, workers: int)
 
 
 def test_sample_and_label_of_an_item_are_returned() -> None:
-    assert read_item(Items((1, "a")), 4, "training") == (1, "a")
+    sample, label = read_item(Items((np.arange(2), "a")), 4, "training", None)
+    assert sample.tolist() == [0, 1]
+    assert label == "a"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_of_different_types_make_a_batch(workers: int) -> None:
+    first, _ = read(Items((torch.ones(3, dtype=torch.uint8), 1)), workers)
+    assert first.tolist() == [[5.0] * 3, [1.0] * 3]
 
 
 @pytest.fixture
