@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import numpy as np
@@ -14,7 +16,9 @@ from torch.utils.data import Dataset
 
 from cmp_core.config.schema import Config
 from cmp_core.console import say, track
+from cmp_core.data.checks import as_moments, check_data
 from cmp_core.data.raw import Images, RawData, Samples, Stream
+from cmp_core.data.reader import Reader, read_item
 from cmp_core.data.splits import Preparation, Split, StreamSplit, TensorSplit
 from cmp_core.errors import ConfigError, DataError
 from cmp_core.layers.sampling import balanced, by_hash, choose
@@ -32,8 +36,8 @@ class Data:
     """The splits of a dataset.
 
     Attributes:
-        train, val, test: disjoint; ids of train and val are positions in the training set, ids
-            of test are positions in the test set.
+        train, val, test: disjoint; ids are positions in the set that the samples come from, which
+            of validation and test is the training set where they have none of their own.
         measured: positions in `train` of the fixed subset that is measured beside validation.
         reference: positions in `train` of the samples that class means are taken from, disjoint
             from `measured` where there are enough.
@@ -66,40 +70,45 @@ def load_data(
         DataError: the dataset is missing, damaged or too small.
         ConfigError: `val_size` leaves no sample to train on.
     """
-    raw = _as_raw(load(), config.dataset)
-    _check_labels(raw, config.dataset)
-    prepare = Preparation(
-        torch.tensor(raw.mean, device=device), torch.tensor(raw.std, device=device), raw.augment
-    )
-    train_ids, test_ids = _test_split(raw)
-    val_count = _val_count(config, len(train_ids))
-    order = train_ids[by_hash(train_ids, config.seed)]
-    val_ids, fit_ids = np.sort(order[:val_count]), np.sort(order[val_count:])
-
-    placed = {id(samples): _place(samples, device) for samples in (raw.train, raw.test) if samples}
+    found = load()
+    try:
+        raw = _as_raw(found)
+        shape = check_data(raw, config.num_workers)
+        train_ids, test_ids = _test_split(raw)
+    except DataError as error:
+        raise DataError(f"dataset '{config.dataset}': {error}") from error
+    if raw.val is None:
+        val_count = _val_count(config, len(train_ids))
+        order = train_ids[by_hash(train_ids, config.seed)]
+        val_ids, fit_ids = np.sort(order[:val_count]), np.sort(order[val_count:])
+    else:
+        val_ids, fit_ids = np.arange(len(raw.val.labels)), train_ids
+    mean, std = _moments(raw, fit_ids)
+    prepare = Preparation(mean.to(device), std.to(device), raw.augment)
+    names = {id(samples): name for name, samples in raw.splits.items()}
+    placed = {id(samples): _place(samples, device) for samples in raw.splits.values()}
 
     def split(samples: Samples, ids: NDArray[np.int64]) -> Split:
-        samples = placed[id(samples)]
+        name, samples = names[id(samples)], placed[id(samples)]
         if isinstance(samples, Images):
             return TensorSplit(samples.pixels, samples.labels, ids, prepare, device)
-        workers = config.num_workers
-        return StreamSplit(samples.dataset, samples.labels, ids, prepare, device, workers)
+        reader = Reader(samples.dataset, name, config.num_workers, shape)
+        return StreamSplit(reader, samples.labels, ids, prepare, device)
 
     train = split(raw.train, fit_ids)
-    measured = choose(train.ids, val_count, config.seed)
+    measured = choose(train.ids, len(val_ids), config.seed)
     rest = np.setdiff1d(np.arange(len(train.ids)), measured)
     rest = rest if len(rest) >= len(measured) else np.arange(len(train.ids))
-    count = max(val_count, _REFERENCE_PER_CLASS * len(raw.class_names))
+    count = max(len(val_ids), _REFERENCE_PER_CLASS * len(raw.class_names))
     reference = rest[balanced(train.ids[rest], train.labels[rest], count, config.seed)]
-    example = next(train.batches(np.arange(1), 1)).inputs
     return Data(
         train=train,
-        val=split(raw.train, val_ids),
+        val=split(raw.train if raw.val is None else raw.val, val_ids),
         test=split(raw.train if raw.test is None else raw.test, test_ids),
         measured=measured,
         reference=reference,
-        class_names=raw.class_names,
-        input_size=example[0].numel(),
+        class_names=tuple(raw.class_names),
+        input_size=math.prod(shape),
     )
 
 
@@ -152,31 +161,53 @@ def _place(samples: Samples, device: torch.device) -> Samples:
     return attrs.evolve(samples, pixels=samples.pixels.to(device))
 
 
-def _as_raw(found: RawData | Dataset[tuple[Tensor, int]], dataset: str) -> RawData:
+def _moments(raw: RawData, ids: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (k,), where they are not given those of some samples."""
+    if raw.mean is not None and raw.std is not None:
+        return as_moments(raw.mean), as_moments(raw.std)
+    assert isinstance(raw.train, Images)  # checked with the rest of the dataset
+    chosen = raw.train.pixels[torch.from_numpy(ids)]
+    # One channel at a time: all of them in float64 might not fit in memory.
+    pairs = [
+        torch.std_mean(chosen[:, channel].double(), correction=0)
+        for channel in range(chosen.shape[1])
+    ]
+    std, mean = (torch.stack(values).float() for values in zip(*pairs, strict=True))
+    std[std == 0] = 1  # the same in all samples: there is nothing to scale
+    return (
+        mean if raw.mean is None else as_moments(raw.mean),
+        std if raw.std is None else as_moments(raw.std),
+    )
+
+
+def _as_raw(found: RawData | Dataset[tuple[Tensor, int]]) -> RawData:
     """Return a plain torch dataset as a stream without a test split of its own."""
     if isinstance(found, RawData):
         return found
     if not isinstance(found, Dataset) or not hasattr(found, "__len__"):
         raise DataError(
-            f"dataset '{dataset}': expected RawData, or a torch Dataset with a length, "
-            f"got {type(found).__name__}"
+            f"expected RawData, or a torch Dataset with a length, got {type(found).__name__}"
         )
     labels = getattr(found, "targets", None)
     if labels is None:
-        labels = [int(found[i][1]) for i in track(range(len(found)), "Reading labels")]
-    stream = Stream(found, torch.as_tensor(labels))
-    names = getattr(found, "classes", None) or range(int(stream.labels.max()) + 1)
-    return RawData(stream, None, tuple(map(str, names)))
+        items = track(range(len(found)), "Reading labels")
+        labels, shape = [], None
+        for index in items:
+            sample, label = read_item(found, index, "training", shape)
+            labels.append(_as_number(label))
+            shape = tuple(sample.shape)
+    stream = Stream(found, labels)
+    names: Any = getattr(found, "classes", None)
+    if names is None:
+        names = range(int(stream.labels.max()) + 1)
+    if isinstance(names, (range, list, tuple, np.ndarray)):  # anything else, the checks refuse
+        names = tuple(map(str, names))
+    return RawData(stream, None, names)
 
 
-def _check_labels(raw: RawData, dataset: str) -> None:
-    highest = len(raw.class_names) - 1
-    for samples in (raw.train, raw.test):
-        if samples is None:
-            continue
-        low, high = int(samples.labels.min()), int(samples.labels.max())
-        if low < 0 or high > highest:
-            raise DataError(
-                f"dataset '{dataset}': expected labels from 0 to {highest}, "
-                f"got labels from {low} to {high}"
-            )
+def _as_number(label: object) -> object:
+    """Return the number that an array or tensor of one number holds; anything else as it is."""
+    array = label.numpy(force=True) if isinstance(label, Tensor) else label
+    if isinstance(array, (np.ndarray, np.generic)) and array.size == 1:
+        return array.item()
+    return array

@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cmp_core.errors import DataError
+from cmp_core.errors import DataError, one_line
 
 
-def _as_labels(labels: NDArray[np.generic] | Tensor) -> Tensor:
-    tensor = torch.as_tensor(labels)
-    if tensor.is_floating_point() or tensor.ndim != 1:
+def _as_labels(labels: Any) -> Tensor:
+    """Return labels as int64 (n,): whole numbers of any type, floats such as 3.0 among them."""
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu()
+        labels = labels.double() if labels.is_floating_point() else labels
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:  # lists of different lengths
+        raise DataError(f"expected labels (n,) of whole numbers, got {error}") from error
+    if array.ndim != 1 or array.dtype.kind not in "biuf":
+        example = f", such as {array.ravel()[:1].tolist()[0]!r}" if array.size else ""
         raise DataError(
-            f"expected labels (n,) of whole numbers, got {tensor.dtype} {tuple(tensor.shape)}"
+            f"expected labels (n,) of whole numbers, got {array.dtype} {array.shape}{example}"
         )
-    return tensor.long()
+    if array.dtype.kind == "f":
+        wrong = np.flatnonzero(~np.isfinite(array) | (array != np.floor(array)))
+        if len(wrong):
+            raise DataError(
+                f"expected labels (n,) of whole numbers, got {array[wrong[0]]} at {wrong[0]}"
+            )
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _as_pixels(pixels: Any) -> Tensor:
+    try:
+        tensor = torch.as_tensor(pixels).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"expected samples (n, …) of numbers, all of one shape: {one_line(error)}"
+        ) from error
+    if tensor.ndim < 2 or tensor.is_complex():
+        raise DataError(
+            f"expected samples (n, …) of real numbers, got {tensor.dtype} {tuple(tensor.shape)}"
+        )
+    return tensor
 
 
 def _check_lengths(samples: int, labels: int) -> None:
@@ -38,10 +67,10 @@ class Images:
         labels: (n,) whole numbers.
 
     Raises:
-        DataError: there are no samples, or the two disagree in length.
+        DataError: there are no samples, the two disagree in length, or one has another form.
     """
 
-    pixels: Tensor = attrs.field(converter=torch.as_tensor)
+    pixels: Tensor = attrs.field(converter=_as_pixels)
     labels: Tensor = attrs.field(converter=_as_labels)
 
     def __attrs_post_init__(self) -> None:
@@ -57,14 +86,18 @@ class Stream:
         labels: (n,), known without loading the samples; they count, not those of the items.
 
     Raises:
-        DataError: there are no samples, or the two disagree in length.
+        DataError: there are no samples, the two disagree in length, or one has another form.
     """
 
     dataset: Dataset[tuple[Tensor, int]]
     labels: Tensor = attrs.field(converter=_as_labels)
 
     def __attrs_post_init__(self) -> None:
-        _check_lengths(len(self.dataset), len(self.labels))  # type: ignore[arg-type]
+        if not isinstance(self.dataset, Dataset) or not hasattr(self.dataset, "__len__"):
+            raise DataError(
+                f"expected a torch Dataset with a length, got {type(self.dataset).__name__}"
+            )
+        _check_lengths(len(self.dataset), len(self.labels))
 
 
 Samples = Images | Stream
@@ -75,16 +108,26 @@ class RawData:
     """A dataset as its plugin found it.
 
     Attributes:
-        train: training samples, of which validation takes its share.
+        train: training samples.
         test: test samples; none has a fixed fifth of the training samples set aside.
         class_names: one name per class; labels are positions in it.
-        mean, std: per channel, in the units of the samples; batches are (x - mean) / std.
+        mean, std: per channel, in the units of the samples; batches are (x - mean) / std. None:
+            those of the training samples without validation and test, which are in memory.
         augment: shift and flip training images (pad by 4, crop, mirror).
+        val: validation samples; none takes `val_size` of the training samples.
     """
 
     train: Samples
     test: Samples | None
     class_names: tuple[str, ...]
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    mean: tuple[float, ...] | None = (0.0,)
+    std: tuple[float, ...] | None = (1.0,)
     augment: bool = False
+    val: Samples | None = None
+
+    @property
+    def splits(self) -> dict[str, Samples]:
+        """The sets of samples that there are, by the names that errors call them."""
+        others = {"validation": self.val, "test": self.test}
+        given = {name: samples for name, samples in others.items() if samples is not None}
+        return {"training": self.train, **given}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -11,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
 
 from cmp_core.data.augment import shift_and_flip
+from cmp_core.data.reader import Reader
 
 
 @attrs.frozen(eq=False)
@@ -97,42 +96,27 @@ class StreamSplit:
 
     def __init__(
         self,
-        dataset: Dataset[tuple[Tensor, int]],
+        reader: Reader,
         labels: Tensor,
         ids: NDArray[np.int64],
         prepare: Preparation,
         device: torch.device,
-        workers: int,
     ) -> None:
         self.ids, self.labels = ids, labels.numpy()[ids]
-        self._dataset = dataset
+        self._reader = reader
         self._prepare = prepare
         self._device = device
-        self._workers = workers
 
     def batches(
         self, order: NDArray[np.intp], size: int, augment: torch.Generator | None = None
     ) -> Iterator[Batch]:
         """Yield the samples at the positions `order`, `size` at a time."""
-        # The workers' own seed, drawn from no generator: loading changes no other random number.
         seed = 0 if augment is None else augment.initial_seed()
-        loader = DataLoader(
-            Subset(self._dataset, self.ids[order].tolist()),
-            batch_size=size,
-            num_workers=self._workers,
-            generator=torch.Generator().manual_seed(seed),
-            worker_init_fn=_ignore_interrupts,
-        )
         ids, labels = torch.from_numpy(self.ids[order]), torch.from_numpy(self.labels[order])
-        for index, (samples, _) in enumerate(loader):
+        for index, samples in enumerate(self._reader.batches(self.ids[order], size, seed)):
             part = slice(index * size, (index + 1) * size)
             yield Batch(
                 self._prepare(samples.to(self._device), augment),
                 labels[part].to(self._device),
                 ids[part].to(self._device),
             )
-
-
-def _ignore_interrupts(_: int) -> None:
-    """Leave Ctrl-C to the main process, which ends the run between two steps."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

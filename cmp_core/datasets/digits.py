@@ -16,8 +16,8 @@ def load_digits(config: Config) -> RawData:
         train=Images(digits.images[:, None].astype("uint8"), digits.target),
         test=None,
         class_names=tuple(str(name) for name in digits.target_names),
-        mean=(4.884,),
-        std=(6.017,),
+        mean=None,
+        std=None,
     )
 
 

@@ -2,92 +2,113 @@
 
 from __future__ import annotations
 
-from itertools import count
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from cmp_core.config.schema import Config
-from cmp_core.console import say, track
+from cmp_core.console import say, track, warn
 from cmp_core.data.load import memory_budget
 from cmp_core.data.raw import Images, RawData, Samples, Stream
+from cmp_core.data.reader import Reader
+from cmp_core.datasets._class_folders import ClassFolders, find_class_folders
+from cmp_core.datasets._image_file import read_image
+from cmp_core.datasets._split_folders import find_split_folders
 from cmp_core.errors import DataError, one_line
 from cmp_core.events.hookspecs import Register, hookimpl
+
+_BATCH = 64
+_PURPOSES = {"train": "training", "val": "validation", "test": "testing"}
 
 
 def load_image_folder(config: Config) -> RawData:
     """Return the images below `data_dir`, as RGB of `image_size` × `image_size` pixels.
 
-    With a folder `train` in `data_dir`, the class folders lie in that one and in `test` (or `val`,
-    which is then the test split); without it they lie in `data_dir` itself. Without a test split a
-    fixed fifth of the images is set aside for testing. Hidden folders are passed over. Images that
-    would take more than a quarter of the memory stay on disk and are read as needed.
+    With a folder `train` in `data_dir`, the class folders lie in that one, in `test` and in `val`;
+    without it they lie in `data_dir` itself. Without `test`, `val` is the test split; without both
+    a fixed fifth of the images is set aside for testing. Hidden files and folders are passed over,
+    other files that are no images are skipped with a warning. Images that would take more than a
+    quarter of the memory stay on disk and are read as needed.
 
     Raises:
         DataError: there is no such folder, it holds no classes, a class holds no images, an image
-            cannot be read, or the classes of `train` and `test` differ.
+            cannot be read or is not of 8 opaque bits, or the classes of the splits differ.
     """
-    root = Path(config.data_dir)
-    has_splits = (root / "train").is_dir()
-    tests = [root / name for name in ("test", "val") if has_splits and (root / name).is_dir()]
-    train, classes = _read(root / "train" if has_splits else root, config)
-    test, test_classes = _read(tests[0], config) if tests else (None, classes)
-    if classes != test_classes:
-        raise DataError(
-            f"'{root}': expected the same classes in train and {tests[0].name}, "
-            f"got {', '.join(classes)} and {', '.join(test_classes)}"
-        )
-    half = (127.5,) * 3
-    return RawData(train, test, tuple(classes), mean=half, std=half)
-
-
-def _read(folder: Path, config: Config) -> tuple[Samples, list[str]]:
-    from torchvision import transforms
-
-    from cmp_core.datasets._class_folders import ClassFolders
-
-    side = config.image_size
-    to_pixels = transforms.Compose([transforms.Resize((side, side)), transforms.PILToTensor()])
     try:
-        dataset = ClassFolders(str(folder), transform=to_pixels)
-    except FileNotFoundError as error:
+        folders, found = _find(Path(config.data_dir))
+    except OSError as error:
         raise DataError(
-            f"dataset image_folder: expected '{folder.absolute()}/<class>/<image>', with at least "
-            f"one image for each class: {one_line(error)}"
+            f"dataset image_folder: '{error.filename}' cannot be read: {one_line(error)}"
         ) from error
-    labels = torch.tensor(dataset.targets)
-    stream = Stream(_Named(dataset), labels)
-    needed, budget = len(dataset) * 3 * side * side, memory_budget(torch.device("cpu"))
+    for split, images in found.items():
+        say(
+            f"{len(images.paths):,} images of {len(images.classes)} classes for "
+            f"{_PURPOSES[split]} in '{folders[split]}'"
+        )
+        if images.skipped:
+            warn(f"'{folders[split]}': skipped {images.skipped}")
+    splits = {split: _load(images, folders[split], config) for split, images in found.items()}
+    half = (127.5,) * 3
+    return RawData(
+        train=splits["train"],
+        val=splits.get("val"),
+        test=splits.get("test"),
+        class_names=found["train"].classes,
+        mean=half,
+        std=half,
+    )
+
+
+def _find(root: Path) -> tuple[dict[str, Path], dict[str, ClassFolders]]:
+    """Return the folder of each split, and what is in it."""
+    folders = find_split_folders(root) or {"train": root}
+    if "test" not in folders and "val" in folders:
+        folders["test"] = folders.pop("val")
+    found = {split: find_class_folders(folder) for split, folder in folders.items()}
+    classes = found["train"].classes
+    for split, images in found.items():
+        if images.classes != classes:
+            raise DataError(
+                f"'{root}': expected the same classes in {folders['train'].name} and "
+                f"{folders[split].name}, got {', '.join(classes)} and {', '.join(images.classes)}"
+            )
+    return folders, found
+
+
+def _load(images: ClassFolders, folder: Path, config: Config) -> Samples:
+    side, n = config.image_size, len(images.paths)
+    labels = torch.tensor(images.labels)
+    dataset = _ImageFiles(images, side)
+    needed, budget = n * 3 * side * side, memory_budget(torch.device("cpu"))
     if needed > budget:
         say(
-            f"{len(dataset):,} images of {side}×{side} pixels need {needed / 2**30:.1f} GiB, more "
+            f"{n:,} images of {side}×{side} pixels need {needed / 2**30:.1f} GiB, more "
             f"than a quarter of the memory: read from disk by {config.num_workers} workers"
         )
-        return stream, dataset.classes
-    loader = DataLoader(stream.dataset, batch_size=64, num_workers=config.num_workers)
-    pixels = torch.empty(len(dataset), 3, side, side, dtype=torch.uint8)
-    for start, (samples, _) in zip(count(0, 64), track(loader, f"Reading {folder}"), strict=False):
-        pixels[start : start + 64] = samples
-    return Images(pixels, labels), dataset.classes
+        return Stream(dataset, labels)
+    batches = Reader(dataset, folder.name, config.num_workers).batches(np.arange(n), _BATCH)
+    total = -(-n // _BATCH)
+    pixels = torch.empty(n, 3, side, side, dtype=torch.uint8)
+    for index, samples in enumerate(track(batches, f"Reading {folder}", total)):
+        pixels[index * _BATCH : (index + 1) * _BATCH] = samples
+    return Images(pixels, labels)
 
 
-class _Named(Dataset[tuple[Tensor, int]]):
-    """An image folder whose errors name the file."""
+class _ImageFiles(Dataset[tuple[Tensor, int]]):
+    """Images that are read when they are asked for."""
 
-    def __init__(self, images: Dataset[tuple[Tensor, int]]) -> None:
+    def __init__(self, images: ClassFolders, side: int) -> None:
         self._images = images
+        self._side = side
 
     def __len__(self) -> int:
-        return len(self._images)  # type: ignore[arg-type]
+        return len(self._images.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        try:
-            return self._images[index]
-        except OSError as error:
-            path = self._images.samples[index][0]  # type: ignore[attr-defined]
-            raise DataError(f"'{path}' is not an image that can be read: {error}") from error
+        return read_image(self._images.paths[index], self._side), self._images.labels[index]
 
 
 @hookimpl

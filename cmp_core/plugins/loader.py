@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import pluggy
 
+from cmp_core.data.plugin_modules import PREFIX
 from cmp_core.errors import UsageError, one_line, unknown
 from cmp_core.events import hookspecs
 from cmp_core.events.hookspecs import PROJECT, REGISTRATIONS, Register
@@ -185,7 +186,7 @@ class _Loader:
 
     def _execute(self, path: Path) -> str:
         name = path.stem
-        module_name = f"cmp_plugin_{name}"
+        module_name = PREFIX + name
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None:
             raise UsageError(f"-p {path}: expected a Python file")

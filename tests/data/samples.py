@@ -23,3 +23,9 @@ def numbers(n: int = 100, classes: int = 4, channels: int = 1) -> RawData:
 
 def load(config: Config, raw: RawData) -> Data:
     return load_data(config, lambda: raw, CPU)
+
+
+def read_all(data: Data) -> None:
+    for split in (data.train, data.val, data.test):
+        for _ in split.batches(np.arange(len(split.ids)), 8):
+            pass

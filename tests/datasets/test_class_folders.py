@@ -1,93 +1,83 @@
-"""Tests of the folders that are classes."""
+"""Tests of which files of a folder are images of which class."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from cmp_core.datasets._class_folders import ClassFolders, find_images
+from cmp_core.datasets._class_folders import find_class_folders
 from cmp_core.errors import DataError
 from tests.datasets.files import write_images
 
 
-def names(root: Path, found: ClassFolders) -> list[str]:
-    return [str(Path(path).relative_to(root)) for path in found.paths]
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
 
 
-def test_hidden_entries_are_no_classes_and_no_images(tmp_path: Path) -> None:
-    write_images(tmp_path, {".cache": 2, "__MACOSX": 2, "a cat": 1, "dog": 2})
-    write_images(tmp_path / "dog", {".ipynb_checkpoints": 2, "old": 1})
-    for name in ("._0.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
-        (tmp_path / "dog" / name).write_bytes(b"")
-    found = find_images(tmp_path)
+def test_hidden_folders_are_no_classes_and_take_no_label(tmp_path: Path) -> None:
+    write_images(tmp_path, {".cache": 2, "__MACOSX": 1, "a cat": 1, "dog": 3})
+    found = find_class_folders(tmp_path)
     assert found.classes == ("a cat", "dog")
     assert found.labels == (0, 1, 1, 1)
-    assert names(tmp_path, found) == ["a cat/0.png", "dog/0.png", "dog/1.png", "dog/old/0.png"]
-    assert found.left_out == ""
+    assert not found.skipped
 
 
-def test_suffixes_are_those_of_pictures_in_any_case_and_others_are_counted(tmp_path: Path) -> None:
-    write_images(tmp_path, {"cat": 1, "dog": 1})
-    for name in ("a.JPG", "b.jfif", "c.jp2", "d.avif", "e.TIF", "f.gif"):
-        (tmp_path / "cat" / name).write_bytes(b"")
-    for name in ("a.heic", "b.HEIC", "notes.txt", "without"):
-        (tmp_path / "dog" / name).write_bytes(b"")
-    (tmp_path / "loose.png").write_bytes(b"")
-    (tmp_path / "README.txt").write_bytes(b"")
-    found = find_images(tmp_path)
-    assert len(found.paths) == 8
-    assert found.left_out == (
-        "2 ending in '.heic', which is no known image (such as 'dog/a.heic'); "
-        "1 ending in '.txt', which is no known image (such as 'dog/notes.txt'); "
-        "1 without a suffix, which is no known image (such as 'dog/without'); "
-        "1 outside of class folders (such as 'loose.png')"
+def test_hidden_files_and_folders_of_a_class_are_passed_over(tmp_path: Path) -> None:
+    write_images(tmp_path, {"cat": 2})
+    write_images(tmp_path / "cat", {".ipynb_checkpoints": 2, "@eaDir": 1})
+    for name in (".DS_Store", "._0.png", "Thumbs.db"):
+        touch(tmp_path / "cat" / name)
+    found = find_class_folders(tmp_path)
+    assert [Path(path).name for path in found.paths] == ["0.png", "1.png"]
+    assert not found.skipped
+
+
+def test_other_files_are_counted_and_named(tmp_path: Path) -> None:
+    write_images(tmp_path, {"cat": 1})
+    for name in ("cat/a.jfif", "cat/b.jfif", "cat/c", "cat/old/d.gif", "e.csv"):
+        touch(tmp_path / name)
+    assert find_class_folders(tmp_path).skipped == (
+        "2 .jfif (cat/a.jfif, …), 1 without a suffix (cat/c), 1 .gif (cat/old/d.gif), "
+        "1 outside the class folders (e.csv)"
     )
 
 
-def test_links_lead_out_of_the_folder_and_never_back(tmp_path: Path) -> None:
-    root, pool = tmp_path / "root", tmp_path / "pool"
-    write_images(root, {"cat": 2, "dog": 1})
-    write_images(pool, {"fish": 2})
-    (pool / "fish" / "up").symlink_to(pool)
-    (root / "fish").symlink_to(pool / "fish")
-    (root / "alias").symlink_to(root / "dog")
-    (root / "cat" / "loop").symlink_to(root)
-    (root / "cat" / "self").symlink_to(root / "cat" / "self")
-    (root / "cat" / "above").symlink_to(tmp_path)
-    (root / "cat" / "copy.png").symlink_to(root / "cat" / "0.png")
-    (root / "dog" / "pool.png").symlink_to(pool / "fish" / "0.png")
-    found = find_images(root)
-    assert found.classes == ("cat", "dog", "fish")
-    assert names(root, found) == [
-        "cat/0.png",
-        "cat/1.png",
-        "dog/0.png",
-        "dog/pool.png",
-        "fish/0.png",
-        "fish/1.png",
-    ]
-    assert found.left_out.startswith("6 linked back to what is read anyway (such as 'alias')")
+def test_suffixes_in_upper_case_and_images_in_subfolders_count(tmp_path: Path) -> None:
+    for name in ("cat/b/deep/1.JPG", "cat/a/2.Png", "cat/z.TIFF"):
+        touch(tmp_path / name)
+    found = find_class_folders(tmp_path)
+    assert [Path(path).name for path in found.paths] == ["z.TIFF", "2.Png", "1.JPG"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path) -> None:
-    write_images(tmp_path, {"cat": 1, "dog": 1})
-    (tmp_path / "dog").chmod(0)
-    with pytest.raises(DataError, match=r"cannot be read: PermissionError"):
-        find_images(tmp_path)
-    (tmp_path / "dog").chmod(0o755)
+@pytest.mark.parametrize("target", ["cat", ".", "..", "dog", "cat/young"])
+def test_a_link_to_what_is_read_anyway_is_skipped(tmp_path: Path, target: str) -> None:
+    root = tmp_path / "data"
+    write_images(root, {"cat": 2, "dog": 3, "cat/young": 1})
+    before = find_class_folders(root)
+    (root / "cat" / "loop").symlink_to(root / target)
+    found = find_class_folders(root)
+    assert found.paths == before.paths
+    assert found.skipped == "1 linked to a folder that is read anyway (cat/loop)"
 
 
-def test_a_class_without_images_says_what_it_holds_instead(tmp_path: Path) -> None:
-    write_images(tmp_path, {"cat": 1, "dog": 0})
-    (tmp_path / "dog" / "0.heic").write_bytes(b"")
-    with pytest.raises(DataError, match=r"no image in 'dog'; left out: 1 ending in '.heic'"):
-        find_images(tmp_path)
+def test_a_link_to_another_place_is_followed_once(tmp_path: Path) -> None:
+    write_images(tmp_path / "pool", {"cats": 2})
+    write_images(tmp_path / "data", {"dog": 1})
+    (tmp_path / "pool" / "cats" / "loop").symlink_to(tmp_path / "pool")
+    (tmp_path / "data" / "cat").symlink_to(tmp_path / "pool" / "cats")
+    (tmp_path / "data" / "kitten").symlink_to(tmp_path / "pool" / "cats")
+    found = find_class_folders(tmp_path / "data")
+    assert found.classes == ("cat", "dog")
+    assert found.labels == (0, 0, 1)
+    assert "2 linked to a folder that is read anyway (cat/loop, …)" in found.skipped
 
 
-def test_a_folder_of_hidden_folders_alone_has_no_class(tmp_path: Path) -> None:
-    write_images(tmp_path, {".cache": 2})
-    with pytest.raises(DataError, match=r"there is no folder of a class$"):
-        find_images(tmp_path)
+def test_a_folder_without_classes_or_a_class_without_images_is_told(tmp_path: Path) -> None:
+    write_images(tmp_path, {".hidden": 1})
+    with pytest.raises(DataError, match=r"got no class folder$"):
+        find_class_folders(tmp_path)
+    touch(tmp_path / "cat" / "a.heic")
+    with pytest.raises(DataError, match=r"no image in cat; skipped: 1 \.heic \(cat/a\.heic\)"):
+        find_class_folders(tmp_path)
