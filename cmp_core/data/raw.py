@@ -5,35 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cmp_core.errors import DataError, one_line
+from cmp_core.errors import DataError, UsageError, one_line
+from cmp_core.layers.arrays import as_labels
 
 
 def _as_labels(labels: Any) -> Tensor:
-    """Return labels as int64 (n,): whole numbers of any type, floats such as 3.0 among them."""
-    if isinstance(labels, Tensor):
-        labels = labels.detach().cpu()
-        labels = labels.double() if labels.is_floating_point() else labels
     try:
-        array = np.asarray(labels)
-    except ValueError as error:  # lists of different lengths
-        raise DataError(f"expected labels (n,) of whole numbers, got {error}") from error
-    if array.ndim != 1 or array.dtype.kind not in "biuf":
-        example = f", such as {array.ravel()[:1].tolist()[0]!r}" if array.size else ""
-        raise DataError(
-            f"expected labels (n,) of whole numbers, got {array.dtype} {array.shape}{example}"
-        )
-    if array.dtype.kind == "f":
-        wrong = np.flatnonzero(~np.isfinite(array) | (array != np.floor(array)))
-        if len(wrong):
-            raise DataError(
-                f"expected labels (n,) of whole numbers, got {array[wrong[0]]} at {wrong[0]}"
-            )
-    return torch.from_numpy(array.astype(np.int64))
+        return as_labels(labels).cpu()
+    except UsageError as error:
+        raise DataError(str(error)) from error
 
 
 def _as_pixels(pixels: Any) -> Tensor:

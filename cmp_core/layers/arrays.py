@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmp_core.errors import UndefinedError, UsageError
+from cmp_core.errors import UndefinedError, UsageError, one_line
 
 Array = Tensor | NDArray[np.generic]
 """What the plain functions take."""
@@ -40,7 +40,7 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor.to(precise(tensor.device))
 
 
-def as_tensor(array: Array) -> Tensor:
+def as_tensor(array: Array, what: str = "an array of real numbers") -> Tensor:
     """Return real numbers of any type as a tensor without a graph, see `wide`.
 
     It shares the memory of the array where it can.
@@ -52,7 +52,7 @@ def as_tensor(array: Array) -> Tensor:
     >>> as_tensor(np.array([0, 65535], dtype=">u2"))
     tensor([    0., 65535.], dtype=torch.float64)
     """
-    tensor = _real(array)
+    tensor = _real(array, what)
     numbers = wide(tensor)
     if numbers.numel() and not tensor.is_floating_point():
         largest = float(numbers.abs().max())
@@ -75,7 +75,7 @@ def as_matrix(array: Array, what: str = "activations") -> Tensor:
         UsageError: it is no array (n, p) of real numbers.
         UndefinedError: it holds NaN or infinity.
     """
-    tensor = as_tensor(array)
+    tensor = as_tensor(array, f"{what} (n, p) of real numbers")
     if tensor.ndim != 2:
         raise UsageError(f"expected {what} (n, p), got shape {tuple(tensor.shape)}")
     if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
@@ -150,11 +150,10 @@ def as_whole_numbers(array: Array, what: str) -> Tensor:
     Raises:
         UsageError: it is not (n,), or holds fractions, NaN, infinity, or what int64 does not.
     """
-    tensor = _real(array)
+    wanted = f"{what} (n,) of whole numbers"
+    tensor = _real(array, wanted)
     if tensor.ndim != 1:
-        raise UsageError(
-            f"expected {what} (n,), a whole number for each sample, got shape {tuple(tensor.shape)}"
-        )
+        raise UsageError(f"expected {wanted}, got shape {tuple(tensor.shape)}")
     whole = tensor.long()
     # The largest uint64 wrap around to negative numbers, which compare equal as such.
     is_wrong = whole.to(tensor.dtype) != tensor
@@ -162,7 +161,7 @@ def as_whole_numbers(array: Array, what: str) -> Tensor:
         is_wrong |= whole < 0
     if is_wrong.any():
         first = int(is_wrong.int().argmax())
-        raise UsageError(f"expected {what} to be whole numbers, got {tensor[first].item()}")
+        raise UsageError(f"expected {wanted}, got {tensor[first].item()} at position {first}")
     return whole
 
 
@@ -175,27 +174,32 @@ def check_samples(tensors: Sequence[Tensor]) -> None:
         raise UsageError(f"expected as many samples everywhere, got shapes {shapes}")
 
 
-def _real(array: Array) -> Tensor:
+def _real(array: Array, what: str) -> Tensor:
     """Return an array as a tensor of its own type where torch has it."""
-    tensor = array if isinstance(array, Tensor) else torch.as_tensor(_native(array))
+    tensor = array if isinstance(array, Tensor) else torch.as_tensor(_native(array, what))
     if tensor.is_complex():
-        raise _not_real(tensor.dtype, "take the modulus, or real and imaginary parts as units")
+        hint = "take the modulus, or real and imaginary parts as units"
+        raise _not_real(what, tensor.dtype, hint)
     if tensor.layout != torch.strided or tensor.is_quantized:
-        raise _not_real(tensor.dtype, "make it a dense tensor")
+        raise _not_real(what, tensor.layout, "make it a dense tensor")
     return tensor.detach()
 
 
-def _native(array: object) -> NDArray[Any]:
+def _native(array: object, what: str) -> NDArray[Any]:
     """Return an array in a type and layout that torch takes."""
     if np.ma.is_masked(array):
-        raise _not_real("a masked array", "drop the masked samples or fill them")
-    values = np.asarray(array)
+        raise _not_real(what, "a masked array", "drop the masked samples or fill them")
+    try:
+        values = np.asarray(array)
+    except ValueError as error:  # lists of different lengths
+        raise _not_real(what, type(array).__name__, one_line(error)) from error
     kind, size = values.dtype.kind, values.dtype.itemsize
     if kind == "V" and values.dtype.names is None:  # bfloat16 and float8 of the package ml_dtypes
         with suppress(TypeError, ValueError):
             return values.astype(np.float32)
     if kind not in "biufc":
-        raise _not_real(values.dtype, "convert it to numbers")
+        example = f" such as {values.ravel()[:1].tolist()[0]!r}" if values.size else ""
+        raise _not_real(what, f"{values.dtype}{example}", "convert them to numbers")
     is_strange = not values.dtype.isnative or min(values.strides, default=0) < 0
     if size > 8 and kind == "f":  # torch has no longer ones
         return values.astype(np.float64)
@@ -204,8 +208,8 @@ def _native(array: object) -> NDArray[Any]:
     return values
 
 
-def _not_real(found: object, hint: str) -> UsageError:
-    return UsageError(f"expected an array of real numbers, got {found}; {hint}")
+def _not_real(what: str, found: object, hint: str) -> UsageError:
+    return UsageError(f"expected {what}, got {found}; {hint}")
 
 
 def binary_scale(tensor: Tensor) -> Tensor:
