@@ -17,7 +17,8 @@ from cmp_core.errors import DataError
 from cmp_core.measurement.recompute import find_snapshots
 from cmp_core.runs.directory import ACTIVATIONS, ENVIRONMENT, PARAMS, STATUS, TEST_RESULTS
 from cmp_core.snapshots.format import CONTENT_HASH
-from cmp_core.snapshots.read import Snapshot, StoredArray, open_snapshot
+from cmp_core.snapshots.read import Snapshot, open_snapshot
+from cmp_core.snapshots.storage import StoredArray
 
 
 def show(path: str) -> None:

@@ -100,7 +100,7 @@ def recompute(
 ) -> Iterator[Recomputed]:
     """Yield what each snapshot gives, in the order of `find_snapshots`, as soon as it is there.
 
-    Of the plugins that a snapshot names only those are loaded that are built in, installed or shipped:
+    Of the plugins that a snapshot names, those are loaded that are built in, installed or shipped:
     a file of anyone's must not choose which code is executed.
 
     Args:
