@@ -13,6 +13,8 @@ from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, Run, StepFinished
 from cmp_core.events.rows import finite_or_none, log_form
 from cmp_core.runs.directory import LOG, write_whole
+from cmp_core.runs.json_file import parse_object
+from cmp_core.runs.log import as_count
 from cmp_core.runs.progress import Progress
 
 FLUSH_SECONDS = 1.0
@@ -90,13 +92,14 @@ def cut_log(folder: Path, progress: Progress) -> None:
 
     def is_kept(line: str) -> bool:
         try:
-            entry = json.loads(line)
+            entry = parse_object(line)
         except ValueError:
             return False
-        if entry["phase"] == "train":
-            return bool(entry["step"] <= progress.step)
-        return bool(entry["epoch"] <= last_val_epoch)
+        epoch, step = as_count(entry.get("epoch")), as_count(entry.get("step"))
+        if entry.get("phase") == "train":
+            return step is not None and step <= progress.step
+        return epoch is not None and epoch <= last_val_epoch
 
     path = folder / LOG
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    write_whole(path, "".join(f"{line}\n" for line in lines if is_kept(line)))
+    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.exists() else ""
+    write_whole(path, "".join(f"{line}\n" for line in text.split("\n") if is_kept(line)))
