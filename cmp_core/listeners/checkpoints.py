@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from cmp_core.errors import TrainingError, UsageError, one_line
+from cmp_core.errors import UsageError, one_line
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, Run, RunFailed
+from cmp_core.listeners.saving import saving
 from cmp_core.runs.directory import BEST, LAST, save_whole
 
 
@@ -38,23 +39,8 @@ class CheckpointWriter:
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
         path = self._folder / name
-        try:
+        with saving(path):
             save_whole(path, lambda file: torch.save(state, file))
-        except (OSError, RuntimeError) as error:
-            reason = _os_error(error)
-            if reason is None:
-                raise
-            raise TrainingError(
-                f"'{path}' could not be saved: {reason.strerror or reason}; what was saved before "
-                f"is whole. Make room, then go on with: cmp run --resume {self._folder}"
-            ) from error
-
-
-def _os_error(error: BaseException | None) -> OSError | None:
-    """Return why a file could not be written; torch says only that its position is not expected."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

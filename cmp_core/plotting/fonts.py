@@ -46,9 +46,11 @@ def families_for(characters: Set[str]) -> tuple[str, ...]:
 @lru_cache
 def warn_of_lacking(characters: frozenset[str]) -> None:
     """Say which characters are drawn as boxes, once for all pictures that have the same ones."""
+    first = sorted(characters)[:10]
+    others = f" and {len(characters) - 10} more" if len(characters) > 10 else ""
     warn(
-        f"no installed font has {', '.join(sorted(characters))}: drawn as boxes; install one that "
-        "does, such as Noto Sans of that script"
+        f"no installed font has {', '.join(first)}{others}: drawn as boxes; install one that does, "
+        "such as Noto Sans of that script"
     )
 
 

@@ -14,7 +14,7 @@ from matplotlib.font_manager import fontManager
 
 from cmp_core.plotting import fonts
 from cmp_core.plotting.plot import Plot, PlotView, plot
-from cmp_core.plotting.render import figure_of, render
+from cmp_core.plotting.render import FORMATS, figure_of, render
 from cmp_core.runs.record import load_run
 from cmp_core.runs.replicates import RunSet
 from tests.synthetic_runs import write_run
@@ -78,7 +78,8 @@ def test_characters_are_drawn_in_installed_fonts_that_have_them(
         assert mpl.rcParams["font.family"] == ["sans-serif", "Han", "Nagari"]
         assert fonts.lacking_characters(figure) == set()
         figure.draw_without_rendering()
-    assert render(titled("中"), view, "svg") != render(titled("文 "), view, "svg")
+    for form in FORMATS:
+        assert render(titled("class 中文 क"), view, form)
     assert capsys.readouterr() == ("", "")
 
 
@@ -90,6 +91,11 @@ def test_what_no_font_has_is_said_once(
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith("warning: no installed font has 文, 日, 猫: drawn as boxes; install one")
     assert not recwarn.list
+
+
+def test_of_many_characters_the_first_ones_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    fonts.warn_of_lacking(frozenset(map(chr, range(0x4E00, 0x4E00 + 13))))
+    assert "一, 丁, 丂, 七, 丄, 丅, 丆, 万, 丈, 三 and 3 more: drawn" in capsys.readouterr().err
 
 
 def test_fonts_that_cannot_be_drawn_with_are_passed_by(tmp_path: Path) -> None:
@@ -108,3 +114,19 @@ def test_latin_text_needs_no_further_fonts(view: PlotView) -> None:
     with figure_of(titled("größe − α · ∞"), view) as figure:
         assert mpl.rcParams["font.family"] == ["sans-serif"]
         assert fonts.lacking_characters(figure) == set()
+
+
+def test_names_along_axes_count(view: PlotView) -> None:
+    """They are texts of ticks, which are not there before they are asked for."""
+
+    @plot("named", file="named")
+    def named(view: PlotView) -> Any:
+        figure = Figure((3, 1))
+        axes = figure.subplots()
+        axes.set_xticks([0, 1], ["猫", "b"])
+        axes.plot([0, 1], [0, 1], label="文")
+        axes.legend()
+        return figure
+
+    with figure_of(named.plot_definition(), view) as figure:  # type: ignore[attr-defined]
+        assert fonts.lacking_characters(figure) == {"猫", "文"}
