@@ -52,6 +52,7 @@ from cmp_core.runs.directory import (
     write_whole,
 )
 from cmp_core.runs.environment import describe_environment
+from cmp_core.runs.json_file import read_optional
 from cmp_core.runs.metric_info import dump_metric_info
 from cmp_core.training.device import choose_device
 from cmp_core.training.evaluator import Evaluator, probe
@@ -353,13 +354,15 @@ def _evaluator(parts: _Parts, measurer: Measurer) -> Evaluator:
 
 
 def _outcome(folder: Path, parts: _Parts, dispatcher: Dispatcher, plugin_errors: Path) -> Outcome:
-    results = folder / TEST_RESULTS
-    is_tested = results.exists()
+    problems: list[str] = []
+    results = read_optional(folder / TEST_RESULTS, problems)
+    for problem in problems:  # of an earlier test: what was written just now is whole
+        warn(problem)
     return Outcome(
         directory=folder,
         class_names=parts.data.class_names,
-        results=json.loads(results.read_text(encoding="utf-8")) if is_tested else {},
-        confusion=np.load(folder / CONFUSION) if is_tested else None,
+        results=results,
+        confusion=np.load(folder / CONFUSION) if results else None,
         failures=dispatcher.failures,
         plugin_errors=plugin_errors,
         plots=tuple(parts.plots),

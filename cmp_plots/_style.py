@@ -155,13 +155,19 @@ def literal(
     return "\n".join([*broken, rest]).replace("$", r"\$")
 
 
-@lru_cache(4096)
 def _inches(text: str, fontsize: float = 10, fontweight: str = "normal") -> float:
-    """Return how wide a line of text is."""
+    """Return how wide a line of text is in the fonts of the theme."""
+    import matplotlib as mpl
+
+    return _measured(text, fontsize, fontweight, tuple(mpl.rcParams["font.family"]))
+
+
+@lru_cache(4096)
+def _measured(text: str, fontsize: float, fontweight: str, families: tuple[str, ...]) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(size=fontsize, weight=fontweight)
+    font = FontProperties(family=list(families), size=fontsize, weight=fontweight)
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return 1.03 * float(width) / 72  # renderers round the places of letters
 

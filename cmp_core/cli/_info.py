@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from cmp_core.config.load import load_config
-from cmp_core.console import out, say, track
+from cmp_core.config.load import read_yaml
+from cmp_core.console import out, say, track, warn
 from cmp_core.errors import DataError
 from cmp_core.measurement.recompute import find_snapshots
 from cmp_core.runs.directory import ACTIVATIONS, ENVIRONMENT, PARAMS, STATUS, TEST_RESULTS
+from cmp_core.runs.json_file import read_optional
+from cmp_core.runs.log import as_number
 from cmp_core.snapshots.format import CONTENT_HASH
-from cmp_core.snapshots.read import Snapshot, StoredArray, open_snapshot
+from cmp_core.snapshots.read import Snapshot, open_snapshot
+from cmp_core.snapshots.storage import StoredArray
 
 
 def show(path: str) -> None:
@@ -40,18 +41,22 @@ def show(path: str) -> None:
 
 
 def _show_run(folder: Path) -> None:
-    config = load_config(folder / PARAMS)
-    facts = {
-        "run": f"{config.model} on {config.dataset}, {config.epochs} epochs, seed {config.seed}"
-    }
-    status = _json(folder / STATUS)
+    config = read_yaml(folder / PARAMS)
+    problems: list[str] = []
+    status, results, environment = (
+        read_optional(folder / name, problems) for name in (STATUS, TEST_RESULTS, ENVIRONMENT)
+    )
+    for problem in problems:
+        warn(problem)
+    told = {key: config.get(key, "?") for key in ("model", "dataset", "epochs", "seed")}
+    facts = {"run": "{model} on {dataset}, {epochs} epochs, seed {seed}".format(**told)}
     if status:
-        facts["state"] = f"{status.get('state')}, epoch {status.get('epoch')}"
-    results = _json(folder / TEST_RESULTS)
+        facts["state"] = f"{status.get('state', '?')}, epoch {status.get('epoch', '?')}"
     if results:
-        facts["test"] = f"accuracy {results['acc']:.4f}, weights of epoch {results['epoch']}"
-    packages = _json(folder / ENVIRONMENT).get("packages", {})
-    if packages:
+        accuracy, epoch = as_number(results.get("acc")), results.get("epoch", "?")
+        facts["test"] = f"accuracy {accuracy:.4f}, weights of epoch {epoch}"
+    packages = environment.get("packages")
+    if isinstance(packages, dict) and packages:
         facts["software"] = ", ".join(f"{name} {version}" for name, version in packages.items())
     facts["files"] = ", ".join(sorted(item.name for item in folder.iterdir()))
     width = max(map(len, facts))
@@ -108,8 +113,3 @@ def _show_snapshot(snapshot: Snapshot) -> None:
 def _add(table: Table, name: str, array: StoredArray) -> None:
     shape = " × ".join(f"{size:,}" for size in array.shape)
     table.add_row(escape(name), shape, str(array.dtype), decimal(array.stored_bytes))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content

@@ -59,7 +59,9 @@ def show(
     return _exit_code(results)
 
 
-def _exit_code(results: Iterable[Recomputed]) -> int:
+def _exit_code(results: Sequence[Recomputed]) -> int:
+    for note in dict.fromkeys(note for result in results for note in result.notes):
+        warn(note)
     failures = {f.plugin: f for result in results for f in result.failures}
     for failure in failures.values():
         warn(f"plugin {failure.plugin} raised in {failure.hook}: {failure.error}")

@@ -57,6 +57,9 @@ def recompute_command(
 
     The same metrics as in the run, or others; a value that needs no more than a snapshot holds is
     what the run would have logged for these samples.
+
+    Of the plugins that a file names, those that are built in, installed or shipped are loaded. A
+    path or module is code of anyone's, and loaded only with -p; metrics that need it are left out.
     """
     asked = selection(metrics, "--metrics")
 

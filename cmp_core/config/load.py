@@ -139,7 +139,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UsageError: the file cannot be read, is not YAML, or holds something else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read '{path}': {error}") from error
     values = parse_yaml(text, f"'{path}'")

@@ -10,6 +10,7 @@ import torch
 from cmp_core.errors import UsageError, one_line
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, Run, RunFailed
+from cmp_core.listeners.saving import saving
 from cmp_core.runs.directory import BEST, LAST, save_whole
 
 
@@ -37,7 +38,9 @@ class CheckpointWriter:
             self._save(LAST, event.state())
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
-        save_whole(self._folder / name, lambda file: torch.save(state, file))
+        path = self._folder / name
+        with saving(path):
+            save_whole(path, lambda file: torch.save(state, file))
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from cmp_core.errors import TrainingError
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, Run, StepFinished
 from cmp_core.events.rows import finite_or_none, log_form
+from cmp_core.listeners.saving import saving
 from cmp_core.runs.directory import LOG, write_whole
+from cmp_core.runs.json_file import parse_object
+from cmp_core.runs.log import as_count
 from cmp_core.runs.progress import Progress
 
 FLUSH_SECONDS = 1.0
@@ -23,7 +28,8 @@ class LogWriter:
     """Appends a line when a step or an epoch is finished."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / LOG).open("a", encoding="utf-8")
+        self._path = folder / LOG
+        self._file = self._path.open("a", encoding="utf-8")
         self._flushed = time.monotonic()
 
     @hookimpl
@@ -65,21 +71,26 @@ class LogWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # What could not be written is tried again here, and must not hide why the run ends.
+        with suppress(TrainingError) if kind else nullcontext(), saving(self._path):
+            self._file.close()
 
     def _sync(self) -> None:
         self._flush()
-        os.fsync(self._file.fileno())
+        with saving(self._path):
+            os.fsync(self._file.fileno())
 
     def _write(self, line: dict[str, Any]) -> None:
         line["timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        with saving(self._path):
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._flush()
 
     def _flush(self) -> None:
-        self._file.flush()
+        with saving(self._path):
+            self._file.flush()
         self._flushed = time.monotonic()
 
 
@@ -90,13 +101,14 @@ def cut_log(folder: Path, progress: Progress) -> None:
 
     def is_kept(line: str) -> bool:
         try:
-            entry = json.loads(line)
+            entry = parse_object(line)
         except ValueError:
             return False
-        if entry["phase"] == "train":
-            return bool(entry["step"] <= progress.step)
-        return bool(entry["epoch"] <= last_val_epoch)
+        epoch, step = as_count(entry.get("epoch")), as_count(entry.get("step"))
+        if entry.get("phase") == "train":
+            return step is not None and step <= progress.step
+        return epoch is not None and epoch <= last_val_epoch
 
     path = folder / LOG
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    write_whole(path, "".join(f"{line}\n" for line in lines if is_kept(line)))
+    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.exists() else ""
+    write_whole(path, "".join(f"{line}\n" for line in text.split("\n") if is_kept(line)))

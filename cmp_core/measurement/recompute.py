@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ import joblib
 import torch
 
 from cmp_core.config.load import build_config, parse_yaml
-from cmp_core.config.schema import Config, keys_about, shown
+from cmp_core.config.schema import Config, keys_about
 from cmp_core.errors import CmpError, DataError, UsageError
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.measurement.selection import select_metrics
+from cmp_core.plugins.discovery import BLOCK, is_known_here
 from cmp_core.plugins.failures import Failure
-from cmp_core.plugins.loader import load_plugins
+from cmp_core.plugins.loader import Plugins, is_path, load_plugins
 from cmp_core.runs.directory import ACTIVATIONS
 from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.replay import replay
@@ -35,6 +37,7 @@ class Recomputed:
         phase, epoch, step: when it was taken.
         rows: values, and reasons of missing ones, in the order of the metrics.
         failures: plugins that raised.
+        notes: what of the file's own selection was left out, in sentences.
         error: why there is nothing; none where there is.
     """
 
@@ -44,6 +47,7 @@ class Recomputed:
     step: int = 0
     rows: tuple[Row, ...] = ()
     failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
     error: str | None = None
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -96,6 +100,9 @@ def recompute(
 ) -> Iterator[Recomputed]:
     """Yield what each snapshot gives, in the order of `find_snapshots`, as soon as it is there.
 
+    Of the plugins that a snapshot names, those are loaded that are built in, installed or shipped:
+    a file of anyone's must not choose which code is executed.
+
     Args:
         paths: runs, folders and files.
         metrics: the selection, as `metrics:` in a configuration; none: that of the snapshot's run,
@@ -130,8 +137,8 @@ def _recompute(
     try:
         with open_snapshot(path) as snapshot:
             snapshot.verify()
-            config = _config(snapshot, metrics, plugins)
-            return measure(snapshot, config, plugins_dir)
+            config, foreign = _config(snapshot, metrics, plugins)
+            return measure(snapshot, config, plugins_dir, foreign)
     except CmpError as error:
         about = "" if str(path) in str(error) else f"'{path}': "
         is_selection = isinstance(error, UsageError) and not isinstance(error, DataError)
@@ -156,13 +163,26 @@ def _recompute_on_one_thread(folder: Path, *task: Any) -> Recomputed:
 
 
 @torch.no_grad()
-def measure(snapshot: Snapshot, config: Config, plugins_dir: Path | None = None) -> Recomputed:
+def measure(
+    snapshot: Snapshot,
+    config: Config,
+    plugins_dir: Path | None = None,
+    foreign: Sequence[str] = (),
+) -> Recomputed:
     """Measure an open snapshot with the metrics of a configuration.
+
+    Args:
+        snapshot: what to measure.
+        config: selects metrics, and names the plugins to load.
+        plugins_dir: as `--plugins-dir`.
+        foreign: plugins that the snapshot names and that are not loaded because of that; metrics
+            that nothing has registered are taken for theirs, and left out.
 
     Raises:
         CmpError: a metric or plugin of the configuration is unknown, or the data are damaged.
     """
     loaded = load_plugins(config.plugins, plugins_dir)
+    config, notes = _without_skipped(loaded, config, foreign)
     classes = tuple(map(str, range(snapshot.num_classes)))
     names = tuple(layer.name for layer in snapshot.layers)
     run = Run(config, classes, names)
@@ -172,17 +192,50 @@ def measure(snapshot: Snapshot, config: Config, plugins_dir: Path | None = None)
         snapshot.sample_ids, snapshot.labels, lambda pass_index: replay(snapshot, pass_index)
     )
     return Recomputed(
-        snapshot.path,
-        snapshot.phase,
-        snapshot.epoch,
-        snapshot.step,
-        rows,
-        measurer.dispatcher.failures,
+        path=snapshot.path,
+        phase=snapshot.phase,
+        epoch=snapshot.epoch,
+        step=snapshot.step,
+        rows=rows,
+        failures=measurer.dispatcher.failures,
+        notes=notes,
     )
 
 
-def _config(snapshot: Snapshot, metrics: Any, plugins: Sequence[str]) -> Config:
-    """Return what of the snapshot's own configuration is about measuring, changed as asked."""
+def _without_skipped(
+    loaded: Plugins, config: Config, foreign: Sequence[str]
+) -> tuple[Config, tuple[str, ...]]:
+    """Return a configuration without the metrics of plugins that were not loaded, and what to say.
+
+    A plugin of the same name that was asked for stands for the one that the snapshot names.
+    """
+    names = {spec: Path(spec).stem if is_path(spec) else spec for spec in foreign}
+    skipped = [spec for spec, name in names.items() if name not in loaded.origins]
+    if not skipped:
+        return config, ()
+    asked = () if config.metrics == "all" else config.metrics
+    known = {"all", *loaded.registry.names("metric")}
+    kept = tuple(one for one in asked if one.name.removeprefix(BLOCK) in known)
+    lost = dict.fromkeys(
+        one.name for one in asked if one not in kept and not one.name.startswith(BLOCK)
+    )
+    if asked:  # of a list that names nothing but what is not wanted, all others are
+        config = attrs.evolve(config, metrics=kept if kept or lost else "all")
+    what = "plugins" if len(skipped) > 1 else "plugin"
+    left_out = f"metrics left out: {', '.join(lost)}; " if lost else ""
+    load = " ".join(f"-p {shlex.quote(spec)}" for spec in skipped)
+    return config, (
+        f"{left_out}{what} named by the file, and loaded only when asked for: add {load}",
+    )
+
+
+def _config(
+    snapshot: Snapshot, metrics: Any, plugins: Sequence[str]
+) -> tuple[Config, tuple[str, ...]]:
+    """Return what of the snapshot's own configuration is about measuring, changed as asked.
+
+    Beside it come the plugins that the snapshot names and that are not known here.
+    """
     values: dict[str, Any] = {}
     if snapshot.config:
         where = f"'{snapshot.path}': attribute config"
@@ -190,13 +243,13 @@ def _config(snapshot: Snapshot, metrics: Any, plugins: Sequence[str]) -> Config:
         if not isinstance(stored, dict):
             raise DataError(f"{where}: expected `key: value` lines")
         values = {key: stored[key] for key in keys_about("measurement") if key in stored}
-        if not isinstance(values.get("plugins", []), list):
-            raise DataError(f"{where}: plugins: expected a list, got {shown(values['plugins'])}")
     if metrics is not None:
         # The run's own plugins may be gone, and are not needed for other metrics.
         values = {"metrics": metrics, "on_plugin_error": values.get("on_plugin_error", "disable")}
-    values["plugins"] = [*values.get("plugins", []), *plugins]
-    return build_config(values, _SELECTION)
+    config = build_config(values, _SELECTION)
+    own = [spec for spec in config.plugins if is_known_here(spec)]
+    foreign = (s for s in config.plugins if s not in own and not s.startswith(BLOCK))
+    return attrs.evolve(config, plugins=(*own, *plugins)), tuple(dict.fromkeys(foreign))
 
 
 _SELECTION = "the selection of metrics"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from cmp_core.errors import CmpError, PluginError, UndefinedError
+from cmp_core.plotting.fonts import families_for, lacking_characters, warn_of_lacking
 from cmp_core.plotting.plot import Plot, PlotView
 from cmp_core.plugins.failures import Failure, failure_of, fatal_error
 from cmp_core.runs.directory import whole_file
@@ -167,6 +169,10 @@ def figure_of(
 ) -> Iterator[Figure]:
     """Give a plot's figure while the theme is set, and close it, and what else the plot opened.
 
+    The theme stands on matplotlib's defaults: a user's matplotlibrc changes no picture, and cannot
+    ask for a LaTeX that is not there. Where the font lacks characters, the plot is drawn once more
+    with installed fonts that have them.
+
     Raises:
         UndefinedError: there is nothing to draw.
         PluginError: the plot returned something else than a figure.
@@ -174,23 +180,45 @@ def figure_of(
     import matplotlib as mpl
     from cycler import cycler
     from matplotlib import pyplot as plt
-    from matplotlib.figure import Figure
 
     theme: Any = {
         **_THEME,
         **(_DARK if dark else {}),
         "axes.prop_cycle": cycler(color=list(PALETTE)),
     }
-    with mpl.rc_context(theme):
-        others = set(plt.get_fignums())
+    others = set(plt.get_fignums())
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # we say it in a sentence
+        mpl.rcdefaults()
+        mpl.rcParams.update(theme)
         try:
-            figure = plot.definition.implementation(view)
-            if not isinstance(figure, Figure):
-                raise PluginError(f"expected a matplotlib Figure, got {type(figure).__name__}")
+            figure = _drawn(plot, view)
+            if lacking := lacking_characters(figure):
+                mpl.rcParams["font.family"] = ["sans-serif", *families_for(lacking)]
+                _close_all_but(others)
+                figure = _drawn(plot, view)
+                if lacking := lacking_characters(figure):
+                    warn_of_lacking(lacking)
             yield figure
         finally:
-            for number in () if keeps_open else set(plt.get_fignums()) - others:
-                plt.close(number)
+            if not keeps_open:
+                _close_all_but(others)
+
+
+def _drawn(plot: Plot, view: PlotView) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = plot.definition.implementation(view)
+    if not isinstance(figure, Figure):
+        raise PluginError(f"expected a matplotlib Figure, got {type(figure).__name__}")
+    return figure
+
+
+def _close_all_but(others: Set[int]) -> None:
+    from matplotlib import pyplot as plt
+
+    for number in set(plt.get_fignums()) - others:
+        plt.close(number)
 
 
 def _content(figure: Figure, form: str, dpi: int) -> bytes:

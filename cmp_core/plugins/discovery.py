@@ -94,6 +94,19 @@ def adds_commands(entry: metadata.EntryPoint) -> bool:
         return False  # `cmp plugins` tells what is wrong with it
 
 
+def is_known_here(spec: str) -> bool:
+    """Return whether a spec of `load_plugins` names a plugin that anyone may ask for.
+
+    That is a built-in one, an installed one that `CMP_PLUGINS` does not leave out, an example, or
+    `no:NAME` of the first two; a path or a module may be code of anyone's.
+    """
+    names = {entry.name for entry in entry_points() if allowed(entry)}
+    for package, suffix in BUILT_IN_PACKAGES.items():
+        names |= {f"{name}{suffix}" for name, _ in built_in_modules(package)}
+    examples = {f"{EXAMPLE}{path.stem}" for path in example_folder().glob("[!_]*.py")}
+    return spec in names | examples or spec.removeprefix(BLOCK) in names
+
+
 def origin_of(entry: metadata.EntryPoint) -> str:
     """Return where an installed plugin comes from, in words."""
     return f"{entry.value} (installed by {entry.dist.name if entry.dist else 'unknown'})"

@@ -101,6 +101,11 @@ def load_plugins(
     )
 
 
+def is_path(spec: str) -> bool:
+    """Return whether what `-p` takes is a file, whose plugin is named by the file's stem."""
+    return spec.endswith(".py") or "/" in spec
+
+
 def new_manager() -> pluggy.PluginManager:
     """Return a manager that knows the hooks, and no plugin."""
     manager = pluggy.PluginManager(PROJECT)
@@ -152,13 +157,14 @@ class _Loader:
 
     def load(self, spec: str) -> str:
         """Load what `-p` names and return the plugin's name."""
-        if spec.endswith(".py") or "/" in spec:
+        if spec in self.origins:
+            self.specs.append(spec)
+            return spec
+        if is_path(spec):
             return self._load_file(Path(spec))
         if Path(spec).is_file() and Path(spec).suffix:
             raise UsageError(f"-p {spec}: expected a Python file, whose name ends in .py")
         self.specs.append(spec)
-        if spec in self.origins:
-            return spec
         if spec.startswith(EXAMPLE):
             return self._execute(_example(spec.removeprefix(EXAMPLE)))
         try:

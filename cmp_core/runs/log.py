@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core.events.rows import INPUT
+from cmp_core.runs.json_file import read_text
 
 Key = tuple[str, str, str]
 """Phase, layer and metric of a series. The phases:
@@ -78,6 +79,7 @@ class RunLog:
         pairs: matrices over the layers in order, by phase and metric.
         missing: why values are missing, and how often, by phase, layer and metric.
         test: the content of `test_results.json`; empty where there is none.
+        layers: in the order in which they first appear, without the input.
         averages_batches: whether `train` is the mean over the measured batches of each epoch,
             for want of a training subset in the log. It is not what a metric would give for all
             of their samples together.
@@ -91,6 +93,7 @@ class RunLog:
     pairs: Mapping[tuple[str, str], tuple[Vector, ...]]
     missing: Mapping[Key, Mapping[str, int]]
     test: Mapping[str, Any]
+    layers: tuple[str, ...] = ()
     averages_batches: bool = False
     problems: tuple[str, ...] = ()
 
@@ -112,8 +115,8 @@ def read_log(log: Path, test_results: Path | None = None) -> RunLog:
     if test_results is not None and test_results.exists():
         gathered.at(test_results)
         try:
-            test = gathered.add_test(test_results.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
+            test = gathered.add_test(read_text(test_results))
+        except (OSError, ValueError) as error:
             gathered.tell(f"left out, it cannot be read ({error})")
     return gathered.finished(test)
 
@@ -148,6 +151,7 @@ class _Gathered:
         self._vectors: defaultdict[Key, dict[_Time, Vector]] = defaultdict(dict)
         self._pairs: defaultdict[tuple[str, str], dict[_Time, Vector]] = defaultdict(dict)
         self._missing: defaultdict[Key, Counter[str]] = defaultdict(Counter)
+        self._layers: dict[str, None] = {}
         self._step = 0
         self._steps: dict[tuple[int, int], int] = {}
 
@@ -221,6 +225,7 @@ class _Gathered:
         reference = self._items(line.get(f"{prefix}reference"), f"{prefix}reference")
         of_input = [(INPUT, metric, value) for metric, value in reference]
         for layer, metric, value in [*self._entries(line, f"{prefix}metrics"), *of_input]:
+            self._layers[layer] = None
             number = as_number(value)
             if math.isfinite(number):
                 n = counts.get((layer, metric), whole)
@@ -229,6 +234,7 @@ class _Gathered:
                 self._missing[phase, layer, metric][f"{_shown(value)} in the log"] += 1
         for layer, metric, vector in self._entries(line, f"{prefix}vectors"):
             numbers = self._array(vector, 1, f"{prefix}vectors.{layer}.{metric}")
+            self._layers[layer] = None
             if numbers is not None:
                 self._vectors[phase, layer, metric][time] = Vector(epoch, step, numbers)
         for metric, matrix in self._items(line.get(f"{prefix}pairs"), f"{prefix}pairs"):
@@ -274,6 +280,7 @@ class _Gathered:
             pairs={key: tuple(matrices.values()) for key, matrices in self._pairs.items()},
             missing={key: dict(reasons) for key, reasons in self._missing.items()},
             test=test,
+            layers=tuple(layer for layer in self._layers if layer != INPUT),
             averages_batches=averages_batches,
             problems=tuple(_sentence(*told, lines) for told, lines in self._told.items()),
         )

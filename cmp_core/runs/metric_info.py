@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 import attrs
 
+from cmp_core.runs.json_file import parse_object
+
 Question = Literal["predictive", "compressing", "different"]
 Evidence = Literal["rises", "falls", "similarity"]
 
@@ -64,15 +66,13 @@ def load_metric_info(text: str) -> dict[str, MetricInfo]:
     known = {field.name for field in attrs.fields(MetricInfo)}
     facts = {}
     try:
-        for label, fields in json.loads(text).items():
+        for label, fields in parse_object(text).items():
             low, high = fields.get("bounds", (None, None))
             bounds = (-math.inf if low is None else low, math.inf if high is None else high)
             kept = {name: value for name, value in fields.items() if name in known}
             facts[label] = MetricInfo(label=label, **kept | {"bounds": bounds})
     except (AttributeError, TypeError) as error:
         raise ValueError(f"expected {{label: {{metric: …}}}}: {error}") from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
     for fact in facts.values():
         _check(fact)
     return facts

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core.config.load import read_yaml
-from cmp_core.config.schema import shown
 from cmp_core.errors import DataError, UsageError, one_line
-from cmp_core.events.rows import INPUT
 from cmp_core.runs.directory import (
     CONFUSION,
     ENVIRONMENT,
@@ -28,6 +24,7 @@ from cmp_core.runs.directory import (
     TEST_RESULTS,
     open_run,
 )
+from cmp_core.runs.json_file import read_optional, read_text
 from cmp_core.runs.log import RunLog, Series, Vector, as_count, as_number, read_log
 from cmp_core.runs.metric_info import MetricInfo, load_metric_info
 
@@ -82,10 +79,14 @@ class RunRecord:
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
-        """The names of the layers in order of depth, the head last."""
-        logged = {layer for _, layer, _ in (*self.log.series, *self.log.vectors)} - {INPUT}
+        """The names of the layers in order of depth, the head last.
+
+        Where the run has not stored the order, it is that in which the log first names them.
+        """
+        known = {layer for _, layer, _ in (*self.log.series, *self.log.vectors)}
+        logged = [layer for layer in self.log.layers if layer in known]
         told = _texts(self.environment.get("layers"))
-        return (*told, *sorted(logged.difference(told), key=_depth))
+        return tuple(dict.fromkeys((*told, *_head_last(logged))))
 
     @property
     def hidden_layers(self) -> tuple[str, ...]:
@@ -194,7 +195,7 @@ class RunRecord:
             layers = {self.layers[-1] if self.layers else "output": self.log.test.get("acc")}
         known = {layer: as_number(acc) for layer, acc in layers.items()}
         order = [name for name in self.layers if name in known]
-        order += sorted(known.keys() - set(order), key=_depth)
+        order += _head_last(layer for layer in known if layer not in order)
         return {layer: known[layer] for layer in order if np.isfinite(known[layer])}
 
     # Files
@@ -287,25 +288,10 @@ def load_run(path: str | Path) -> RunRecord:
     problems = list(log.problems)
     if not len(log.training.epochs) and not len(log.validation.epochs):
         problems.append(f"'{log_path}' holds no training step and no epoch that can be read")
-    environment = _mapping(directory / ENVIRONMENT, problems)
-    status = _mapping(directory / STATUS, problems)
+    environment = read_optional(directory / ENVIRONMENT, problems)
+    status = read_optional(directory / STATUS, problems)
     info = _metric_info(directory / METRICS, problems)
     return RunRecord(directory, config, log, environment, status, info, tuple(problems))
-
-
-def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
-    """Return the content of a JSON file that may be missing."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"'{path}' is left out: {error}")
-        return {}
-    if not isinstance(content, dict):
-        problems.append(f"'{path}' is left out: expected {{name: value}}, got {shown(content)}")
-        return {}
-    return content
 
 
 def _texts(content: Any) -> tuple[str, ...]:
@@ -332,12 +318,12 @@ def _metric_info(path: Path, problems: list[str]) -> dict[str, MetricInfo]:
     if not path.exists():
         return {}
     try:
-        return load_metric_info(path.read_text(encoding="utf-8"))
+        return load_metric_info(read_text(path))
     except (OSError, ValueError) as error:
         problems.append(f"'{path}' is left out: {error}")
         return {}
 
 
-def _depth(layer: str) -> tuple[bool, list[int], str]:
-    """Return a key that puts layer_2 before layer_10 and the head last."""
-    return layer == HEAD, [int(number) for number in re.findall(r"\d+", layer)], layer
+def _head_last(layers: Iterable[str]) -> list[str]:
+    """Return layers in the order in which they first appear, the head after all others."""
+    return sorted(dict.fromkeys(layers), key=HEAD.__eq__)

@@ -13,49 +13,9 @@ from numpy.typing import NDArray
 
 from cmp_core.errors import DataError, one_line
 from cmp_core.events.rows import INPUT
+from cmp_core.snapshots.attributes import as_text, as_whole_number
 from cmp_core.snapshots.format import CONTENT_HASH, FORMAT, LAYERS, VERSION, content_hash
-
-
-@attrs.frozen(eq=False)
-class StoredArray:
-    """An array in the file, of which `array[a:b]` reads rows and `array[:]` everything.
-
-    Attributes:
-        place: the file and the path inside it, for messages.
-    """
-
-    place: str
-    _dataset: h5py.Dataset
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape; the first dimension is that of the samples (of the classes for anchors)."""
-        shape: tuple[int, ...] = self._dataset.shape
-        return shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the numbers as they are stored."""
-        dtype: np.dtype[Any] = self._dataset.dtype
-        return dtype
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes that it takes in the file."""
-        return int(self._dataset.id.get_storage_size())
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        try:
-            values: NDArray[Any] = self._dataset[rows]
-        except (OSError, RuntimeError) as error:
-            raise DataError(f"{self.place}: the data are damaged: {one_line(error)}") from error
-        return values
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[:], dtype)
+from cmp_core.snapshots.storage import StoredArray, check_storage
 
 
 @attrs.frozen(eq=False)
@@ -118,6 +78,7 @@ class Snapshot:
         """
         expected = self._hash
         try:
+            self._file.visititems(self._check_storage)
             found = content_hash(self._file)
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
             raise DataError(f"'{self.path}': the data are damaged: {one_line(error)}") from error
@@ -127,6 +88,10 @@ class Snapshot:
                 f"{expected[:12]}…, got {found[:12]}…; it was changed after it was written"
             )
         return bool(expected)
+
+    def _check_storage(self, name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            check_storage(item, f"'{self.path}': /{name}")
 
     def close(self) -> None:
         """Close the file."""
@@ -164,6 +129,9 @@ def open_snapshot(path: str | Path) -> Snapshot:
         raise DataError(f"'{path}': the structure is damaged: {one_line(error)}") from error
 
 
+_NUMBERS = "fiub"
+"""The kinds of NumPy types that count as numbers; spikes, for example, may be stored as bool."""
+
 _MOST_CLASSES = 1_000_000
 """More are no classes but, say, ids, and would take their square in memory."""
 
@@ -196,7 +164,7 @@ class _Reader:
             num_classes=self._num_classes(labels, layers),
             sample_ids=self._ids(n),
             labels=labels,
-            inputs=self._floats(self._file, "inputs", n),
+            inputs=self._numbers(self._file, "inputs", n),
             layers=tuple(layers),
             reference=reference,
             hash=self._text(CONTENT_HASH),
@@ -204,11 +172,11 @@ class _Reader:
         )
 
     def _check_version(self) -> None:
-        found = self._file.attrs.get("format")
-        if not isinstance(found, (str, bytes)) or self._text("format") != FORMAT:
-            raise self._wrong("attribute format", f"'{FORMAT}'", _shown(found))
-        version = self._file.attrs.get("format_version")
-        if not isinstance(version, (int, np.integer)) or version != VERSION:
+        attributes = self._file.attrs
+        if as_text(attributes.get("format")) != FORMAT:
+            raise self._wrong("attribute format", f"'{FORMAT}'", _shown(attributes.get("format")))
+        version = attributes.get("format_version")
+        if as_whole_number(version) != VERSION:
             raise self._wrong("attribute format_version", str(VERSION), _shown(version))
 
     def _number_of_samples(self, ids: h5py.Dataset | None) -> int:
@@ -217,7 +185,7 @@ class _Reader:
         if known is None:
             group = self._group(LAYERS)
             for name in group:
-                known = self._required(group[name], "activations")
+                known = self._required(self._layer_group(group, name), "activations")
                 break
         if known is None:
             raise self._wrong(f"/{LAYERS}", "at least one layer", "none")
@@ -228,17 +196,15 @@ class _Reader:
         return int(known.shape[0])
 
     def _layers(self, n: int) -> Iterator[SnapshotLayer]:
-        for name, group in self._group(LAYERS).items():
-            if not isinstance(group, h5py.Group):
-                raise self._wrong(f"/{LAYERS}/{name}", "a group", type(group).__name__.lower())
-            if not name.isprintable():
-                raise self._wrong(f"/{LAYERS}", "printable names of layers", repr(name))
+        layers = self._group(LAYERS)
+        for name in layers:
+            group = self._layer_group(layers, name)
             self._required(group, "activations")
-            activations = self._floats(group, "activations", n)
+            activations = self._numbers(group, "activations", n)
             assert activations is not None  # required above
             width = int(np.prod(activations.shape[1:]))
-            scores = self._floats(group, "scores", n, ("n", "C"))
-            anchors = self._floats(group, "anchors", None, ("C", "N"))
+            scores = self._numbers(group, "scores", n, ("n", "C"))
+            anchors = self._numbers(group, "anchors", None, ("C", "N"))
             if anchors is not None and anchors.shape[1] != width:
                 expected = f"shape (C, {width}), as wide as the activations"
                 raise self._wrong(f"{group.name}/anchors", expected, f"shape {anchors.shape}")
@@ -255,15 +221,32 @@ class _Reader:
                 anchors=anchors,
             )
 
+    def _layer_group(self, layers: h5py.Group, name: str) -> h5py.Group:
+        """Return the group of a layer, which holds no further layers."""
+        if not name.isprintable():
+            raise self._wrong(f"/{LAYERS}", "printable names of layers", repr(name))
+        group = self._item(layers, name)
+        if not isinstance(group, h5py.Group):
+            raise self._wrong(f"/{LAYERS}/{name}", "a group", "a dataset")
+        below: list[str] = []
+        group.visit(below.append)
+        nested = [path for path in below if path.endswith("/activations")]
+        if nested:
+            inner = f"{name}/{nested[0].removesuffix('/activations')}"
+            expected = "names of layers without /, which cannot nest"
+            found = f"'{inner}'; write it as '{inner.replace('/', '.')}'"
+            raise self._wrong(f"/{LAYERS}", expected, found)
+        return group
+
     def _depth(self, group: h5py.Group) -> int:
-        depth = group.attrs.get("depth")
+        value = group.attrs.get("depth")
+        depth = as_whole_number(value)
         is_input = group.name == f"/{LAYERS}/{INPUT}"
-        is_right = isinstance(depth, (int, np.integer)) and (depth == -1) == is_input
-        if not is_right or depth < -1:
+        if depth is None or depth < -1 or (depth == -1) != is_input:
             what = f"attribute depth of {group.name}"
             expected = "-1" if is_input else "a whole number of at least 0"
-            raise self._wrong(what, expected, _shown(depth))
-        return int(depth)
+            raise self._wrong(what, expected, _shown(value))
+        return depth
 
     def _num_classes(self, labels: NDArray[np.int64] | None, layers: list[SnapshotLayer]) -> int:
         told = self._count("num_classes")
@@ -296,12 +279,17 @@ class _Reader:
         dataset = self._optional(name)
         if dataset is None:
             return None
-        if dataset.shape != (n,) or dataset.dtype.kind not in "iu":
+        if dataset.shape != (n,) or dataset.dtype.kind not in _NUMBERS:
             found = f"{dataset.dtype} of shape {dataset.shape}"
             raise self._wrong(f"/{name}", f"whole numbers of shape ({n},)", found)
-        return StoredArray(f"'{self._path}': /{name}", dataset)[:].astype(np.int64)
+        values = StoredArray(f"'{self._path}': /{name}", dataset)[:]
+        with np.errstate(invalid="ignore"):
+            whole = values.astype(np.int64)
+        if (wrong := values[whole != values]).size:
+            raise self._wrong(f"/{name}", "whole numbers", str(wrong[0]))
+        return whole
 
-    def _floats(
+    def _numbers(
         self, group: h5py.Group, name: str, n: int | None, dims: tuple[str, ...] = ()
     ) -> StoredArray | None:
         """Return an array of n rows and, where `dims` names them, of as many dimensions."""
@@ -311,10 +299,10 @@ class _Reader:
         shape = dataset.shape or ()
         has_dims = len(shape) == len(dims) if dims else len(shape) >= 2
         has_rows = n is None or shape[:1] == (n,)
-        if dataset.dtype.kind != "f" or not has_dims or not has_rows or 0 in shape:
+        if dataset.dtype.kind not in _NUMBERS or not has_dims or not has_rows or 0 in shape:
             wanted = ", ".join(dims or ("n", "…")).replace("n", str(n), 1 if n else 0)
             found = f"{dataset.dtype} of shape {shape}"
-            raise self._wrong(dataset.name, f"floating-point numbers of shape ({wanted})", found)
+            raise self._wrong(dataset.name, f"numbers of shape ({wanted})", found)
         return StoredArray(f"'{self._path}': {dataset.name}", dataset)
 
     def _phase(self) -> str:
@@ -325,18 +313,20 @@ class _Reader:
 
     def _text(self, name: str, item: h5py.Group | None = None) -> str:
         value = (self._file if item is None else item).attrs.get(name, "")
-        if not isinstance(value, (str, bytes)):
+        text = as_text(value)
+        if text is None:
             raise self._wrong(f"attribute {name}", "a text", _shown(value))
-        return value.decode() if isinstance(value, bytes) else value
+        return text
 
     def _count(self, name: str) -> int:
         value = self._file.attrs.get(name, 0)
-        if not isinstance(value, (int, np.integer)) or value < 0:
+        count = as_whole_number(value)
+        if count is None or count < 0:
             raise self._wrong(f"attribute {name}", "a whole number of at least 0", _shown(value))
-        return int(value)
+        return count
 
     def _group(self, name: str) -> h5py.Group:
-        group = self._file.get(name)
+        group = self._item(self._file, name)
         if not isinstance(group, h5py.Group):
             raise self._wrong(f"/{name}", "a group", "nothing" if group is None else "a dataset")
         return group
@@ -349,10 +339,23 @@ class _Reader:
 
     def _optional(self, name: str, group: h5py.Group | None = None) -> h5py.Dataset | None:
         owner = self._file if group is None else group
-        dataset = owner.get(name)
+        dataset = self._item(owner, name)
+        place = f"{owner.name.rstrip('/')}/{name}"
         if dataset is not None and not isinstance(dataset, h5py.Dataset):
-            raise self._wrong(f"{owner.name.rstrip('/')}/{name}", "a dataset", "a group")
+            raise self._wrong(place, "a dataset", "a group")
+        if dataset is not None:
+            check_storage(dataset, f"'{self._path}': {place}")
         return dataset
+
+    def _item(self, group: h5py.Group, name: str) -> Any:
+        """Return what has a name in a group, or none; a link must lead somewhere."""
+        item, link = group.get(name), group.get(name, getlink=True)
+        if item is None and isinstance(link, (h5py.SoftLink, h5py.ExternalLink)):
+            is_external = isinstance(link, h5py.ExternalLink)
+            where = f" of '{self._path.parent / link.filename}'" if is_external else ""
+            place = f"{group.name.rstrip('/')}/{name}"
+            raise self._wrong(place, f"what it links to, {link.path}{where}", "nothing")
+        return item
 
     def _wrong(self, where: str, expected: str, found: str) -> DataError:
         return DataError(f"'{self._path}': {where}: expected {expected}, got {found}")

@@ -12,13 +12,15 @@ from torch import Tensor
 from cmp_core.events.activations import CHUNK, LayerActivations, Phase
 from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
-from cmp_core.snapshots.read import Snapshot, SnapshotLayer, StoredArray
+from cmp_core.snapshots.read import Snapshot, SnapshotLayer
+from cmp_core.snapshots.storage import StoredArray
 
 
 def replay(snapshot: Snapshot, pass_index: int = 1) -> Iterator[LayerActivations]:
     """Yield the chunks of a snapshot's split; `Measurer.split` takes them like those of a run.
 
-    Activations and inputs of more than two dimensions are flattened to (n, units).
+    Activations and inputs of more than two dimensions are flattened to (n, units);
+    whole numbers and truth values become float64.
     """
     for start in range(0, snapshot.n, CHUNK):
         rows = slice(start, min(start + CHUNK, snapshot.n))
@@ -63,6 +65,7 @@ def _flat(array: StoredArray | None, rows: slice) -> Tensor | None:
     if array is None:
         return None
     values = array[rows]
-    size = min(values.dtype.itemsize, 8)  # torch has no longer ones
+    is_float = values.dtype.kind == "f"
+    size = min(values.dtype.itemsize, 8) if is_float else 8  # torch has no longer ones
     native = values.astype(np.dtype(f"=f{size}"), copy=False)
     return torch.from_numpy(np.ascontiguousarray(native)).flatten(1)

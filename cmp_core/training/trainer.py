@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -224,8 +224,14 @@ class Trainer:
         self, error: BaseException, state: Callable[[], dict[str, Any]] | None
     ) -> None:
         failed = RunFailed(error, self.progress.epoch, self.progress.step, state)
-        with suppress(PluginError):  # recorded; it must not hide why the run ends
+        try:
             self._dispatcher.emit("cmp_run_failed", failed)
+        except PluginError:
+            pass  # recorded; it must not hide why the run ends
+        except (OSError, TrainingError) as further:
+            if state is not None:  # it could not be saved, so that is why the run ends
+                self._emit_run_failed(further, None)
+                raise
 
     def _finish(self, tests: bool) -> None:
         epoch, step = self.progress.best_epoch, self.progress.best_step

@@ -99,6 +99,42 @@ def test_damaged_snapshots_are_told_beside_the_whole_ones(copied_run: Path) -> N
 
 
 @pytest.mark.parametrize(
+    "content", [b"", b'{"acc": ', b"[1, 2]", b"\xff\xfe", b"null", b"[" * 100_000]
+)
+@pytest.mark.parametrize("name", ["status.json", "test_results.json", "environment.json"])
+def test_json_that_cannot_be_read_is_told_and_left_out(
+    copied_run: Path, name: str, content: bytes
+) -> None:
+    shutil.rmtree(copied_run / "activations")
+    (copied_run / name).write_bytes(content)
+    result = call("info", copied_run)
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"warning: '{copied_run / name}' is left out: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert len(result.stdout.splitlines()) == 5
+
+
+def test_json_of_another_form_is_shown_as_far_as_it_goes(copied_run: Path) -> None:
+    shutil.rmtree(copied_run / "activations")
+    contents = {
+        "status.json": '{"epoch": 3}',
+        "test_results.json": '\ufeff{"acc": NaN}',
+        "environment.json": '{"packages": ["torch"]}',
+        "params.yaml": "\ufeffmodel: cnn\nold_key: 1",
+    }
+    for name, text in contents.items():
+        (copied_run / name).write_text(text, encoding="utf-8")
+    result = call("info", copied_run)
+    assert (result.exit_code, result.stderr) == (0, "")
+    shown = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert shown[:3] == [
+        "run cnn on ?, ? epochs, seed ?",
+        "state ?, epoch 3",
+        "test accuracy nan, weights of epoch ?",
+    ]
+
+
+@pytest.mark.parametrize(
     ("command", "message"),
     [
         ("info", "Missing argument 'PATH'"),

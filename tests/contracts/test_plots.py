@@ -333,7 +333,6 @@ def _apart(one: Corners, other: Corners) -> bool:
 # Tests
 
 
-@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
 @pytest.mark.parametrize("name", SCENES)
 @each_plot
 def test_every_plot_can_be_read(plot: Plot, name: str, scene: Callable[[str], RunSet]) -> None:
@@ -341,7 +340,6 @@ def test_every_plot_can_be_read(plot: Plot, name: str, scene: Callable[[str], Ru
         assert problems(figure) == []
 
 
-@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize(
     "plot", [plot for plot in PLOTS if plot.definition.answers], ids=lambda plot: plot.label

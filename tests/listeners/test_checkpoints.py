@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 import pytest
@@ -13,7 +15,7 @@ import torch
 
 from cmp_core import hookimpl, resume, run
 from cmp_core.config.schema import Config
-from cmp_core.errors import UsageError
+from cmp_core.errors import TrainingError, UsageError
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
 from cmp_core.training.trainer import Trainer
 from cmp_core.workflow import Outcome
@@ -89,3 +91,80 @@ def test_nothing_in_a_checkpoint_is_executed() -> None:
     with pytest.raises(UsageError, match=r"'attack\.pt' is not a checkpoint that can be read"):
         load_checkpoint(Path("attack.pt"), torch.device("cpu"))
     assert not Path("executed").exists()
+
+
+@pytest.fixture
+def _full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let checkpoints end at 5,000 bytes, as a full disk or a quota ends them."""
+    original = torch.save
+
+    class Full(io.RawIOBase):
+        """A file with room for some bytes."""
+
+        def __init__(self, file: BinaryIO) -> None:
+            self._file = file
+
+        def write(self, data: Any) -> int:
+            if self._file.tell() + len(data) > 5000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self._file.write(data)
+
+    monkeypatch.setattr(torch, "save", lambda state, file: original(state, Full(file)))
+
+
+def assert_told(directory: Path, name: str, message: str) -> None:
+    """A run has ended with one sentence, and says so itself."""
+    assert message == (
+        f"'{directory / name}' could not be saved: No space left on device; what was saved before "
+        f"is whole. Make room, then go on with: cmp run --resume {directory}"
+    )
+    status = json.loads((directory / "status.json").read_text())
+    assert (status["state"], status["error"]) == ("failed", f"TrainingError: {message}")
+    assert not list(directory.glob(".*"))
+
+
+@pytest.mark.usefixtures("_full_disk")
+def test_a_full_disk_ends_the_run_with_a_sentence(
+    tiny: Config, tiny_run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(TrainingError) as told:
+        run(tiny)
+    directory = newest(Path(tiny.out) / "digits" / "greedy")
+    assert_told(directory, "best.pt", str(told.value))
+    monkeypatch.undo()
+    resume(directory)
+    assert lines(directory) == lines(tiny_run().directory)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it_whole(
+    tiny: Config, request: pytest.FixtureRequest
+) -> None:
+    writer = CheckpointWriter(Path())
+    writer._save("last.pt", {"step": 1})
+    request.getfixturevalue("_full_disk")
+    with pytest.raises(TrainingError, match=r"last\.pt' could not be saved: No space left"):
+        writer._save("last.pt", {"step": torch.zeros(9000)})
+    assert load_checkpoint(Path("last.pt"), torch.device("cpu")) == {"step": 1}
+
+
+def test_a_full_disk_after_ctrl_c_is_why_the_run_ends(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    original = Trainer._train_step
+
+    def interrupt(self: Trainer, batch: Any) -> None:
+        original(self, batch)
+        if self.progress.step == 3:
+            request.getfixturevalue("_full_disk")
+            self._stop_requested = True
+
+    monkeypatch.setattr(Trainer, "_train_step", interrupt)
+    with pytest.raises(TrainingError) as told:
+        run(tiny)
+    assert_told(newest(Path(tiny.out) / "digits" / "greedy"), "last.pt", str(told.value))
+
+
+def test_what_is_wrong_with_the_state_itself_is_no_full_disk() -> None:
+    with pytest.raises(AttributeError, match="lambda"):
+        CheckpointWriter(Path())._save("last.pt", {"step": lambda: None})
+    assert list(Path().glob("*last.pt*")) == []

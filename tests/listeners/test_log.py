@@ -82,3 +82,11 @@ def test_lines_behind_a_checkpoint_are_cut_off(
 def test_a_log_that_is_not_there_is_cut_to_nothing(tmp_path: Path) -> None:
     cut_log(tmp_path, Progress(epoch=1, iter=0, step=2))
     assert (tmp_path / "log.jsonl").read_bytes() == b""
+
+
+def test_lines_that_another_program_has_spoilt_are_cut_off(tmp_path: Path) -> None:
+    spoilt = ["[1]", "3", "null", "{}", '{"phase": "train"}', '{"phase": "val", "epoch": "x"}']
+    text = "\n".join(["\ufeff" + WRITTEN[0], *spoilt, *WRITTEN[1:]])
+    (tmp_path / "log.jsonl").write_bytes(text.encode() + b"\n\xff\xfe")
+    cut_log(tmp_path, Progress(epoch=2, iter=0, step=4))
+    assert (tmp_path / "log.jsonl").read_text() == "".join(f"{x}\n" for x in WRITTEN[:7])

@@ -412,7 +412,7 @@ def test_the_stored_configuration_selects_the_metrics(tmp_path: Path) -> None:
         ("metrics: [acuracy]", "unknown metric 'acuracy'; did you mean 'accuracy'?"),
         ("metrics: 3", "metrics: expected"),
         ("plugins: 3", "plugins: expected"),
-        ("plugins: [none.py]", "none.py"),
+        ("plugins: [3]", "plugins: [0]: expected a text"),
     ],
 )
 def test_a_stored_configuration_that_is_wrong_is_told(
@@ -622,7 +622,7 @@ def test_a_plugin_that_is_only_warned_about_is_no_failure(directory: Path, tmp_p
     path = by_hand(tmp_path / "x.h5", {"activations": WIDE})
     with h5py.File(path, "a") as file:
         file.attrs["config"] = json.dumps(config)
-    done = call(path)
+    done = call(path, "-p", plugin)
     assert done.exit_code == 0
     assert "raised in cmp_layer_activations: ValueError: no" in done.stderr
 

@@ -390,3 +390,25 @@ def test_a_run_of_older_scripts_is_drawn_as_far_as_it_goes(tmp_path: Path) -> No
         files(tmp_path / "plots")
     )
     assert all(picture.reason for picture in pictures if picture.path is None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("text.usetex", True),
+        ("path.sketch", (1, 100, 2)),
+        ("savefig.bbox", "tight"),
+        ("savefig.facecolor", "red"),
+        ("font.family", ["monospace"]),
+        ("axes.facecolor", "green"),
+        ("figure.autolayout", True),
+        ("axes.formatter.use_locale", True),
+        ("lines.linestyle", ":"),
+    ],
+)
+def test_a_user_s_matplotlibrc_changes_no_picture(one: RunSet, key: str, value: Any) -> None:
+    view = PlotView(one, metric="margin", layer="layer_1")
+    expected = render(PLOTS["timeline"], view, "svg")
+    with mpl.rc_context({key: value}):
+        assert render(PLOTS["timeline"], view, "svg") == expected
+        assert mpl.rcParams[key] == value

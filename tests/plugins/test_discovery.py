@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cmp_core.events.hookspecs import COMMANDS, REGISTRATIONS
-from cmp_core.plugins.discovery import KINDS, kinds_in, list_plugins
+from cmp_core.plugins.discovery import KINDS, is_known_here, kinds_in, list_plugins
 from cmp_core.plugins.loader import load_plugins
 from tests.installed import install
 
@@ -72,3 +72,27 @@ def test_a_plugin_inside_a_package_is_found_without_its_parents(
     monkeypatch.syspath_prepend(site)
     (deep,) = [listing for listing in list_plugins() if listing.name == "deep"]
     assert (deep.kinds, deep.state) == (("plot",), "installed")
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_known"),
+    [
+        ("accuracy", True),
+        ("heatmap_plot", True),
+        ("digits", True),
+        ("cmp:dead_units", True),
+        ("no:accuracy", True),
+        ("no:gone", False),
+        ("no:cmp:dead_units", False),
+        ("no:no:accuracy", False),
+        ("cmp:gone", False),
+        ("cmp:../plugins/dead_units", False),
+        ("heatmap", False),
+        ("mine.py", False),
+        ("json", False),
+        ("cmp_metrics.accuracy", False),
+        ("", False),
+    ],
+)
+def test_what_anyone_may_ask_for_is_known_by_its_name(spec: str, is_known: bool) -> None:
+    assert is_known_here(spec) == is_known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import datetime
 from pathlib import Path
@@ -73,3 +74,17 @@ def test_a_run_is_opened_by_its_folder() -> None:
     Path("empty").mkdir()
     with pytest.raises(UsageError, match=r"^'empty' is not a run directory: .* no params\.yaml$"):
         open_run("empty")
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    path.write_text("before")
+
+    def full(file: BinaryIO) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*status\.json'$"):
+        save_whole(path, full)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]

@@ -39,7 +39,8 @@ def test_fields_of_later_versions_are_left_alone_and_missing_ones_have_defaults(
     [
         ("{", "Expecting property name"),
         ("[" * 100_000, "it is nested too deeply"),
-        ([], "expected {label: {metric: …}}"),
+        ("", "it is empty; expected {name: value}"),
+        ([], "expected {name: value}, got []"),
         ({"accuracy": None}, "expected {label: {metric: …}}"),
         ({"accuracy": {}}, "expected {label: {metric: …}}"),
         ({"accuracy": ACCURACY | {"bounds": [0, 1, 2]}}, "too many values"),

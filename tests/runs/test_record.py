@@ -91,12 +91,18 @@ def test_what_the_configuration_does_not_name_is_not_known(write: WriteRun) -> N
     assert (run.model, run.dataset, run.seed, dict(run.config)) == ("?", "?", None, {})
 
 
-def test_layers_stand_in_order_of_depth_with_the_head_last(write: WriteRun) -> None:
-    names = [f"layer_{i}" for i in (10, 2, 0, 11, 1, 9, 8, 3, 7, 5, 4, 6)]
+def test_layers_stand_in_the_order_of_the_log_with_the_head_last(write: WriteRun) -> None:
+    """Digits in names are no depths: `conv3x3` may come after `conv5x5`, and `b2` before `a1`."""
+    names = ("conv5x5", "conv3x3", "b2", "a10", "a9", "2", "1")
     run = write(val(1, head={"m": 1}, **{name: {"m": 1} for name in names}))
-    hidden = tuple(f"layer_{i}" for i in range(12))
-    assert run.layers == (*hidden, "head")
-    assert run.hidden_layers == hidden
+    assert run.layers == (*names, "head")
+    assert run.hidden_layers == names
+
+
+def test_a_layer_stands_where_it_first_appears_with_a_value_or_without(write: WriteRun) -> None:
+    first = val(1, b={"m": None}, a={"m": 1}) | {"vectors": {"c": {"v": [1, 2]}}}
+    run = write(first, val(2, d={"m": 1}, a={"m": 1}, b={"m": 1}, e={"m": None}))
+    assert run.layers == ("b", "a", "c", "d")
 
 
 def test_the_environment_tells_the_order_of_layers(write: WriteRun) -> None:
@@ -217,13 +223,12 @@ def test_without_accuracies_it_is_the_last_epoch(write: WriteRun) -> None:
 
 
 def test_accuracies_stand_in_order_of_depth(write: WriteRun) -> None:
-    layers = {"head": 0.9, "layer_0": 0.5, "layer_1": 0.6, "layer_10": 0.8, "layer_2": 0.7}
-    run = write(val(1), test={"acc": 0.9, "acc_layers": layers})
+    layers = {"head": 0.9, "conv_2": 0.5, "conv_1": 0.6, "a": 0.8}
+    run = write(val(1, a={"m": 1}), test={"acc": 0.9, "acc_layers": layers})
     assert list(run.test_accuracies.items()) == [
-        ("layer_0", 0.5),
-        ("layer_1", 0.6),
-        ("layer_2", 0.7),
-        ("layer_10", 0.8),
+        ("a", 0.8),
+        ("conv_2", 0.5),
+        ("conv_1", 0.6),
         ("head", 0.9),
     ]
     names = ["stem", "block", "out"]
@@ -455,7 +460,7 @@ def test_broken_facts_are_told_and_replaced(write: WriteRun) -> None:
     run = write(val(1, layer_0={"accuracy": 0.5}), facts=b"\xff\xfe")
     (told,) = run.problems
     assert told.startswith(f"'{run.directory / 'metrics.json'}' is left out: ")
-    assert "codec can't decode" in told
+    assert "expected text in UTF-8, got byte 0xff" in told
     assert run.metric_info == {}
     assert with_installed_metric_info(run).metric_info["accuracy"].evidence == "rises"
 
@@ -472,8 +477,10 @@ def test_other_files_may_be_missing(write: WriteRun) -> None:
     ("content", "sentence"),
     [
         ("{", "Expecting property name"),
-        (b"\xff", "codec can't decode"),
-        ("[" * 100_000, "recursion"),
+        (b"\xff", "expected text in UTF-8, got byte 0xff"),
+        ("", "it is empty; expected {name: value}"),
+        ('{"a": 1', "it is not whole JSON: Expecting"),
+        ("[" * 100_000, "it is nested too deeply"),
         ([1, 2], "expected {name: value}, got [1, 2]"),
         ("null", "expected {name: value}, got null"),
     ],
@@ -485,6 +492,20 @@ def test_other_files_that_are_broken_are_told(write: WriteRun, content: Any, sen
         assert told.startswith(f"'{file}' is left out: ")
         assert sentence in told
     assert (run.environment, run.status) == ({}, {})
+
+
+def test_a_byte_order_mark_does_not_matter(write: WriteRun) -> None:
+    """Windows' editors put one in front."""
+    run = write(TWO_LAYERS, environment={"seed": 3}, status={"epoch": 2}, test={"acc": 0.5})
+    info = dump_metric_info([MetricInfo("m", "margin")])
+    (run.directory / "metrics.json").write_text(info)
+    for path in run.directory.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    again = load_run(run.directory)
+    assert again.problems == ()
+    assert (again.environment, again.status) == ({"seed": 3}, {"epoch": 2})
+    assert (again.log.test, again.config) == ({"acc": 0.5}, run.config)
+    assert again.metric_info["m"].metric == "margin"
 
 
 def test_folders_in_the_place_of_files_are_told(write: WriteRun) -> None:

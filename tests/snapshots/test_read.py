@@ -81,7 +81,7 @@ def test_a_large_dataset_that_is_never_read_costs_no_memory(mine: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["labels", "sample_ids"])
-@pytest.mark.parametrize("dtype", ["u1", "<i4", ">i8", "u8"])
+@pytest.mark.parametrize("dtype", ["u1", "<i4", ">i8", "u8", "f8", ">f4"])
 def test_whole_numbers_of_any_type_will_do(mine: Path, name: str, dtype: str) -> None:
     with h5py.File(mine, "a") as file:
         file.pop(name, None)
@@ -90,6 +90,35 @@ def test_whole_numbers_of_any_type_will_do(mine: Path, name: str, dtype: str) ->
         assert snapshot.sample_ids.dtype == np.int64
         assert snapshot.labels is not None
         assert snapshot.labels.tolist() == [i % 3 for i in range(20)]
+
+
+@pytest.mark.parametrize("form", [np.float64, np.uint8, lambda x: [x], lambda x: [[float(x)]]])
+def test_attributes_may_be_arrays_of_one_and_whole_floats(
+    mine: Path, form: Callable[[int], Any]
+) -> None:
+    """MATLAB and R write them so."""
+    counts = {"format_version": 1, "epoch": 3, "step": 12, "num_classes": 4}
+    with h5py.File(mine, "a") as file:
+        file.attrs.update({name: form(count) for name, count in counts.items()})
+        file.attrs.update(format=["cmp-activations"], phase=[b"test"], model=np.array([b"mlp"]))
+        for depth, name in enumerate(("block_0", "block_1")):
+            file[f"layers/{name}"].attrs.update(depth=form(depth), module=["m"], anchor_kind=[""])
+    with open_snapshot(mine) as snapshot:
+        snapshot.verify()
+        assert (snapshot.epoch, snapshot.step, snapshot.num_classes) == (3, 12, 4)
+        assert (snapshot.phase, snapshot.model) == ("test", "mlp")
+        assert [(x.depth, x.module, x.anchor_kind) for x in snapshot.layers] == [
+            (0, "m", None),
+            (1, "m", None),
+        ]
+
+
+def test_a_stray_dataset_is_told_where_layers_alone_tell_the_samples(mine: Path) -> None:
+    with h5py.File(mine, "a") as file:
+        del file["labels"]
+        file["layers/a"] = np.ones(3)
+    with pytest.raises(DataError, match="/layers/a: expected a group, got a dataset"):
+        open_snapshot(mine)
 
 
 @pytest.mark.parametrize("value", [np.bytes_(b"mine"), h5py.Empty("f4"), 1j, True, [1.0, 2.0]])
@@ -181,21 +210,43 @@ FIRST = "layers/block_0"
         (put("sample_ids", np.arange(0)), "/sample_ids", "expected at least one sample, got none"),
         (put("sample_ids", 3), "/sample_ids", "expected"),
         (put(f"{FIRST}/activations", None), f"/{FIRST}/activations", "a dataset, got nothing"),
-        (put("layers/stray", np.ones((20, 2))), "/layers/stray", "expected a group, got dataset"),
+        (put("layers/stray", np.ones((20, 2))), "/layers/stray", "expected a group, got a dataset"),
         (mark("depth", None, FIRST), f"attribute depth of /{FIRST}", "got nothing"),
         (mark("depth", 0.5, FIRST), f"attribute depth of /{FIRST}", "whole number"),
         (mark("depth", [0, 1], FIRST), f"attribute depth of /{FIRST}", "whole number"),
         (mark("depth", -1, FIRST), f"attribute depth of /{FIRST}", "at least 0, got -1"),
         (mark("depth", 1, FIRST), "/layers", "got block_0 1, block_1 1"),
         (put("labels", np.arange(19) % 3), "/labels", "shape (20,), got int64 of shape (19,)"),
-        (put("labels", np.ones(20)), "/labels", "expected whole numbers of shape (20,), got float"),
+        (put("labels", np.full(20, 0.5)), "/labels", "expected whole numbers, got 0.5"),
+        (put("labels", np.full(20, np.nan)), "/labels", "expected whole numbers, got nan"),
+        (put("labels", ["a"] * 20), "/labels", "expected whole numbers of shape (20,), got object"),
         (put("labels", np.arange(20) - 1), "/labels", "got -1 to 18"),
         (put("labels", np.ones((20, 1), int)), "/labels", "got int64 of shape (20, 1)"),
         (put("sample_ids", np.arange(20) // 2), "/sample_ids", "every id once, got 0 2 times"),
-        (put("sample_ids", np.arange(20.0)), "/sample_ids", "whole numbers of shape (20,)"),
+        (put("sample_ids", np.arange(20) / 2), "/sample_ids", "expected whole numbers, got 0.5"),
+        (put("sample_ids", np.arange(20.0) * 1e30), "/sample_ids", "expected whole numbers, got"),
         (put("sample_ids", np.arange(7)), f"/{FIRST}/activations", "shape (7, …), got float64"),
         (put("inputs", np.ones((3, 2))), "/inputs", "shape (20, …), got float64 of shape (3, 2)"),
-        (put("inputs", np.ones((20, 2), int)), "/inputs", "floating-point numbers"),
+        (
+            put("inputs", np.ones((20, 2), complex)),
+            "/inputs",
+            "numbers of shape (20, …), got compl",
+        ),
+        (
+            put("layers/a/b/activations", np.ones((20, 2))),
+            "/layers",
+            "got 'a/b'; write it as 'a.b'",
+        ),
+        (
+            put(f"{FIRST}/c/d/activations", np.ones((20, 2))),
+            "expected names of layers without /, which cannot nest",
+            "got 'block_0/c/d'; write it as 'block_0.c.d'",
+        ),
+        (put("layers/a", np.ones((20, 2))), "/layers/a", "expected a group, got a dataset"),
+        (put("labels", h5py.SoftLink("/gone")), "/labels", "what it links to, /gone, got nothing"),
+        (put("layers/a", h5py.SoftLink("/gone")), "/layers/a", "what it links to, /gone, got"),
+        (put("layers", h5py.ExternalLink("g.h5", "/x")), "/layers", "what it links to, /x of '"),
+        (put("inputs", h5py.ExternalLink("g.h5", "/x")), "/inputs", "g.h5', got nothing"),
         (put(f"{FIRST}/activations", np.ones(20)), f"/{FIRST}/activations", "shape (20, …)"),
         (put(f"{FIRST}/activations", np.ones((20, 0))), f"/{FIRST}/activations", "shape (20, 0)"),
         (put(f"{FIRST}/scores", np.ones((19, 3))), f"/{FIRST}/scores", "(20, C), got float64"),

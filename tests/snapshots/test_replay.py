@@ -13,6 +13,7 @@ from cmp_core import open_snapshot
 from cmp_core.events.activations import LayerActivations
 from cmp_core.snapshots.replay import replay
 from tests.small_runs import stored
+from tests.snapshots.test_read import by_hand
 
 N = 20
 
@@ -88,3 +89,19 @@ def test_without_labels_there_are_none(images: Path) -> None:
         del file["labels"]
     (event,) = read(images)
     assert event.labels is None
+
+
+@pytest.mark.parametrize("dtype", ["bool", "u1", "i2", ">i8"])
+def test_whole_numbers_and_truth_values_are_measured_as_floats(tmp_path: Path, dtype: str) -> None:
+    spikes = (np.arange(60).reshape(20, 3) % 2).astype(dtype)
+    path = by_hand(tmp_path / "x.h5")
+    with h5py.File(path, "a") as file:
+        file["inputs"] = spikes
+        file["layers/spikes/activations"] = spikes
+        file["layers/spikes"].attrs["depth"] = 2
+    with open_snapshot(path) as snapshot:
+        (chunk,) = replay(snapshot)
+    assert chunk.inputs is not None
+    for found in (chunk.inputs, chunk.layers[2].activations):
+        assert found.dtype == torch.float64
+        assert found.tolist() == spikes.astype(float).tolist()

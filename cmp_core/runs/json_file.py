@@ -1,0 +1,60 @@
+"""Reading a JSON file that any program, or a run that was killed, may have left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cmp_core.config.schema import shown
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, without the byte order mark that Windows puts first.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"expected text in UTF-8, got byte {error.object[error.start]:#x}"
+        ) from error
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """Return the mapping that a JSON text holds.
+
+    Raises:
+        ValueError: it is empty, cut, or holds something else; the message is the reason.
+
+    >>> parse_object('{"acc": 0.5}')
+    {'acc': 0.5}
+    """
+    if not text.strip():
+        raise ValueError("it is empty; expected {name: value}")
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"it is not whole JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"expected {{name: value}}, got {shown(content)}")
+    return content
+
+
+def read_optional(path: Path, problems: list[str]) -> dict[str, Any]:
+    """Return the content of a JSON file, empty where there is none or where it cannot be read.
+
+    Why it cannot be read is appended to `problems`, in a sentence.
+    """
+    if not path.exists():
+        return {}
+    try:
+        return parse_object(read_text(path))
+    except (OSError, ValueError) as error:
+        problems.append(f"'{path}' is left out: {error}")
+        return {}

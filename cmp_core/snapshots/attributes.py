@@ -1,0 +1,49 @@
+"""Reading an attribute as a text or a whole number, in whichever form a program writes those."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_LARGEST = 2**53
+"""From here on floats skip whole numbers."""
+
+
+def as_text(value: Any) -> str | None:
+    """Return a text of fixed or variable length, alone or in an array of one; none for others.
+
+    >>> as_text(np.array([b"val"])), as_text("val"), as_text(3)
+    ('val', 'val', None)
+    """
+    value = _single(value)
+    try:
+        if isinstance(value, bytes):
+            return value.decode()
+        if isinstance(value, str):
+            value.encode()  # h5py reads bytes that are no UTF-8 as half characters
+            return str(value)
+    except UnicodeError:
+        return None
+    return None
+
+
+def as_whole_number(value: Any) -> int | None:
+    """Return a whole number of any type, alone or in an array of one; none for others.
+
+    MATLAB and R know no whole numbers but floats, and no scalars but arrays.
+
+    >>> as_whole_number(3.0), as_whole_number(np.array([[3]])), as_whole_number(0.5)
+    (3, 3, None)
+    """
+    value = _single(value)
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        return int(number) if abs(number) < _LARGEST and number.is_integer() else None
+    is_number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return int(value) if is_number else None
+
+
+def _single(value: Any) -> Any:
+    is_one = isinstance(value, np.ndarray) and value.size == 1
+    return value.reshape(-1)[0] if is_one else value
