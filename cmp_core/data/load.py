@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,7 @@ from cmp_core.data.raw import Images, RawData, Samples, Stream
 from cmp_core.data.reader import Reader, read_item
 from cmp_core.data.splits import Preparation, Split, StreamSplit, TensorSplit
 from cmp_core.errors import ConfigError, DataError
+from cmp_core.layers.memory import memory_of
 from cmp_core.layers.sampling import balanced, by_hash, choose
 
 MEMORY_SHARE = 0.25
@@ -114,13 +114,7 @@ def load_data(
 
 def memory_budget(device: torch.device) -> int:
     """Return the bytes that a dataset may take on the device."""
-    if device.type == "cuda":
-        return int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0])
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):  # no sysconf on Windows
-        total = 8 * 2**30
-    return int(MEMORY_SHARE * total)
+    return int(MEMORY_SHARE * memory_of(device))
 
 
 def _test_split(raw: RawData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

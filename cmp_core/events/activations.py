@@ -26,6 +26,19 @@ Part = Literal["batch", "chunk", "subset"]
 CHUNK = 1024
 """Samples of a split whose activations are in memory at once, of a run, a file or an array."""
 
+CHUNK_BYTES = 2**28
+"""About what they may take; of very wide layers there are fewer samples in a chunk."""
+
+
+def chunk_size(units: int) -> int:
+    """Return how many samples make a chunk, for so many units of all layers together.
+
+    >>> chunk_size(5 * 1024), chunk_size(10**6)
+    (1024, 67)
+    """
+    return max(1, min(CHUNK, CHUNK_BYTES // (4 * max(1, units))))
+
+
 _LAYER_TENSORS = ("activations", "scores", "anchors")
 _SAMPLE_TENSORS = ("inputs", "labels", "sample_ids")
 

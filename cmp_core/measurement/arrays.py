@@ -10,7 +10,7 @@ import torch
 
 from cmp_core.config.schema import Config
 from cmp_core.errors import UsageError
-from cmp_core.events.activations import CHUNK, LayerActivations
+from cmp_core.events.activations import LayerActivations, chunk_size
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
 from cmp_core.layers.arrays import (
@@ -88,7 +88,8 @@ def measure_arrays(
     )
 
     def read(pass_index: int) -> Iterator[LayerActivations]:
-        for where in torch.split(torch.arange(n, device=device), CHUNK):
+        size = chunk_size(sum(tensor.shape[1] for tensor in tensors))
+        for where in torch.split(torch.arange(n, device=device), size):
             yield attrs.evolve(chunk.select(where, "chunk"), pass_index=pass_index)
 
     measurer = Measurer(_selected(metrics), Run(Config(), (), tuple(named)), new_manager(), "raise")

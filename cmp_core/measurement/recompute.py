@@ -120,25 +120,24 @@ def recompute(
         asked = build_config({"metrics": metrics, "plugins": list(plugins)}, _SELECTION)
         select_metrics(load_plugins(asked.plugins, plugins_dir), asked)
     if workers is None and len(files) == 1:
-        return (_recompute(file, metrics, plugins, plugins_dir) for file in files)
-    parallel = joblib.Parallel(
-        n_jobs=min(workers or joblib.cpu_count(), len(files)), return_as="generator"
-    )
+        return (_recompute(file, metrics, plugins, plugins_dir, 1) for file in files)
+    processes = min(workers or joblib.cpu_count(), len(files))
+    parallel = joblib.Parallel(n_jobs=processes, return_as="generator")
     task = joblib.delayed(_recompute_on_one_thread)
     results: Iterator[Recomputed] = parallel(
-        task(Path.cwd(), file, metrics, plugins, plugins_dir) for file in files
+        task(Path.cwd(), file, metrics, plugins, plugins_dir, processes) for file in files
     )
     return results
 
 
 def _recompute(
-    path: Path, metrics: Any, plugins: Sequence[str], plugins_dir: Path | None
+    path: Path, metrics: Any, plugins: Sequence[str], plugins_dir: Path | None, processes: int
 ) -> Recomputed:
     try:
         with open_snapshot(path) as snapshot:
             snapshot.verify()
             config, foreign = _config(snapshot, metrics, plugins)
-            return measure(snapshot, config, plugins_dir, foreign)
+            return measure(snapshot, config, plugins_dir, foreign, processes)
     except CmpError as error:
         about = "" if str(path) in str(error) else f"'{path}': "
         is_selection = isinstance(error, UsageError) and not isinstance(error, DataError)
@@ -168,6 +167,7 @@ def measure(
     config: Config,
     plugins_dir: Path | None = None,
     foreign: Sequence[str] = (),
+    processes: int = 1,
 ) -> Recomputed:
     """Measure an open snapshot with the metrics of a configuration.
 
@@ -177,6 +177,7 @@ def measure(
         plugins_dir: as `--plugins-dir`.
         foreign: plugins that the snapshot names and that are not loaded because of that; metrics
             that nothing has registered are taken for theirs, and left out.
+        processes: how many share the memory.
 
     Raises:
         CmpError: a metric or plugin of the configuration is unknown, or the data are damaged.
@@ -187,9 +188,9 @@ def measure(
     names = tuple(layer.name for layer in snapshot.layers)
     run = Run(config, classes, names)
     metrics = select_metrics(loaded, config)
-    measurer = Measurer(metrics, run, loaded.manager, config.on_plugin_error)
+    measurer = Measurer(metrics, run, loaded.manager, config.on_plugin_error, processes)
     rows = measurer.split(
-        snapshot.sample_ids, snapshot.labels, lambda pass_index: replay(snapshot, pass_index)
+        snapshot.sample_ids, snapshot.targets, lambda pass_index: replay(snapshot, pass_index)
     )
     return Recomputed(
         path=snapshot.path,

@@ -43,6 +43,8 @@ class Snapshot:
         num_classes: C, 0 where nothing tells it.
         sample_ids: (n,) int64; 0 to n-1 where the file has none.
         labels: (n,) int64, or none.
+        targets: (n,), labels from 0 to C-1, or none: where nothing tells C, positions among the
+            labels that there are.
         inputs: (n, …), or none.
         layers: in the order of their depth.
         reference: the input as a layer, where its scores and anchors were stored.
@@ -59,6 +61,7 @@ class Snapshot:
     num_classes: int
     sample_ids: NDArray[np.int64]
     labels: NDArray[np.int64] | None
+    targets: NDArray[np.int64] | None
     inputs: StoredArray | None
     layers: tuple[SnapshotLayer, ...]
     reference: SnapshotLayer | None
@@ -152,6 +155,7 @@ class _Reader:
             found = ", ".join(f"{x.name} {x.depth}" for x in layers) or "none"
             raise self._wrong(f"/{LAYERS}", "layers, each of another depth", found)
         labels = self._integers("labels", n)
+        num_classes, targets = self._classes(labels, layers)
         return Snapshot(
             path=self._path,
             phase=self._phase(),
@@ -161,9 +165,10 @@ class _Reader:
             dataset=self._text("dataset"),
             model=self._text("model"),
             config=self._text("config"),
-            num_classes=self._num_classes(labels, layers),
+            num_classes=num_classes,
             sample_ids=self._ids(n),
             labels=labels,
+            targets=targets,
             inputs=self._numbers(self._file, "inputs", n),
             layers=tuple(layers),
             reference=reference,
@@ -248,22 +253,32 @@ class _Reader:
             raise self._wrong(what, expected, _shown(value))
         return depth
 
-    def _num_classes(self, labels: NDArray[np.int64] | None, layers: list[SnapshotLayer]) -> int:
+    def _classes(
+        self, labels: NDArray[np.int64] | None, layers: list[SnapshotLayer]
+    ) -> tuple[int, NDArray[np.int64] | None]:
+        """Return C, and the labels from 0 to C-1."""
+        if labels is not None and labels.min() < 0:
+            raise self._wrong("/labels", "classes from 0 on", str(labels.min()))
         told = self._count("num_classes")
         columns = {x.scores.shape[1] for x in layers if x.scores is not None}
         columns |= {len(x.anchors) for x in layers if x.anchors is not None}
+        if not told and not columns:
+            if labels is None:
+                return 0, None
+            classes, positions = np.unique(labels, return_inverse=True)
+            return len(classes), positions
         largest = 0 if labels is None else int(labels.max()) + 1
-        number = told or max(columns, default=largest)
+        number = told or max(columns)
         if number > _MOST_CLASSES:
-            where = "attribute num_classes" if told else "/labels"
-            raise self._wrong(where, f"at most {_MOST_CLASSES:,} classes", f"{number:,}")
+            expected = f"at most {_MOST_CLASSES:,} classes"
+            raise self._wrong("attribute num_classes", expected, f"{number:,}")
         if columns - {number}:
             expected = f"{number} classes in all scores and anchors"
             raise self._wrong(f"/{LAYERS}", expected, f"{sorted(columns)}")
-        if labels is not None and (labels.min() < 0 or largest > number):
+        if labels is not None and largest > number:
             expected = f"classes from 0 to {number - 1}"
             raise self._wrong("/labels", expected, f"{labels.min()} to {labels.max()}")
-        return number
+        return number, labels
 
     def _ids(self, n: int) -> NDArray[np.int64]:
         ids = self._integers("sample_ids", n)

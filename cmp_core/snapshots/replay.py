@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import cast
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmp_core.events.activations import CHUNK, LayerActivations, Phase
+from cmp_core.events.activations import LayerActivations, Phase, chunk_size
 from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
 from cmp_core.snapshots.read import Snapshot, SnapshotLayer
@@ -22,8 +23,11 @@ def replay(snapshot: Snapshot, pass_index: int = 1) -> Iterator[LayerActivations
     Activations and inputs of more than two dimensions are flattened to (n, units);
     whole numbers and truth values become float64.
     """
-    for start in range(0, snapshot.n, CHUNK):
-        rows = slice(start, min(start + CHUNK, snapshot.n))
+    arrays = [snapshot.inputs, *(layer.activations for layer in snapshot.layers)]
+    size = chunk_size(sum(math.prod(array.shape[1:]) for array in arrays if array is not None))
+    targets = snapshot.targets
+    for start in range(0, snapshot.n, size):
+        rows = slice(start, min(start + size, snapshot.n))
         inputs = _flat(snapshot.inputs, rows)
         yield LayerActivations(
             source="replay",
@@ -33,7 +37,7 @@ def replay(snapshot: Snapshot, pass_index: int = 1) -> Iterator[LayerActivations
             step=snapshot.step,
             layers=tuple(_layer(layer, rows) for layer in snapshot.layers),
             sample_ids=torch.from_numpy(snapshot.sample_ids[rows]),
-            labels=None if snapshot.labels is None else torch.from_numpy(snapshot.labels[rows]),
+            labels=None if targets is None else torch.from_numpy(targets[rows]),
             inputs=inputs,
             num_classes=snapshot.num_classes,
             pass_index=pass_index,

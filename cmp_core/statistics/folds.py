@@ -52,9 +52,13 @@ class Folds:
     @cached_property
     def class_counts(self) -> Tensor:
         """How many samples of each class every fold holds, (5, C)."""
-        return self.targets.new_zeros(FOLDS, self.num_classes).index_add_(
-            0, self._fold, self.targets
-        )
+        if self.labels is None:
+            raise UndefinedError("there are no labels")
+        dtype = precise(self.labels.device)
+        ones = torch.ones_like(self.labels, dtype=dtype)
+        counts = ones.new_zeros(FOLDS * self.num_classes)
+        counts.index_add_(0, self._fold * self.num_classes + self.labels, ones)
+        return counts.view(FOLDS, self.num_classes)
 
     @property
     def has_classes(self) -> Tensor:

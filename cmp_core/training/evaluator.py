@@ -14,7 +14,7 @@ from cmp_core.config.schema import Config
 from cmp_core.data.load import Data
 from cmp_core.data.splits import Batch, Split
 from cmp_core.errors import UsageError
-from cmp_core.events.activations import CHUNK, LayerActivations, Part, Phase
+from cmp_core.events.activations import LayerActivations, Part, Phase, chunk_size
 from cmp_core.events.payloads import RunFinished
 from cmp_core.events.rows import INPUT, Row
 from cmp_core.layers.layer import Layer
@@ -61,6 +61,8 @@ class Evaluator:
         self._measurer = measurer
         self.means = ClassMeans(len(data.class_names), config.similarity, config.tau)
         self._needs_means = any(layer.scores is None for layer in layers)
+        units = [layer.activations.shape[1] for layer in layers]
+        self._chunk = chunk_size(sum(units, data.input_size))
 
     @torch.no_grad()
     def refresh_class_means(self) -> None:
@@ -68,7 +70,7 @@ class Evaluator:
         if self.means.knows(INPUT) and not self._needs_means:
             return  # the input's own means do not change
         self._model.eval()
-        batches = self._data.train.batches(self._data.reference, CHUNK)
+        batches = self._data.train.batches(self._data.reference, self._chunk)
         self.means.measure((self._without_anchors(batch), batch.labels) for batch in batches)
 
     @torch.no_grad()
@@ -79,7 +81,7 @@ class Evaluator:
         totals: list[Tensor] = []
 
         def read(pass_index: int) -> Iterator[LayerActivations]:
-            for batch in split.batches(positions, CHUNK):
+            for batch in split.batches(positions, self._chunk):
                 layers = self._model(batch.inputs)
                 if pass_index == 1:
                     loss = self._rule.losses(layers, batch.labels).mean() * len(batch.labels)
@@ -157,6 +159,11 @@ def probe(model: LayeredModel, rule: LearningRule, data: Data) -> tuple[Layer, .
         raise UsageError(f"model: expected layers of depth 0, 1, 2, … in order, got {depths}")
     if named := [layer.name for layer in layers if "/" in layer.name]:
         raise UsageError(f"model: the name of a layer may not hold '/', got '{named[0]}'")
+    if strange := [layer for layer in layers if layer.activations.is_complex()]:
+        raise UsageError(
+            f"model: expected real activations, {strange[0].name} has "
+            f"{strange[0].activations.dtype}; hand over moduli, or real and imaginary parts"
+        )
     if layers[-1].scores is None:
         raise UsageError(f"model: expected scores at its last layer, {layers[-1].name} has none")
     rule.losses(layers, batch.labels)

@@ -67,7 +67,7 @@ def test_the_phase_decides_the_split(tmp_path: Path, phase: str, n: int) -> None
 def test_few_samples_are_the_same_at_every_epoch_and_in_chunks_of_any_size(
     tmp_path: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch, size: int, chunk: int
 ) -> None:
-    monkeypatch.setattr("cmp_core.training.evaluator.CHUNK", chunk)
+    monkeypatch.setattr("cmp_core.events.activations.CHUNK", chunk)
     with open_snapshot(stored(finished_run)[0]) as everything:
         ids = everything.sample_ids
     outcome = run(small(tmp_path, epochs=2, snapshots=Snapshots(samples=size)))

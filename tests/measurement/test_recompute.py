@@ -158,7 +158,7 @@ def test_a_run_of_many_chunks_gives_the_same_values(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = make(model="greedy", **ALL)
-    monkeypatch.setattr("cmp_core.snapshots.replay.CHUNK", 7)
+    monkeypatch.setattr("cmp_core.events.activations.CHUNK", 7)
     assert assert_as_in_the_log(directory) > 250
 
 
@@ -168,8 +168,7 @@ def test_arrays_of_many_chunks_have_the_values_of_a_file(
     names = ("probe_accuracy", "gaussian_entropy", "linear_cka")
     metrics = tuple(Selection(name, name) for name in names)
     directory = make(snapshots=Snapshots(samples="all", schedule=(-1,)), metrics=metrics)
-    for module in ("cmp_core.snapshots.replay", "cmp_core.measurement.arrays"):
-        monkeypatch.setattr(f"{module}.CHUNK", 64)
+    monkeypatch.setattr("cmp_core.events.activations.CHUNK", 64)
     (result,) = recompute([directory], workers=1)
     (path,) = (directory / "activations").glob("*.h5")
     with open_snapshot(path) as snapshot:

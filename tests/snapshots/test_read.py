@@ -220,7 +220,7 @@ FIRST = "layers/block_0"
         (put("labels", np.full(20, 0.5)), "/labels", "expected whole numbers, got 0.5"),
         (put("labels", np.full(20, np.nan)), "/labels", "expected whole numbers, got nan"),
         (put("labels", ["a"] * 20), "/labels", "expected whole numbers of shape (20,), got object"),
-        (put("labels", np.arange(20) - 1), "/labels", "got -1 to 18"),
+        (put("labels", np.arange(20) - 1), "/labels", "classes from 0 on, got -1"),
         (put("labels", np.ones((20, 1), int)), "/labels", "got int64 of shape (20, 1)"),
         (put("sample_ids", np.arange(20) // 2), "/sample_ids", "every id once, got 0 2 times"),
         (put("sample_ids", np.arange(20) / 2), "/sample_ids", "expected whole numbers, got 0.5"),
@@ -383,12 +383,21 @@ def test_damage_is_told_or_does_no_harm(finished_run: Path, tmp_path: Path, whic
     assert sum(r[2] == "told" for r in results if r[0] == "flip") > 40
 
 
-def test_ids_in_the_place_of_labels_are_refused(tmp_path: Path) -> None:
+def test_classes_are_numbered_in_order_where_nothing_tells_how_many_there_are(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "mine.h5"
     with h5py.File(path, "w") as file:
         file.attrs.update(format="cmp-activations", format_version=1)
-        file["labels"] = np.array([0, 10**9])
-        file["layers/a/activations"] = np.ones((2, 3))
+        file["labels"] = np.array([2**63 - 1, 7, 10**9, 7])
+        file["layers/a/activations"] = np.ones((4, 3))
         file["layers/a"].attrs["depth"] = 0
-    with pytest.raises(DataError, match="/labels: expected at most 1,000,000 classes"):
+    with open_snapshot(path) as snapshot:
+        assert snapshot.num_classes == 3
+        assert snapshot.labels is not None and snapshot.targets is not None
+        assert snapshot.labels.tolist() == [2**63 - 1, 7, 10**9, 7]
+        assert snapshot.targets.tolist() == [2, 0, 1, 0]
+    with h5py.File(path, "a") as file:
+        file.attrs["num_classes"] = 10**9 + 1
+    with pytest.raises(DataError, match="num_classes: expected at most 1,000,000 classes"):
         open_snapshot(path)

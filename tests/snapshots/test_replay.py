@@ -43,7 +43,7 @@ def read(path: Path, pass_index: int = 1) -> list[LayerActivations]:
 def test_chunks_are_what_the_file_holds_flattened(
     images: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cmp_core.snapshots.replay.CHUNK", chunk)
+    monkeypatch.setattr("cmp_core.events.activations.CHUNK", chunk)
     events = read(images, pass_index=2)
     assert [event.n for event in events] == ([7, 7, 6] if chunk == 7 else [N])
     for event in events:

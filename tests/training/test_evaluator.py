@@ -31,7 +31,7 @@ def stored_values(directory: Path) -> list[tuple[float, float]]:
 def test_accuracy_and_loss_are_means_over_samples_whatever_the_chunks(
     tiny: Config, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cmp_core.training.evaluator.CHUNK", chunk)
+    monkeypatch.setattr("cmp_core.events.activations.CHUNK", chunk)
     config = attrs.evolve(tiny, model="mlp", metrics=(), metrics_frequency="epoch")
     directory = run(config).directory
     logged = [(e["acc"], e["val_loss"]) for e in lines(directory) if e["phase"] == "val"]
