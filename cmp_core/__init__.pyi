@@ -54,6 +54,7 @@ from .layers.arrays import (
     average as average,
     class_indices as class_indices,
     of_class as of_class,
+    rescaled as rescaled,
 )
 from .layers.layer import (
     Layer as Layer,

@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cmp_core import Array, LayerView, PositiveInt, Register, hookimpl, metric, statistics_of
+from cmp_core import (
+    Array,
+    LayerView,
+    PositiveInt,
+    Register,
+    UndefinedError,
+    hookimpl,
+    metric,
+    statistics_of,
+)
 
 
 def eigenspectrum(activations: Array) -> Tensor:
@@ -18,14 +27,17 @@ def eigenspectrum(activations: Array) -> Tensor:
         (min(n-1, p),) float64, in squared units of the activations. The others are 0.
 
     Raises:
-        UndefinedError: fewer than 2 samples.
+        UndefinedError: fewer than 2 samples, or activations whose squares float64 does not hold.
 
     >>> import numpy as np
     >>> eigenspectrum(np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
     tensor([2.6667, 0.6667], dtype=torch.float64)
     """
     (statistics,) = statistics_of(activations)
-    return statistics.eigenvalues()
+    values = statistics.eigenvalues()
+    if not values.isfinite().all():
+        raise UndefinedError("the eigenvalues are larger than float64 can tell")
+    return values
 
 
 @metric(

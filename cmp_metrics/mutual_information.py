@@ -24,6 +24,7 @@ from cmp_core import (
     centred,
     hookimpl,
     metric,
+    rescaled,
     statistics_of,
 )
 
@@ -89,7 +90,7 @@ def pc1_binned(x: Array, y: Array, *, bins: int = 20) -> float:
     from sklearn.metrics import mutual_info_score
     from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
-    a, b = (_binned(_first_component(side), bins) for side in as_matrices(x, y))
+    a, b = (_binned(_first_component(side), bins) for side in map(rescaled, as_matrices(x, y)))
     table = contingency_matrix(a, b, sparse=True)
     plain = mutual_info_score(None, None, contingency=table)
     return float(plain - expected_mutual_information(table, len(a)))

@@ -6,7 +6,6 @@ A metric in one file. Use it with `cmp run -p cmp:calibrated_cka`, or copy it an
 from __future__ import annotations
 
 import math
-from functools import reduce
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from cmp_core import (
     centred,
     hookimpl,
     metric,
+    rescaled,
 )
 
 _UNDEFINED = "a layer does not vary, or is like itself however its samples are paired"
@@ -92,8 +92,7 @@ def _calibrated(x: Tensor, y: Tensor, sample_ids: Tensor) -> dict[str, Tensor]:
         raise UndefinedError(f"at least {_LEAST} samples are needed, there are {n}")
     seeded = torch.Generator().manual_seed(0)
     circle = sample_ids.argsort()[torch.randperm(n, generator=seeded).to(sample_ids.device)]
-    dtype = reduce(torch.promote_types, (x.dtype, y.dtype), torch.float32)
-    values = _shifted_products(*(_kernel(side.to(dtype)[circle]) for side in (x, y)))
+    values = _shifted_products(*(_kernel(rescaled(side)[circle]) for side in (x, y)))
     score = values[0]
     threshold = values.sort().values[n - n // _LEAST - 1]
     room = torch.where(threshold < 1 - _TIE, 1 - threshold, torch.nan)
@@ -101,7 +100,9 @@ def _calibrated(x: Tensor, y: Tensor, sample_ids: Tensor) -> dict[str, Tensor]:
         "": (score - threshold) / room,
         "cka": score,
         "threshold": threshold,
-        "p": (values >= score - _TIE).to(dtype).mean(),
+        "p": torch.where(
+            score.isnan(), torch.nan, (values >= score - _TIE).to(values.dtype).mean()
+        ),
     }
 
 

@@ -15,8 +15,10 @@ from cmp_core import (
     Register,
     UndefinedError,
     as_matrices,
+    defined_cosine,
     hookimpl,
     metric,
+    rescaled,
 )
 
 _UNDEFINED = "all samples of a layer are equally near to each other"
@@ -99,16 +101,13 @@ def _shares(x: Tensor, y: Tensor, k: int) -> dict[str, Tensor | float]:
 
 def _memberships(activations: Tensor, k: int) -> Tensor:
     """Return how sure sample j is among the k nearest of i, sparse (n, n): 1, or less at a tie."""
-    precise = torch.float32 if activations.device.type == "mps" else torch.float64
-    rows, n = activations.to(precise), len(activations)
-    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    rows = torch.where(lengths > 0, rows / lengths, 0.0)
-    cosines = (rows @ rows.T).fill_diagonal_(-torch.inf)
+    rows, n = rescaled(activations), len(activations)
+    cosines = defined_cosine(rows, rows).nan_to_num(0.0).fill_diagonal_(-torch.inf)
     last = cosines.topk(k, dim=1).values[:, -1]
     i, j = (cosines >= (last - _TIE)[:, None]).nonzero(as_tuple=True)
     is_tied = cosines[i, j] <= (last + _TIE)[i]
     places = k - i[~is_tied].bincount(minlength=n)
-    sure = places.to(precise) / i[is_tied].bincount(minlength=n)
+    sure = places.to(cosines.dtype) / i[is_tied].bincount(minlength=n)
     return torch.sparse_coo_tensor(
         torch.stack([i, j]),
         torch.where(is_tied, sure[i], 1.0),

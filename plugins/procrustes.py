@@ -5,8 +5,6 @@ A metric in one file. Use it with `cmp run -p cmp:procrustes`, or copy it and ch
 
 from __future__ import annotations
 
-from functools import reduce
-
 import torch
 from torch import Tensor
 
@@ -19,6 +17,7 @@ from cmp_core import (
     centred,
     hookimpl,
     metric,
+    rescaled,
 )
 
 _UNDEFINED = "one of the layers does not vary"
@@ -78,8 +77,7 @@ def procrustes_metric(first: LayerView, second: LayerView) -> Tensor:
 def _distance(x: Tensor, y: Tensor) -> Tensor:
     if len(x) < 2:
         raise UndefinedError(f"at least 2 samples are needed, there are {len(x)}")
-    dtype = reduce(torch.promote_types, (x.dtype, y.dtype), torch.float32)
-    cross = _shape(x.to(dtype)).T @ _shape(y.to(dtype))
+    cross = _shape(x).T @ _shape(y)
     is_finite = cross.isfinite().all()  # or LAPACK would raise
     similarity = torch.linalg.svdvals(torch.where(is_finite, cross, 0.0)).sum()
     distance: Tensor = (2 - 2 * similarity).clamp(0, 2)  # it is within but for rounding
@@ -88,7 +86,7 @@ def _distance(x: Tensor, y: Tensor) -> Tensor:
 
 def _shape(activations: Tensor) -> Tensor:
     """Return activations (n, p) centred, of norm 1, and turned to at most n columns."""
-    rows = centred(activations)
+    rows = centred(rescaled(activations))
     rows = rows.div(torch.linalg.matrix_norm(rows))
     n, p = rows.shape
     return rows if p <= n else torch.linalg.qr(rows.T, mode="r").R.T

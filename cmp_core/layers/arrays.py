@@ -230,6 +230,14 @@ def binary_scale(tensor: Tensor) -> Tensor:
     return torch.where((largest > 0) & largest.isfinite(), scale, one)
 
 
+def rescaled(activations: Tensor) -> Tensor:
+    """Return activations divided by their `binary_scale`, in float64 (float32 on MPS).
+
+    What scale leaves alone is computed from these: it is then right at any scale.
+    """
+    return activations.to(precise(activations.device)) / binary_scale(activations)
+
+
 def of_class(values: Tensor, labels: Tensor) -> Tensor:
     """Return each sample's entry of its own class, (…, n), of values (…, n, C).
 

@@ -29,7 +29,14 @@ from cmp_core.statistics.interface import (
     cached,
 )
 from cmp_core.statistics.mixed import MixedMoments
-from cmp_core.statistics.moments import InnerProduct, centred, inner_products, log_det, require
+from cmp_core.statistics.moments import (
+    InnerProduct,
+    centre_,
+    centred,
+    inner_products,
+    log_det,
+    require,
+)
 from cmp_core.statistics.sums import SplitSums, SumMoments
 
 LARGEST_GRAM = 1024
@@ -73,8 +80,7 @@ class GramMoments(SecondMoments):
     def centred(self, group: range) -> Tensor:
         """Return the scaled activations minus their means, (l, n, p), of l layers of one width."""
         stacked = torch.stack([self._layers[i].activations for i in group])
-        stacked = stacked.to(precise(stacked.device))
-        return centred(stacked.div_(self.scales()[group.start : group.stop, None, None]))
+        return centre_(stacked / self.scales()[group.start : group.stop, None, None])  # in float64
 
     def mean(self, layer: int) -> Tensor:
         require(self.n, 1)

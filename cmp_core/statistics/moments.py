@@ -26,8 +26,13 @@ def centred(activations: Tensor) -> Tensor:
     tensor([[-4.,  0.],
             [ 4.,  0.]])
     """
-    shifted = activations - activations[..., :1, :]
-    return shifted.sub_(shifted.mean(dim=-2, keepdim=True))
+    return centre_(activations.clone())
+
+
+def centre_(activations: Tensor) -> Tensor:
+    """Do what `centred` does in the memory of the activations."""
+    activations.sub_(activations[..., :1, :].clone())
+    return activations.sub_(activations.mean(dim=-2, keepdim=True))
 
 
 @attrs.frozen(eq=False)

@@ -394,7 +394,8 @@ def test_classes_are_numbered_in_order_where_nothing_tells_how_many_there_are(
         file["layers/a"].attrs["depth"] = 0
     with open_snapshot(path) as snapshot:
         assert snapshot.num_classes == 3
-        assert snapshot.labels is not None and snapshot.targets is not None
+        assert snapshot.labels is not None
+        assert snapshot.targets is not None
         assert snapshot.labels.tolist() == [2**63 - 1, 7, 10**9, 7]
         assert snapshot.targets.tolist() == [2, 0, 1, 0]
     with h5py.File(path, "a") as file:
