@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -15,6 +16,7 @@ from cmp_core.errors import UndefinedError
 from cmp_core.events.activations import LayerActivations
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row, Value
+from cmp_core.layers.arrays import as_tensor, class_indices
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.arrays import measure_arrays
 from cmp_core.measurement.measurer import Measurer
@@ -45,8 +47,8 @@ def measure(
     {'participation_ratio': 2.0}
     """
     metric = definition_of(factory)(**options)
-    tensors = [torch.as_tensor(x, dtype=torch.float64) for x in layers]
-    known = None if labels is None else torch.as_tensor(labels)
+    tensors = [as_tensor(np.asarray(x)).double() for x in layers]
+    known = None if labels is None else class_indices(np.asarray(labels))
     if metric.definition.split == "running":
         rows = measure_batch(metric, _batch(tensors, known))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -91,6 +91,18 @@ def _checks(metric: Metric) -> Iterator[_Listed]:
     for device in _devices():
         reads = partial(_reads_device, device=device)
         yield f"reads the same on {device}", f"{samples}, on {device}", reads
+    tried = 'example_event(n=64, part="chunk") rounded to whole numbers, as int32'
+    yield "reads whole numbers", tried, _reads_whole_numbers
+    for name, change in _STRAINS.items():
+        tried = f"{samples}, as torch.float32, {name}"
+        yield f"reads float32 as float64: {name}", tried, partial(_reads_strain, change=change)
+    if "scale" in definition.invariances:
+        for exponent in _EXPONENTS:
+            tried = f"{samples}, as torch.float32, times 2.0**{exponent}"
+            reads = partial(_reads_scale, exponent=exponent)
+            yield f"reads the same at a scale of 2^{exponent}", tried, reads
+    tried = 'example_event(part="chunk") without scores and anchors, and with num_classes=40'
+    yield "is the same with classes that no sample has", tried, _ignores_absent_classes
     yield "keeps to its bounds", split, _keeps_to_bounds
     yield "changes no input", split, _changes_no_input
     yield "draws no random number", split, _draws_nothing
@@ -139,6 +151,72 @@ def _reads_dtype(metric: Metric, dtype: torch.dtype, tolerance: float) -> None:
     rounded = exact.map_tensors(lambda x: x.to(dtype) if x.is_floating_point() else x)
     for found, expected in zip(both_ways(metric, rounded), both_ways(metric, exact), strict=True):
         assert_equal(values_of(found), values_of(expected), tolerance, "float64")
+
+
+def _reads_whole_numbers(metric: Metric) -> None:
+    event = example_event(n=64, part="chunk")
+    rounded = _with_activations(event, lambda x: (10 * x).round())
+    whole = _with_activations(rounded, lambda x: x.to(torch.int32))
+    for found, expected in zip(both_ways(metric, whole), both_ways(metric, rounded), strict=True):
+        assert_equal(values_of(found), values_of(expected), EXACT, "the same as float64")
+
+
+def _one_large_sample(activations: Tensor) -> Tensor:
+    factors = torch.ones_like(activations[:, :1])
+    factors[:1] = 1000
+    return activations * factors
+
+
+_STRAINS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "one sample a thousand times as large": _one_large_sample,
+    "an offset of a thousand": lambda x: x + 1000,
+}
+"""What takes digits away from sums of squares in float32."""
+
+_EXPONENTS = (-100, 100)
+"""Scales within the range of float32 at which the squares of activations are not."""
+
+
+def _reads_strain(metric: Metric, change: Callable[[Tensor], Tensor]) -> None:
+    event = example_event(n=200, dtype=torch.float32, part="chunk")
+    event = _with_activations(event, change)
+    exact = event.map_tensors(lambda x: x.double() if x.is_floating_point() else x)
+    for found, expected in zip(both_ways(metric, event), both_ways(metric, exact), strict=True):
+        assert_equal(values_of(found), values_of(expected), ROUNDED[torch.float32], "float64")
+
+
+def _reads_scale(metric: Metric, exponent: int) -> None:
+    event = example_event(n=200, dtype=torch.float32, part="chunk")
+    scaled = _with_activations(event, lambda x: x * 2.0**exponent, also_anchors=True)
+    for found, expected in zip(both_ways(metric, scaled), both_ways(metric, event), strict=True):
+        assert_equal(values_of(found), values_of(expected), EXACT, "a scale of 1")
+
+
+def _ignores_absent_classes(metric: Metric) -> None:
+    event = example_event(part="chunk")
+    layers = tuple(attrs.evolve(x, scores=None, anchors=None) for x in event.layers)
+    event = attrs.evolve(event, layers=layers)
+    more = attrs.evolve(event, num_classes=40)
+    for found, expected in zip(both_ways(metric, more), both_ways(metric, event), strict=True):
+        assert_equal(values_of(found), values_of(expected), EXACT, "3 classes")
+
+
+def _with_activations(
+    event: LayerActivations, change: Callable[[Tensor], Tensor], *, also_anchors: bool = False
+) -> LayerActivations:
+    """Return the event with the activations of every layer changed, the reference among them."""
+
+    def changed(layer: Layer) -> Layer:
+        anchors = layer.anchors
+        if also_anchors and anchors is not None:
+            anchors = change(anchors)
+        return attrs.evolve(layer, activations=change(layer.activations), anchors=anchors)
+
+    return attrs.evolve(
+        event,
+        layers=tuple(map(changed, event.layers)),
+        reference=None if event.reference is None else changed(event.reference),
+    )
 
 
 def _reads_device(metric: Metric, device: str) -> None:
