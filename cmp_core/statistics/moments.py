@@ -88,7 +88,7 @@ class InnerProduct:
     def is_resolved(self) -> Tensor:
         """Return whether the debiased `hsic` of layers with themselves is more than rounding.
 
-        One sample that is a million times as large as all others leaves nothing of them in sums
+        One sample that is some 100,000 times as large as all others leaves nothing of them in sums
         from which its own square is subtracted.
         """
         distinct = self.hsic() * (self.n * (self.n - 3))
@@ -128,8 +128,8 @@ class InnerProduct:
         return (plain + 2 * self.squares) / (n * (n - 1) * (n - 2) * (n - 3))
 
 
-_RESOLVED = 2.0**16
-"""Roundings of a sum that a difference of sums must exceed: four digits of it are then right."""
+_RESOLVED = 2.0**20
+"""Roundings of a sum that a difference of sums must exceed: five digits of it are then right."""
 
 
 def require(n: int, least: int) -> None:

@@ -91,8 +91,6 @@ def _checks(metric: Metric) -> Iterator[_Listed]:
     for device in _devices():
         reads = partial(_reads_device, device=device)
         yield f"reads the same on {device}", f"{samples}, on {device}", reads
-    tried = 'example_event(n=64, part="chunk") rounded to whole numbers, as int32'
-    yield "reads whole numbers", tried, _reads_whole_numbers
     for name, change in _STRAINS.items():
         tried = f"{samples}, as torch.float32, {name}"
         yield f"reads float32 as float64: {name}", tried, partial(_reads_strain, change=change)
@@ -151,14 +149,6 @@ def _reads_dtype(metric: Metric, dtype: torch.dtype, tolerance: float) -> None:
     rounded = exact.map_tensors(lambda x: x.to(dtype) if x.is_floating_point() else x)
     for found, expected in zip(both_ways(metric, rounded), both_ways(metric, exact), strict=True):
         assert_equal(values_of(found), values_of(expected), tolerance, "float64")
-
-
-def _reads_whole_numbers(metric: Metric) -> None:
-    event = example_event(n=64, part="chunk")
-    rounded = _with_activations(event, lambda x: (10 * x).round())
-    whole = _with_activations(rounded, lambda x: x.to(torch.int32))
-    for found, expected in zip(both_ways(metric, whole), both_ways(metric, rounded), strict=True):
-        assert_equal(values_of(found), values_of(expected), EXACT, "the same as float64")
 
 
 def _one_large_sample(activations: Tensor) -> Tensor:

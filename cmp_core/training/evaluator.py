@@ -17,6 +17,7 @@ from cmp_core.errors import UsageError
 from cmp_core.events.activations import LayerActivations, Part, Phase, chunk_size
 from cmp_core.events.payloads import RunFinished
 from cmp_core.events.rows import INPUT, Row
+from cmp_core.layers.arrays import wide
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.training.class_means import ClassMeans
@@ -180,7 +181,10 @@ def correct(layers: Sequence[Layer], labels: Tensor) -> Tensor:
 def _detached(layer: Layer) -> Layer:
     # The anchors are the model's own buffer: a plugin that writes into them must hit a copy.
     anchors = None if layer.anchors is None else layer.anchors.clone()
-    return attrs.evolve(layer, anchors=anchors).map_tensors(Tensor.detach)
+    detached = attrs.evolve(layer, anchors=anchors).map_tensors(Tensor.detach)
+    if detached.activations.is_floating_point():
+        return detached
+    return attrs.evolve(detached, activations=wide(detached.activations))  # spikes, say
 
 
 def _reference(inputs: Tensor) -> Layer:

@@ -74,7 +74,7 @@ def gaussian_entropy(x: Array) -> float:
 def mutual_information(x: Array, snr: float = 4.0) -> dict[str, float]:
     n, p = x.shape
     d = squareform(pdist(x, "sqeuclidean"))
-    covariance = np.cov(x.T, bias=True)
+    covariance = np.atleast_2d(np.cov(x.T, bias=True))
     noise = np.trace(covariance) / snr
     kt, lower = (-float(np.mean(logsumexp(-d / (c * noise), axis=1) - math.log(n))) for c in (2, 8))
     gaussian = 0.5 * float(np.linalg.slogdet(np.eye(p) + covariance / noise)[1])

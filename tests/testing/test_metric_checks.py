@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+import torch
 
 from cmp_core import UndefinedError, metric
 from cmp_core.testing import check_metric, metric_checks
@@ -52,9 +53,30 @@ def mixes(first: Any, second: Any) -> Any:
     return first.activations.mean() - second.activations.mean()
 
 
+def raw_moment(view: Any) -> Any:
+    """E[x²] - E[x]² in float32 loses the variance beside an offset."""
+    x = view.activations
+    return (x.square().mean(0) - x.mean(0).square()).mean()
+
+
+def self_terms(view: Any) -> Any:
+    """The square of one large sample, taken away again, takes those of the others with it."""
+    gram = view.activations @ view.activations.T
+    return gram.square().sum() - gram.diagonal().square().sum()
+
+
+def over_all_classes(view: Any) -> Any:
+    counts = torch.bincount(view.labels, minlength=view.num_classes) + 1.0
+    return (counts / counts.sum()).square().sum()
+
+
 @pytest.mark.parametrize(
     ("function", "traits", "name"),
     [
+        (raw_moment, {}, "reads float32 as float64: an offset of a thousand"),
+        (self_terms, {}, "reads float32 as float64: one sample a thousand times as large"),
+        (raw_moment, {"invariances": {"scale"}}, "is invariant: scale"),
+        (over_all_classes, {"needs": ("labels",)}, "is the same with classes that no sample has"),
         (first_sample, {"summary": ""}, "says in its docstring what it is"),
         (never, {}, "reads a split in chunks of 1 as at once"),
         (first_sample, {}, "is invariant: permute_samples"),
