@@ -23,6 +23,7 @@ from cmp_core.console import out, warn
 from cmp_core.data.load import Data, load_data
 from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError
 from cmp_core.events.payloads import Run
+from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
 from cmp_core.listeners.log import LogWriter, cut_log
@@ -299,6 +300,7 @@ def _train(
     measurer = _measurer(parts, directory)
     dispatcher = measurer.dispatcher
     evaluator = _evaluator(parts, measurer)
+    _warn_of_left_out_layers(parts, measurer)
     trainer = Trainer(
         parts.model, parts.rule, parts.data, dispatcher, measurer, evaluator, parts.device
     )
@@ -319,6 +321,20 @@ def _train(
         dispatcher.add_essential(StatusWriter(directory, dispatcher))
         trainer.fit(tests=tests)
     return _outcome(directory, parts, dispatcher, directory / PLUGIN_ERRORS)
+
+
+def _warn_of_left_out_layers(parts: _Parts, measurer: Measurer) -> None:
+    """Say before training which layers are too wide for statistics over a split, and why."""
+    data = parts.data
+    widths = {INPUT: data.input_size}
+    widths |= {layer.name: layer.activations.shape[1] for layer in parts.layers}
+    sizes = (len(data.val.ids), len(data.measured), len(data.test.ids))
+    reasons: dict[str, str] = {}
+    for n in sorted(set(sizes), reverse=True):
+        found = measurer.left_out(widths, n, len(data.class_names), parts.device)
+        reasons = found | reasons
+    for reason in reasons.values():
+        warn(reason)
 
 
 def _snapshots(

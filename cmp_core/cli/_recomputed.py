@@ -94,13 +94,16 @@ def _cell(value: Value | None) -> str:
 
 
 def _print_reasons(results: Iterable[Recomputed]) -> None:
-    """Say once why values are missing, however many snapshots lack them."""
-    reasons: dict[str, dict[str, None]] = {}
+    """Say once why values are missing, however many snapshots, metrics and layers lack them."""
+    layers: dict[tuple[str, str], dict[str, None]] = {}
     for row in chain.from_iterable(result.rows for result in results):
         if row.reason is not None and not row.pair:
-            reasons.setdefault(f"{row.metric}: {row.reason}", {})[row.layer] = None
-    for reason, layers in reasons.items():
-        say(f"– {reason} ({', '.join(layers)})")
+            layers.setdefault((row.reason, row.metric), {})[row.layer] = None
+    metrics: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (reason, metric), own in layers.items():
+        metrics.setdefault((reason, tuple(own)), []).append(metric)
+    for (reason, own_layers), own_metrics in metrics.items():
+        say(f"– {', '.join(own_metrics)} ({', '.join(own_layers)}): {reason}")
 
 
 def _json_lines(results: Iterable[Recomputed]) -> str:

@@ -44,7 +44,6 @@ class Measurer:
 
     Attributes:
         dispatcher: emits the events.
-        demand: what the metrics ask of a split.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class Measurer:
         definitions = [listener.metric.definition for listener in self._listeners]
         self._passes = max((d.pass_indices[-1] for d in definitions), default=1)
         self._share = STATISTICS_SHARE / processes
-        self.demand = Demand(
+        self._demand = Demand(
             sums=frozenset[str]().union(*(d.sums for d in definitions)),
             subset=any(d.split == "subset" or d.scope == "pair" for d in definitions),
         )
@@ -81,6 +80,20 @@ class Measurer:
     def has_listeners(self) -> bool:
         """Whether anybody wants activations."""
         return self.dispatcher.has_listeners("cmp_layer_activations")
+
+    def left_out(
+        self, widths: Mapping[str, int], n: int, num_classes: int, device: torch.device
+    ) -> dict[str, str]:
+        """Return the layers of a split that do not fit into the memory, with the reason.
+
+        Args:
+            widths: number of units of each layer, in order of depth.
+            n: samples in the split.
+            num_classes: C.
+            device: where they are.
+        """
+        available = int(self._share * memory_of(device))
+        return self._demand.left_out(widths, n, num_classes, available)
 
     def batch(self, event: LayerActivations) -> tuple[Row, ...]:
         """Measure a training batch by itself."""
@@ -103,7 +116,7 @@ class Measurer:
             read: given 1 or 2, yields the split's chunks for that pass.
         """
         failures_before = self.dispatcher.failure_counts()
-        split = _Split(self.demand, self._share, ids, labels)
+        split = _Split(self._demand, self.left_out, ids, labels)
         for chunk in read(1):
             split.update(chunk)
             rescaled = attrs.evolve(chunk, scales=split.scales)
@@ -149,11 +162,11 @@ class _Split:
     def __init__(
         self,
         demand: Demand,
-        share: float,
+        left_out: Callable[[Mapping[str, int], int, int, torch.device], dict[str, str]],
         ids: NDArray[np.int64],
         labels: NDArray[np.int64] | None,
     ) -> None:
-        self._demand, self._share = demand, share
+        self._sums, self._choose_left_out = demand.sums, left_out
         self._ids = torch.from_numpy(ids)
         self._labels = None if labels is None else torch.from_numpy(labels)
         self._chosen: Tensor | None = None
@@ -185,10 +198,9 @@ class _Split:
         self._chosen = None if self._chosen is None else self._chosen.to(device)
         self.scales = {x.name: binary_scale(x.activations) for x in chunk.all_layers}
         widths = {layer.name: layer.activations.shape[1] for layer in chunk.all_layers}
-        available = int(self._share * memory_of(device))
-        self._left_out = self._demand.left_out(widths, len(self._ids), chunk.num_classes, available)
+        self._left_out = self._choose_left_out(widths, len(self._ids), chunk.num_classes, device)
         folds = Folds(self._ids.to(device), labels, chunk.num_classes)
-        self.accumulator = SplitAccumulator(self._demand.sums, folds, self._left_out)
+        self.accumulator = SplitAccumulator(self._sums, folds, self._left_out)
 
     def _without_left_out(self, chunk: LayerActivations) -> LayerActivations:
         """Return the chunk without the activations of layers that do not fit."""

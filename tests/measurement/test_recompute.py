@@ -456,7 +456,7 @@ def test_a_table_has_a_line_for_each_metric(directory: Path) -> None:
         assert row == [f"{values[name]:.4g}" for name in head]
     assert [sorted(row) for row in cells("eigenspectrum")] == [["(12)"] * 3 + ["(64)"]] * 3
     assert [row[0] for row in cells("linear_cka")] == ["–"] * 3
-    assert "– linear_cka: layer_0 is the first layer (layer_0)" in shown
+    assert "– linear_cka (layer_0): layer_0 is the first layer" in shown
 
 
 def test_json_has_the_documented_keys(directory: Path) -> None:
