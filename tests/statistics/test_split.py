@@ -107,7 +107,8 @@ def test_the_samples_of_wide_layers_and_their_neighbours_are_kept_and_no_others(
 
 
 def test_nothing_is_kept_where_nothing_is_wanted() -> None:
-    statistics = statistics_of_chunks(event_of((90, 8)), wanted=frozenset())
+    event = attrs.evolve(event_of((90, 80)), reference=None)
+    statistics = statistics_of_chunks(event, wanted=frozenset())
     with pytest.raises(UsageError, match="there are no sums over the split"):
         statistics["layer_0"].variance()
 
