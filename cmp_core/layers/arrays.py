@@ -178,8 +178,8 @@ def _real(array: Array, what: str) -> Tensor:
     """Return an array as a tensor of its own type where torch has it."""
     tensor = array if isinstance(array, Tensor) else torch.as_tensor(_native(array, what))
     if tensor.is_complex():
-        hint = "take the modulus, or real and imaginary parts as units"
-        raise _not_real(what, tensor.dtype, hint)
+        hint = "take the modulus, or real and imaginary parts"
+        raise _not_real(what, str(tensor.dtype).removeprefix("torch."), hint)
     if tensor.layout != torch.strided or tensor.is_quantized:
         raise _not_real(what, tensor.layout, "make it a dense tensor")
     return tensor.detach()

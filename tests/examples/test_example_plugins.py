@@ -194,6 +194,7 @@ def _same(name: str, event: LayerActivations) -> dict[str, float]:
         "effective_rank": lambda: effective_rank(pair[1]),
         "mutual_knn": lambda: mutual_knn(*pair),
         "procrustes": lambda: procrustes(*pair),
+        "subsampled_participation_ratio": lambda: participation_ratio(pair[1]),
         "two_nn": lambda: two_nn(pair[1]),
         "calibrated_cka": lambda: calibrated_cka(*pair),
     }
