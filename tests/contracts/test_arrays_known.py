@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from cmp_core import LayerView, UndefinedError, UsageError, measure_arrays, metric
+from cmp_core.errors import PluginError
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.testing import measure
 from cmp_metrics.accuracy import accuracy
@@ -223,5 +224,6 @@ def test_a_complex_value_is_the_metric_s_own_error() -> None:
         """Complex."""
         return view.activations.to(torch.complex64).mean()
 
-    with pytest.raises(Exception, match=r"expected a real number, .* got a tensor of torch\.complex"):
+    told = r"expected a real number, .* got a tensor of torch\.complex64"
+    with pytest.raises(PluginError, match=told):
         measure_arrays([np.eye(3)], [mine])
