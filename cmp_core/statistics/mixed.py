@@ -75,16 +75,11 @@ class MixedMoments(SecondMoments):
         return form.held_out_scores(place, activations, sample_ids, penalty)
 
     def held_out_r2(self, layer: int, target: int, penalty: float) -> Tensor:
-        form, first, second = self.form_of_pair(layer, target, "own", "next", "folds")
-        return form.held_out_r2(first, second, penalty)
-
-    def form_of_pair(self, layer: int, other: int, *wanted: str) -> tuple[SecondMoments, int, int]:
-        """Return the second moments of two layers, and which two they are in them."""
-        names = self.names[layer], self.names[other]
+        names = self.names[layer], self.names[target]
         if any(name in self.wide for name in names):
-            return self.gram_moments(*names), 0, 1
+            return self.gram_moments(*names).held_out_r2(0, 1, penalty)
         first, second = (self.narrow.index(name) for name in names)
-        return self.sums(*wanted), first, second
+        return self.sums("own", "next", "folds").held_out_r2(first, second, penalty)
 
     def _form(self, layer: int, *wanted: str) -> tuple[SecondMoments, int]:
         """Return the second moments of a layer, and which one it is in them."""

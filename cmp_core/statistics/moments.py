@@ -60,11 +60,6 @@ class InnerProduct:
             self.n, self.squares.diagonal(), self.lengths.diagonal(), totals, totals
         )
 
-    def of_pair(self, i: int, j: int) -> InnerProduct:
-        """Return one pair's inner product, from those of all pairs."""
-        totals = self.y_total[0]
-        return InnerProduct(self.n, self.squares[i, j], self.lengths[i, j], totals[i], totals[j])
-
     def hsic(self, debiased: bool = True) -> Tensor:
         """Return an estimate of ‖Σ_xy‖²_F, the squared norm of the cross-covariance.
 

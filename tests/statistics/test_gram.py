@@ -63,4 +63,4 @@ def test_inner_products_are_those_of_the_centred_layers() -> None:
     assert float(inner.squares[0, 1]) == pytest.approx(((x.T @ y) ** 2).sum(), rel=1e-12)
     assert float(inner.own.x_total[1]) == pytest.approx((y**2).sum(), rel=1e-12)
     lengths = (x**2).sum(1) @ (y**2).sum(1)
-    assert float(inner.of_pair(0, 1).lengths) == pytest.approx(lengths, rel=1e-12)
+    assert float(inner.lengths[0, 1]) == pytest.approx(lengths, rel=1e-12)
