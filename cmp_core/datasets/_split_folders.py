@@ -23,10 +23,11 @@ def find_split_folders(root: Path) -> dict[str, Path]:
         OSError: a folder cannot be opened.
     """
     if not root.is_dir():
-        found = "is a file; unpack it, if it is an archive" if root.exists() else "does not exist"
+        is_file = root.exists()
+        found = "is a file; unpack it, if it is an archive, and" if is_file else "does not exist;"
         raise DataError(
             f"dataset image_folder: expected a folder of images in data_dir, but "
-            f"'{root.absolute()}' {found}, and name the folder: --set data_dir=FOLDER"
+            f"'{root.absolute()}' {found} name the folder: --set data_dir=FOLDER"
         )
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not is_hidden(path))
     named = [path for path in folders if _split_of(path)]
