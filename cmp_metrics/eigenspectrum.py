@@ -48,7 +48,7 @@ def eigenspectrum(activations: Array) -> Tensor:
     invariances={"orthogonal", "permute_samples", "permute_units"},
     needs=("statistics.eigenvalues",),
     slow=True,
-    undefined="no unit varies",
+    undefined="no unit varies, or the squares of activations are out of the range of float64",
 )
 def eigenspectrum_metric(view: LayerView, *, top: PositiveInt = 64) -> Tensor:
     """The `top` largest eigenvalues of the covariance S/(n-1), in descending order.

@@ -48,7 +48,7 @@ def test_a_table_has_numbers_the_lengths_of_vectors_and_reasons(arguments: list[
     assert ["metric", "low", "high"] in shown
     assert ["largest", "–", "3.25"] in shown
     assert ["largest_first", "(3)"] in shown
-    assert shown[-1] == ["–", "largest:", "it", "is", "[low]", "(low)"]
+    assert shown[-1] == ["–", "largest", "(low):", "it", "is", "[low]"]
 
 
 def test_json_and_csv_have_a_row_for_each_value(arguments: list[object]) -> None:
