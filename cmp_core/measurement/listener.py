@@ -38,6 +38,7 @@ class MetricListener:
         self._split, self._pass_indices = definition.split, definition.pass_indices
         self._is_pair, self._neighbour = definition.scope == "pair", definition.neighbour
         self._is_rescaled = "scale" in definition.invariances
+        self.code = definition.implementation
         self._implementation = partial(definition.implementation, **metric.options)
         self._needs = [attrgetter(path) for path in _resolved(definition.needs)]
         self._gathered: dict[str, _State] = {}

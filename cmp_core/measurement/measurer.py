@@ -69,13 +69,17 @@ class Measurer:
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Return the states of the metrics that run on from batch to batch, by label."""
-        states = {listener.metric.label: listener.state_dict() for listener in self._listeners}
+        states: dict[str, dict[str, Any]] = {}
+        for listener in self._listeners:
+            with self.dispatcher.fence.around(listener.name, "state_dict"):
+                states[listener.metric.label] = listener.state_dict()
         return {label: state for label, state in states.items() if state}
 
     def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
         """Take over what `state_dict` returned."""
         for listener in self._listeners:
-            listener.load_state_dict(states.get(listener.metric.label, {}))
+            with self.dispatcher.fence.around(listener.name, "load_state_dict"):
+                listener.load_state_dict(states.get(listener.metric.label, {}))
 
     @property
     def has_listeners(self) -> bool:
