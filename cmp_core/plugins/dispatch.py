@@ -58,7 +58,8 @@ class Dispatcher:
         once all essential plugins have been called.
         """
         self._essential[id(plugin)] = plugin
-        self._manager.register(plugin)
+        if not self._manager.is_registered(plugin):
+            self._manager.register(plugin)
 
     def has_listeners(self, hook: str) -> bool:
         """Whether any plugin implements the hook, not counting the essential ones."""
@@ -154,4 +155,3 @@ class Dispatcher:
         if self._policy != "raise":
             return None
         return fatal_error(name, hook, error)
-

@@ -52,6 +52,5 @@ def is_built_in(plugin: object) -> bool:
 
 def _root(code: object) -> str:
     """Return the package that a module, function, class or object is of."""
-    is_module = isinstance(code, ModuleType)
-    name = code.__name__ if is_module else getattr(code, "__module__", None)
+    name = code.__name__ if isinstance(code, ModuleType) else getattr(code, "__module__", None)
     return str(name).partition(".")[0]
