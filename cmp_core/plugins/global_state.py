@@ -84,7 +84,12 @@ def _settings(libraries: tuple[str, ...]) -> tuple[_Setting, ...]:
 def _of_python() -> tuple[_Setting, ...]:
     return (
         _Setting("the working directory", _folder, _change_folder),
-        _Setting("the warnings filters", lambda: tuple(warnings.filters), _set_filters),
+        _Setting(
+            "the warnings filters",
+            lambda: tuple(warnings.filters),
+            _set_filters,
+            is_same=lambda before: _broad(before) == _broad(warnings.filters),
+        ),
         _Setting("the handlers of SIGINT or SIGTERM", _handlers, _set_handlers),
         _Setting(None, random.getstate, random.setstate),
     )
@@ -101,6 +106,18 @@ def _folder() -> Path | None:
 def _change_folder(folder: Path | None) -> None:
     if folder is not None:
         os.chdir(folder)
+
+
+def _broad(filters: Iterable[Any]) -> list[Any]:
+    """Return the filters that are about everybody's warnings.
+
+    A library adds others, about a message, category or module of its own, when it is imported.
+    """
+    return [
+        (action, category)
+        for action, message, category, module, _ in filters
+        if message is None and module is None and category.__module__ == "builtins"
+    ]
 
 
 def _set_filters(filters: tuple[Any, ...]) -> None:

@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from matplotlib import style
 
 from cmp_core.plugins.global_state import GlobalState
 
@@ -29,7 +29,7 @@ def enter(scope: object) -> None:
 
 CHANGES: dict[str, Callable[[], object]] = {
     "the working directory": lambda: os.chdir("/"),
-    "the warnings filters": lambda: warnings.simplefilter("error"),
+    "the warnings filters": lambda: warnings.simplefilter("ignore"),
     "the handlers of SIGINT or SIGTERM": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     "the default device": lambda: torch.set_default_device("meta"),
     "the default dtype": lambda: torch.set_default_dtype(torch.float64),
@@ -44,7 +44,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "oneDNN's flag": lambda: torch.backends.mkldnn.set_flags(False),
     "the flushing of denormal numbers": lambda: torch.set_flush_denormal(True),
     "NumPy's error handling": lambda: np.seterr(all="ignore"),
-    "matplotlib's rcParams": lambda: mpl.style.use("dark_background"),
+    "matplotlib's rcParams": lambda: style.use("dark_background"),
 }
 
 
