@@ -238,13 +238,14 @@ class MetricListener:
         """Return a value as one that can be transferred to the host."""
         if isinstance(value, SampleMean | SampleValues):
             return value
-        if isinstance(value, Tensor) and value.ndim <= 1 and not value.is_complex():
-            return value
-        if isinstance(value, Real):
-            return torch.tensor(float(value), dtype=torch.float64)
+        is_real = isinstance(value, Tensor) and not (value.is_complex() or value.is_meta)
+        if is_real and value.ndim <= 1:
+            return value  # type: ignore[no-any-return]
+        if isinstance(value, Real):  # a metric may have left another default device
+            return torch.tensor(float(value), dtype=torch.float64, device="cpu")
         got = f"{type(value).__name__} {value!r:.40}"
         if isinstance(value, Tensor):
-            got = f"a tensor of {value.dtype} and shape {tuple(value.shape)}"
+            got = f"a tensor of {value.dtype} and shape {tuple(value.shape)} on {value.device}"
         raise TypeError(
             f"metric '{self.metric.label}': expected a real number, a 0-d tensor, a vector (p,) "
             f"or a mapping of names to such, got {got}"
