@@ -121,6 +121,11 @@ class LayerActivations(Event):
                 guards.keep_copies()
         return copy
 
+    def drop_copies(self) -> None:
+        """Keep no longer what `modified(exact=True)` compares with."""
+        for guards in self._all_guards():
+            guards.drop_copies()
+
     def map_tensors(self, change: Callable[[Tensor], Tensor]) -> LayerActivations:
         """Return the event with `change` applied once to each distinct tensor."""
         changed: dict[int, Tensor] = {}
@@ -221,6 +226,12 @@ class SplitFinished(Event):
             self.statistics.moments.guards.keep_copies()
         subset = None if self.subset is None else self.subset.copy(exact=exact)
         return attrs.evolve(self, subset=subset)
+
+    def drop_copies(self) -> None:
+        """Keep no longer what `modified(exact=True)` compares with."""
+        self.statistics.moments.guards.drop_copies()
+        if self.subset is not None:
+            self.subset.drop_copies()
 
 
 class LayerView:

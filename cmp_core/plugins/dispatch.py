@@ -18,8 +18,7 @@ from cmp_core.plugins.global_state import GlobalState
 class Dispatcher:
     """Emits events to the plugins of one run.
 
-    Pluggy itself stops at the first exception; this walks the implementations in pluggy's order
-    and applies the policy to each: `disable` unregisters a plugin that raises, `warn` keeps it,
+    Pluggy itself stops at the first exception; this walks the implementations one by one and applies the policy to each: `disable` unregisters a plugin that raises, `warn` keeps it,
     `raise` stops the run. Plugins are handed a copy of the event, and those that are not built in
     leave the global state as it was, see `Fence`; essential ones get the event itself.
 
@@ -75,15 +74,15 @@ class Dispatcher:
         fatal: Exception | None = None
         implementations = self._implementations(hook)
         others = [i for i in implementations if not self._is_essential(i)]
-        exact = not all(is_built_in(i.plugin) for i in others)
+        exact = bool(others) and not is_built_in(others[0].plugin)
         state = GlobalState() if exact else None
         shown = event.copy(exact=exact) if others else event
         for implementation in others:
-            fenced = None if is_built_in(implementation.plugin) else state
+            if exact and is_built_in(implementation.plugin):
+                exact, state = False, None
+                shown.drop_copies()
             try:
-                answers[implementation.plugin_name] = self._call(
-                    implementation, hook, shown, fenced
-                )
+                answers[implementation.plugin_name] = self._call(implementation, hook, shown, state)
             except (Exception, SystemExit) as error:
                 fatal = self._handle(implementation, hook, error)
                 if fatal is not None:
@@ -125,11 +124,15 @@ class Dispatcher:
         return implementation.function(*(arguments[name] for name in implementation.argnames))
 
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
-        """Return the implementations in pluggy's order of calling, the essential ones last."""
+        """Return the implementations in pluggy's order of calling, the essential ones last.
+
+        Those of others come before the built-in ones, whose statistics need no guard by values.
+        """
         listed = getattr(self._manager.hook, hook).get_hookimpls()  # essential ones in our order
         known, ordered = self._ordered.get(hook, (None, []))
         if listed != known:
             ordered = [i for i in reversed(listed) if not self._is_essential(i)]
+            ordered.sort(key=lambda i: is_built_in(i.plugin))
             ordered += [i for i in listed if self._is_essential(i)]
             self._ordered[hook] = listed, ordered
         return ordered

@@ -51,6 +51,11 @@ class Guards:
             for guard in known:
                 self.add(guard.what, guard.tensor, guard.original)
 
+    def drop_copies(self) -> None:
+        """Keep none any longer."""
+        self._keeps_copies = False
+        self.guarded = [attrs.evolve(guard, original=None) for guard in self.guarded]
+
     def modified(self, *, exact: bool = False) -> str | None:
         """Return the name of a tensor that was written to, or none.
 
