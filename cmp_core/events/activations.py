@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from itertools import chain
 from typing import Any, Literal
 
 import attrs
@@ -16,7 +15,8 @@ from cmp_core.events.payloads import Event
 from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
 from cmp_core.statistics.batch import moments_at_hand
-from cmp_core.statistics.interface import EventStatistics, Guarded, LayerStatistics
+from cmp_core.statistics.guards import Guards
+from cmp_core.statistics.interface import EventStatistics, LayerStatistics
 from cmp_core.statistics.split import SplitStatistics
 
 Source = Literal["live", "replay"]
@@ -79,8 +79,8 @@ class LayerActivations(Event):
     fitted: SplitStatistics | None = None
     scales: Mapping[str, Tensor] | None = None
     left_out: Mapping[str, str] = attrs.field(factory=dict)
-    _guards: tuple[Guarded, ...] = attrs.field(
-        init=False, default=attrs.Factory(lambda self: tuple(self._guarded()), takes_self=True)
+    _guards: Guards = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self._guarded(), takes_self=True)
     )
 
     @property
@@ -106,13 +106,25 @@ class LayerActivations(Event):
             scales=self.scales,
         )
 
-    def modified(self) -> str | None:
+    def modified(self, *, exact: bool = False) -> str | None:
         """Return the name of a tensor that was written to since the event was made, or none."""
-        return _first_modified(self._guards, self.statistics.guards)
+        found = (guards.modified(exact=exact) for guards in self._all_guards())
+        return next(filter(None, found), None)
 
-    def copy(self) -> LayerActivations:
+    def copy(self, *, exact: bool = False) -> LayerActivations:
         """Return the event with tensors of its own and no statistics computed yet."""
-        return self.map_tensors(torch.clone)
+        if self.fitted is not None and self.fitted.moments.guards.modified(exact=exact):
+            self.fitted.renew()
+        copy = self.map_tensors(torch.clone)
+        if exact:
+            for guards in copy._all_guards():
+                guards.keep_copies()
+        return copy
+
+    def drop_copies(self) -> None:
+        """Keep no longer what `modified(exact=True)` compares with."""
+        for guards in self._all_guards():
+            guards.drop_copies()
 
     def map_tensors(self, change: Callable[[Tensor], Tensor]) -> LayerActivations:
         """Return the event with `change` applied once to each distinct tensor."""
@@ -128,7 +140,10 @@ class LayerActivations(Event):
             }
 
         layers = [attrs.evolve(x, **once(x, _LAYER_TENSORS)) for x in self.all_layers]
-        return self._with_layers(layers, **once(self, _SAMPLE_TENSORS))
+        scales = None if self.scales is None else {k: change(x) for k, x in self.scales.items()}
+        left_out = dict(self.left_out)
+        samples = once(self, _SAMPLE_TENSORS)
+        return self._with_layers(layers, scales=scales, left_out=left_out, **samples)
 
     def select(self, where: Tensor, part: Part) -> LayerActivations:
         """Return the samples at some positions (k,) as a part with tensors of its own."""
@@ -150,14 +165,22 @@ class LayerActivations(Event):
             changes["reference"] = all_layers.pop(0)
         return attrs.evolve(self, layers=tuple(all_layers), **changes)
 
-    def _guarded(self) -> Iterator[Guarded]:
+    def _guarded(self) -> Guards:
+        guards = Guards()
         for layer in self.all_layers:
             for what in _LAYER_TENSORS:
                 if (tensor := getattr(layer, what)) is not None:
-                    yield Guarded(f"{what} of {layer.name}", tensor, tensor._version)
+                    guards.add(f"{what} of {layer.name}", tensor)
         for what in _SAMPLE_TENSORS:
             if (tensor := getattr(self, what)) is not None:
-                yield Guarded(what, tensor, tensor._version)
+                guards.add(what, tensor)
+        for name, scale in (self.scales or {}).items():
+            guards.add(f"scales of {name}", scale)
+        return guards
+
+    def _all_guards(self) -> tuple[Guards, ...]:
+        fitted = () if self.fitted is None else (self.fitted.moments.guards,)
+        return self._guards, self.statistics.guards, *fitted
 
 
 @attrs.frozen(eq=False)
@@ -190,23 +213,25 @@ class SplitFinished(Event):
         """The reference, if there is one, and the layers."""
         return self.layers if self.reference is None else (self.reference, *self.layers)
 
-    def modified(self) -> str | None:
+    def modified(self, *, exact: bool = False) -> str | None:
         """Return the name of a tensor of the subset or the statistics that was written to."""
-        found = _first_modified(self.statistics.moments.guards)
-        return found or (None if self.subset is None else self.subset.modified())
+        found = self.statistics.moments.guards.modified(exact=exact)
+        return found or (None if self.subset is None else self.subset.modified(exact=exact))
 
-    def copy(self) -> SplitFinished:
-        """Return the event with a subset of its own and no statistics computed yet."""
-        subset = None if self.subset is None else self.subset.copy()
-        return attrs.evolve(self, statistics=self.statistics.fresh(), subset=subset)
+    def copy(self, *, exact: bool = False) -> SplitFinished:
+        """Return the event with a subset of its own, and statistics that nobody has written to."""
+        if self.statistics.moments.guards.modified(exact=exact):
+            self.statistics.renew()
+        if exact:
+            self.statistics.moments.guards.keep_copies()
+        subset = None if self.subset is None else self.subset.copy(exact=exact)
+        return attrs.evolve(self, subset=subset)
 
-
-def _first_modified(*guards: list[Guarded] | tuple[Guarded, ...]) -> str | None:
-    """Return the name of the first guarded tensor that somebody has written into, or none."""
-    for guard in chain(*guards):
-        if guard.tensor._version != guard.version:
-            return guard.what
-    return None
+    def drop_copies(self) -> None:
+        """Keep no longer what `modified(exact=True)` compares with."""
+        self.statistics.moments.guards.drop_copies()
+        if self.subset is not None:
+            self.subset.drop_copies()
 
 
 class LayerView:

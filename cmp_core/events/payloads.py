@@ -31,16 +31,24 @@ class Run:
 class Event:
     """What all payloads have in common: they may be read but not written to."""
 
-    def modified(self) -> str | None:
+    def modified(self, *, exact: bool = False) -> str | None:
         """Return the name of a tensor that was written to since the event was made, or none.
 
-        Found by PyTorch's version counters, which do not see writes through a NumPy view.
+        Found by PyTorch's version counters. They do not see writes through a NumPy view or
+        `tensor.data`: with `exact`, the values are compared as well, of an exact `copy`.
         """
         return None
 
-    def copy(self) -> Self:
-        """Return the event with tensors of its own."""
+    def copy(self, *, exact: bool = False) -> Self:
+        """Return the event with tensors of its own, to be handed to plugins.
+
+        Args:
+            exact: keep what `modified(exact=True)` compares the copy's tensors with.
+        """
         return self
+
+    def drop_copies(self) -> None:
+        """Keep no longer what `modified(exact=True)` compares with."""
 
 
 @attrs.frozen(eq=False)
@@ -98,8 +106,8 @@ class EpochFinished(Event):
         rows, train_rows: values on the validation split and on the fixed training subset.
         n, train_n: samples in each.
         is_best: whether `acc` is the best so far; epoch 0 never is.
-        state: returns all that is needed to resume: weights, optimizers, generators, counters;
-            the tensors are the live ones, to be saved or copied but not to be written to.
+        state: returns a copy of all that is needed to resume: weights, optimizers, generators,
+            counters.
     """
 
     epoch: int
@@ -116,7 +124,8 @@ class EpochFinished(Event):
 
 @attrs.frozen(eq=False)
 class RunFailed(Event):
-    """Training ended early; `state` is given after an interruption that can be resumed."""
+    """Training ended early; `state`, as in `EpochFinished`, after an interruption
+    that can be resumed."""
 
     error: BaseException
     epoch: int

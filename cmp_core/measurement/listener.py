@@ -38,6 +38,7 @@ class MetricListener:
         self._split, self._pass_indices = definition.split, definition.pass_indices
         self._is_pair, self._neighbour = definition.scope == "pair", definition.neighbour
         self._is_rescaled = "scale" in definition.invariances
+        self.code = definition.implementation
         self._implementation = partial(definition.implementation, **metric.options)
         self._needs = [attrgetter(path) for path in _resolved(definition.needs)]
         self._gathered: dict[str, _State] = {}
@@ -237,13 +238,14 @@ class MetricListener:
         """Return a value as one that can be transferred to the host."""
         if isinstance(value, SampleMean | SampleValues):
             return value
-        if isinstance(value, Tensor) and value.ndim <= 1 and not value.is_complex():
-            return value
-        if isinstance(value, Real):
-            return torch.tensor(float(value), dtype=torch.float64)
+        is_real = isinstance(value, Tensor) and not (value.is_complex() or value.is_meta)
+        if is_real and value.ndim <= 1:
+            return value  # type: ignore[no-any-return]
+        if isinstance(value, Real):  # a metric may have left another default device
+            return torch.tensor(float(value), dtype=torch.float64, device="cpu")
         got = f"{type(value).__name__} {value!r:.40}"
         if isinstance(value, Tensor):
-            got = f"a tensor of {value.dtype} and shape {tuple(value.shape)}"
+            got = f"a tensor of {value.dtype} and shape {tuple(value.shape)} on {value.device}"
         raise TypeError(
             f"metric '{self.metric.label}': expected a real number, a 0-d tensor, a vector (p,) "
             f"or a mapping of names to such, got {got}"

@@ -44,6 +44,7 @@ class Measurer:
 
     Attributes:
         dispatcher: emits the events.
+        listeners: of the metrics.
     """
 
     def __init__(
@@ -55,10 +56,10 @@ class Measurer:
         processes: int = 1,
     ) -> None:
         self.dispatcher = Dispatcher(manager, run, policy)
-        self._listeners = [MetricListener(metric) for metric in metrics]
-        for listener in self._listeners:
+        self.listeners = [MetricListener(metric) for metric in metrics]
+        for listener in self.listeners:
             manager.register(listener, listener.name)
-        definitions = [listener.metric.definition for listener in self._listeners]
+        definitions = [listener.metric.definition for listener in self.listeners]
         self._passes = max((d.pass_indices[-1] for d in definitions), default=1)
         self._share = STATISTICS_SHARE / processes
         self._demand = Demand(
@@ -68,13 +69,17 @@ class Measurer:
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Return the states of the metrics that run on from batch to batch, by label."""
-        states = {listener.metric.label: listener.state_dict() for listener in self._listeners}
+        states: dict[str, dict[str, Any]] = {}
+        for listener in self.listeners:
+            with self.dispatcher.fence.around(listener.name, "state_dict"):
+                states[listener.metric.label] = listener.state_dict()
         return {label: state for label, state in states.items() if state}
 
     def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
         """Take over what `state_dict` returned."""
-        for listener in self._listeners:
-            listener.load_state_dict(states.get(listener.metric.label, {}))
+        for listener in self.listeners:
+            with self.dispatcher.fence.around(listener.name, "load_state_dict"):
+                listener.load_state_dict(states.get(listener.metric.label, {}))
 
     @property
     def has_listeners(self) -> bool:
@@ -145,7 +150,7 @@ class Measurer:
         # The newest failure last, so that it is the one that is told.
         errors = {failure.plugin: failure.error for failure in self.dispatcher.failures}
         results: list[MetricResult] = []
-        for listener in self._listeners:
+        for listener in self.listeners:
             if listener.name in failed_now or self.dispatcher.is_disabled(listener):
                 reason = f"error: {errors[listener.name]}"
                 label = listener.metric.label

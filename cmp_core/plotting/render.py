@@ -15,6 +15,7 @@ from cmp_core.errors import CmpError, PluginError, UndefinedError
 from cmp_core.plotting.fonts import families_for, lacking_characters, warn_of_lacking
 from cmp_core.plotting.plot import Plot, PlotView
 from cmp_core.plugins.failures import Failure, failure_of, fatal_error
+from cmp_core.plugins.fence import Fence
 from cmp_core.runs.directory import whole_file
 from cmp_core.runs.replicates import RunSet
 
@@ -118,13 +119,15 @@ def draw(
         PluginError: a plot raised, and the policy is `raise`.
     """
     failed: set[str] = set()
+    fence = Fence()
     for task in todo:
         if task.view is None or task.plot.label in failed:
             if task.view is None:
                 yield Drawn(task, reason=task.reason)
             continue
         try:
-            content = render(task.plot, task.view, form, dpi, keeps_open=keeps_open)
+            with fence.around(task.plot.label, DRAWING):
+                content = render(task.plot, task.view, form, dpi, keeps_open=keeps_open)
         except UndefinedError as error:
             yield Drawn(task, reason=str(error))
             continue

@@ -11,14 +11,17 @@ import pluggy
 from cmp_core.errors import PluginError, one_line
 from cmp_core.events.payloads import Event, Run
 from cmp_core.plugins.failures import Failure, failure_of, fatal_error
+from cmp_core.plugins.fence import Fence, is_built_in
+from cmp_core.plugins.global_state import GlobalState
 
 
 class Dispatcher:
     """Emits events to the plugins of one run.
 
-    Pluggy itself stops at the first exception; this walks the implementations in pluggy's order
-    and applies the policy to each: `disable` unregisters a plugin that raises, `warn` keeps it,
-    `raise` stops the run.
+    Pluggy itself stops at the first exception; this walks the implementations one by one and
+    applies the policy to each: `disable` unregisters a plugin that raises, `warn` keeps it, `raise`
+    stops the run. Plugins are handed a copy of the event, and those that are not built in
+    leave the global state as it was, see `Fence`; essential ones get the event itself.
 
     Args:
         manager: holds the plugins.
@@ -30,6 +33,7 @@ class Dispatcher:
         self.run = run
         self._manager = manager
         self._policy = policy
+        self.fence = Fence()
         self._essential: dict[int, object] = {}
         self._ordered: dict[str, tuple[list[pluggy.HookImpl], list[pluggy.HookImpl]]] = {}
         self._failures: dict[tuple[str, str, str], Failure] = {}
@@ -54,7 +58,8 @@ class Dispatcher:
         once all essential plugins have been called.
         """
         self._essential[id(plugin)] = plugin
-        self._manager.register(plugin)
+        if not self._manager.is_registered(plugin):
+            self._manager.register(plugin)
 
     def has_listeners(self, hook: str) -> bool:
         """Whether any plugin implements the hook, not counting the essential ones."""
@@ -69,32 +74,66 @@ class Dispatcher:
         answers: dict[str, Any] = {}
         fatal: Exception | None = None
         implementations = self._implementations(hook)
-        is_shared = bool(implementations) and not self._is_essential(implementations[0])
-        spare = event.copy() if is_shared else event
-        for implementation in implementations:
-            if fatal is not None and not self._is_essential(implementation):
-                continue
-            arguments = {"event": event, "run": self.run}
+        others = [i for i in implementations if not self._is_essential(i)]
+        exact = bool(others) and not is_built_in(others[0].plugin)
+        state = GlobalState() if exact else None
+        shown = event.copy(exact=exact) if others else event
+        for implementation in others:
+            if exact and is_built_in(implementation.plugin):
+                exact, state = False, None
+                shown.drop_copies()
             try:
-                answer = implementation.function(
-                    *(arguments[name] for name in implementation.argnames)
-                )
-                _refuse_changes(event)
-                answers[implementation.plugin_name] = answer
+                answers[implementation.plugin_name] = self._call(implementation, hook, shown, state)
+            except (Exception, SystemExit) as error:
+                fatal = self._handle(implementation, hook, error)
+                if fatal is not None:
+                    break
+                if shown.modified(exact=exact):
+                    shown = event.copy(exact=exact)
+        for implementation in implementations[len(others) :]:
+            try:
+                answers[implementation.plugin_name] = self._answer(implementation, event)
             except (Exception, SystemExit) as error:
                 fatal = fatal or self._handle(implementation, hook, error)
-                if event.modified():
-                    event, spare = spare, spare.copy()
         if fatal is not None:
             raise fatal
         return answers
 
+    def _call(
+        self,
+        implementation: pluggy.HookImpl,
+        hook: str,
+        event: Event,
+        state: GlobalState | None,
+    ) -> Any:
+        """Return what a plugin answers, with the global state of before if it is given.
+
+        Raises:
+            PluginError: the plugin has written into the event.
+        """
+        try:
+            answer = self._answer(implementation, event)
+        finally:
+            if state is not None:
+                self.fence.restore(state, implementation.plugin_name, hook)
+        if what := event.modified(exact=state is not None):
+            raise PluginError(f"it changed {what} in place; work on a copy (tensor.clone())")
+        return answer
+
+    def _answer(self, implementation: pluggy.HookImpl, event: Event) -> Any:
+        arguments = {"event": event, "run": self.run}
+        return implementation.function(*(arguments[name] for name in implementation.argnames))
+
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
-        """Return the implementations in pluggy's order of calling, the essential ones last."""
+        """Return the implementations in pluggy's order of calling, the essential ones last.
+
+        Those of others come before the built-in ones, whose statistics need no guard by values.
+        """
         listed = getattr(self._manager.hook, hook).get_hookimpls()  # essential ones in our order
         known, ordered = self._ordered.get(hook, (None, []))
         if listed != known:
             ordered = [i for i in reversed(listed) if not self._is_essential(i)]
+            ordered.sort(key=lambda i: is_built_in(i.plugin))
             ordered += [i for i in listed if self._is_essential(i)]
             self._ordered[hook] = listed, ordered
         return ordered
@@ -120,8 +159,3 @@ class Dispatcher:
         if self._policy != "raise":
             return None
         return fatal_error(name, hook, error)
-
-
-def _refuse_changes(event: Event) -> None:
-    if what := event.modified():
-        raise PluginError(f"it changed {what} in place; work on a copy (tensor.clone())")

@@ -28,7 +28,11 @@ from cmp_core.plugins.discovery import (
     example_folder,
     origin_of,
 )
+from cmp_core.plugins.fence import Fence
 from cmp_core.plugins.registry import Registry, definition_of
+
+_LOADING = "loading"
+"""Stands where changes of global state in an event name its hook."""
 
 DECLARED = ("metric", "plot")
 """Kinds whose factories are under a decorator that names them."""
@@ -124,6 +128,7 @@ class _Loader:
         self.broken: list[Broken] = []
         self._blocked = blocked
         self._left_out: set[str] = set()
+        self._fence = Fence()
 
     def load_built_ins(self, packages: Iterable[str]) -> None:
         for package in packages:
@@ -142,7 +147,8 @@ class _Loader:
                 self.specs.append(f"{BLOCK}{entry.name}")
             elif allowed(entry) or entry.name in wanted:
                 try:
-                    self._add(load_entry_point(entry), entry.name, origin_of(entry))
+                    with self._fence.around(entry.name, _LOADING):
+                        self._add(load_entry_point(entry), entry.name, origin_of(entry))
                 except UsageError as error:
                     if entry.name in wanted:
                         raise
@@ -153,10 +159,15 @@ class _Loader:
             raise UsageError(f"--plugins-dir: '{folder}' is not a folder")
         for path in sorted(folder.glob("[!_]*.py")):
             if not path.stem.startswith("test_") and not self._is_blocked(path.stem):
-                self._load_file(path)
+                with self._fence.around(path.stem, _LOADING):
+                    self._load_file(path)
 
     def load(self, spec: str) -> str:
         """Load what `-p` names and return the plugin's name."""
+        with self._fence.around(Path(spec).stem if is_path(spec) else spec, _LOADING):
+            return self._load(spec)
+
+    def _load(self, spec: str) -> str:
         if spec in self.origins:
             self.specs.append(spec)
             return spec

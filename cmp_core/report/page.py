@@ -19,8 +19,9 @@ from cmp_core.analysis.questions import MARGINS, QUESTIONS, Answer, answer
 from cmp_core.errors import UndefinedError
 from cmp_core.events.rows import INPUT
 from cmp_core.plotting.plot import Plot, PlotView
-from cmp_core.plotting.render import render
+from cmp_core.plotting.render import DRAWING, render
 from cmp_core.plugins.failures import Failure, failure_of
+from cmp_core.plugins.fence import Fence
 from cmp_core.report import words
 from cmp_core.runs.directory import PARAMS
 from cmp_core.runs.record import RunRecord
@@ -137,13 +138,15 @@ def _pictures(
         return []
     pictures = []
     view = PlotView(runs, question=one.question)
+    fence = Fence()
     for plot in plots:
         if not plot.definition.answers:
             continue
         try:
-            light, dark = (
-                _data_uri(render(plot, view, "svg", dark=dark)) for dark in (False, True)
-            )
+            with fence.around(plot.label, DRAWING):
+                light, dark = (
+                    _data_uri(render(plot, view, "svg", dark=dark)) for dark in (False, True)
+                )
         except UndefinedError:
             continue
         except (Exception, SystemExit) as error:

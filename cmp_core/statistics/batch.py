@@ -21,9 +21,9 @@ from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import FOLDS
 from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.gram import GramRidge, Grams
+from cmp_core.statistics.guards import Guards
 from cmp_core.statistics.interface import (
     EventStatistics,
-    Guarded,
     LayerStatistics,
     SecondMoments,
     cached,
@@ -48,7 +48,7 @@ def moments_at_hand(
     sample_ids: Tensor,
     labels: Tensor | None,
     num_classes: int,
-    guards: list[Guarded],
+    guards: Guards,
 ) -> SecondMoments:
     """Return the second moments of samples in the cheaper form.
 
@@ -67,7 +67,7 @@ def moments_at_hand(
 class GramMoments(SecondMoments):
     """Second moments from Gram matrices, stacked: for fewer samples than units."""
 
-    def __init__(self, layers: Sequence[Layer], folds: Folds, guards: list[Guarded]) -> None:
+    def __init__(self, layers: Sequence[Layer], folds: Folds, guards: Guards) -> None:
         widths = [layer.activations.shape[1] for layer in layers]
         super().__init__(len(folds.sample_ids), widths, folds, guards)
         self._layers, self._groups = layers, width_groups(layers)
@@ -160,7 +160,7 @@ class GramMoments(SecondMoments):
 class SampleMoments(MixedMoments):
     """Second moments of many samples, each layer in its own form."""
 
-    def __init__(self, layers: Sequence[Layer], folds: Folds, guards: list[Guarded]) -> None:
+    def __init__(self, layers: Sequence[Layer], folds: Folds, guards: Guards) -> None:
         widths = {layer.name: layer.activations.shape[1] for layer in layers}
         super().__init__(len(folds.sample_ids), widths, {}, folds, guards)
         self._layers = layers
@@ -183,7 +183,8 @@ class SampleMoments(MixedMoments):
 
     def gram_moments(self, *layers: str) -> GramMoments:
         chosen = [layer for layer in self._layers if layer.name in layers]
-        guards = self.guards if len(layers) == 1 else []  # those of a pair are handed to nobody
+        # Those of a pair are handed to nobody.
+        guards = self.guards if len(layers) == 1 else Guards()
         return GramMoments(chosen, self.folds, guards)
 
     @cached

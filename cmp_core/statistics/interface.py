@@ -22,6 +22,7 @@ from cmp_core.layers.arrays import binary_scale, wide
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.similarity import defined_cosine
 from cmp_core.statistics.folds import Folds
+from cmp_core.statistics.guards import Guards
 from cmp_core.statistics.moments import PENALTY, InnerProduct, eigenvalues, require
 
 Options = ParamSpec("Options")
@@ -33,24 +34,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # The cache
 
 
-@attrs.frozen(eq=False)
-class Guarded:
-    """A tensor that plugins may read but not write, with its version when it was handed out."""
-
-    what: str
-    tensor: Tensor
-    version: int
-
-
 class StatisticsCache:
     """Caches what its methods under `@cached` return, and guards the tensors among it.
 
     Attributes:
-        guards: the tensors computed so far; several caches may share one list.
+        guards: of the tensors computed so far; several caches may share them.
     """
 
-    def __init__(self, guards: list[Guarded] | None = None) -> None:
-        self.guards = [] if guards is None else guards
+    def __init__(self, guards: Guards | None = None) -> None:
+        self.guards = Guards() if guards is None else guards
         self._cache: dict[tuple[Any, ...], Any] = {}
 
 
@@ -65,9 +57,8 @@ def cached(
         key = (name, *args, *options.items())
         if key not in self._cache:
             value = self._cache[key] = compute(self, *args, **options)
-            self.guards.extend(
-                [Guarded(f"statistics.{name}", x, x._version) for x in _tensors(value)]
-            )
+            for tensor in _tensors(value):
+                self.guards.add(f"statistics.{name}", tensor)
         return self._cache[key]  # type: ignore[no-any-return]
 
     return cast("Callable[Concatenate[Owner, Options], Value]", get)
@@ -123,7 +114,7 @@ class SecondMoments(StatisticsCache, ABC):
         widths: number of units p of each layer, (L,).
     """
 
-    def __init__(self, n: int, widths: Sequence[int], folds: Folds, guards: list[Guarded]) -> None:
+    def __init__(self, n: int, widths: Sequence[int], folds: Folds, guards: Guards) -> None:
         super().__init__(guards)
         self.n, self.folds = n, folds
         self.widths = torch.tensor(widths, device=folds.sample_ids.device)
@@ -474,7 +465,7 @@ class EventStatistics(StatisticsCache, Statistics):
         self,
         layers: Sequence[Layer],
         sample_ids: Tensor,
-        second_moments: Callable[[list[Guarded]], SecondMoments] | None,
+        second_moments: Callable[[Guards], SecondMoments] | None,
         fitted: SecondMoments | None,
         scales: Mapping[str, Tensor] | None = None,
     ) -> None:

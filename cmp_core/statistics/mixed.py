@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from cmp_core.statistics.folds import Folds
-from cmp_core.statistics.interface import Guarded, SecondMoments, cached
+from cmp_core.statistics.guards import Guards
+from cmp_core.statistics.interface import SecondMoments, cached
 
 
 class MixedMoments(SecondMoments):
@@ -33,7 +34,7 @@ class MixedMoments(SecondMoments):
         widths: Mapping[str, int],
         left_out: Mapping[str, str],
         folds: Folds,
-        guards: list[Guarded],
+        guards: Guards,
     ) -> None:
         super().__init__(n, list(widths.values()), folds, guards)
         self.names, self._left_out = tuple(widths), left_out

@@ -16,7 +16,8 @@ from cmp_core.layers.arrays import precise
 from cmp_core.layers.layer import Layer
 from cmp_core.statistics.batch import GramMoments
 from cmp_core.statistics.folds import Folds
-from cmp_core.statistics.interface import Guarded, SecondMoments, Statistics, cached
+from cmp_core.statistics.guards import Guards
+from cmp_core.statistics.interface import SecondMoments, Statistics, cached
 from cmp_core.statistics.mixed import MixedMoments, is_wide
 from cmp_core.statistics.moments import InnerProduct, require
 from cmp_core.statistics.sums import SplitSums, SumMoments, no_sums
@@ -94,14 +95,15 @@ def kept_layers(widths: Mapping[str, int], n: int) -> list[str]:
 class SplitMoments(MixedMoments):
     """The second moments of a split; of pairs, those of neighbours alone."""
 
-    def __init__(self, split: SplitAccumulator, guards: list[Guarded]) -> None:
+    def __init__(self, split: SplitAccumulator, guards: Guards) -> None:
         super().__init__(split.n, split.widths, split.left_out, split.folds, guards)
         self._split = split
 
     def gram_moments(self, *layers: str) -> GramMoments:
         if not self._split.wanted:
             raise no_sums(layers[0], layers[-1])
-        guards = self.guards if len(layers) == 1 else []  # those of a pair are handed to nobody
+        # Those of a pair are handed to nobody.
+        guards = self.guards if len(layers) == 1 else Guards()
         return GramMoments([self._split.samples[name] for name in layers], self.folds, guards)
 
     @cached
@@ -159,7 +161,7 @@ class SplitStatistics(Statistics):
 
     def __init__(self, split: SplitAccumulator) -> None:
         super().__init__(split.widths, split.n)
-        self._split, self._moments = split, SplitMoments(split, guards=[])
+        self._split, self._moments = split, SplitMoments(split, Guards())
 
     @property
     def moments(self) -> SecondMoments:
@@ -178,6 +180,6 @@ class SplitStatistics(Statistics):
             "sees a split through statistics of all samples alone"
         )
 
-    def fresh(self) -> SplitStatistics:
-        """Return the same statistics, none of them computed yet."""
-        return SplitStatistics(self._split)
+    def renew(self) -> None:
+        """Forget what was computed, for somebody has written into it."""
+        self._moments = SplitMoments(self._split, Guards())

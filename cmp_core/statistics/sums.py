@@ -15,7 +15,8 @@ from cmp_core.layers.arrays import binary_scale, precise
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import FOLDS
 from cmp_core.statistics.folds import Folds, one_hot
-from cmp_core.statistics.interface import Guarded, SecondMoments, cached
+from cmp_core.statistics.guards import Guards
+from cmp_core.statistics.interface import SecondMoments, cached
 from cmp_core.statistics.moments import (
     InnerProduct,
     Products,
@@ -230,7 +231,7 @@ class RidgeFit:
 class SumMoments(SecondMoments):
     """Second moments from sums over samples; of pairs, those of neighbours alone."""
 
-    def __init__(self, sums: SplitSums, guards: list[Guarded]) -> None:
+    def __init__(self, sums: SplitSums, guards: Guards) -> None:
         self._sums, self._names = sums, list(sums.widths)
         own = [sums.products(name, name) for name in self._names[:1]] if sums.pairs() else []
         n = sum(part.n for parts in own for part in parts)

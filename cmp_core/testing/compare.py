@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cmp_core.events.activations import LayerActivations
 from cmp_core.events.rows import Row, Value
+from cmp_core.measurement.measurer import Measurer
 from cmp_core.measurement.metric import Metric
 from cmp_core.testing.measure import measure_batch, measure_split
 
@@ -15,11 +16,19 @@ EXACT = 1e-9
 Key = tuple[str, str, str | None, bool]
 
 
-def both_ways(metric: Metric, event: LayerActivations) -> list[list[Row]]:
-    """Return the rows of an event as a batch, and as a split in chunks of 7."""
-    ways = [measure_batch(metric, event)]
+def both_ways(
+    metric: Metric, event: LayerActivations, measurer: Measurer | None = None
+) -> list[list[Row]]:
+    """Return the rows of an event as a batch, and as a split in chunks of 7.
+
+    Args:
+        metric: what to measure.
+        event: where.
+        measurer: of the metric, where it is not the usual one.
+    """
+    ways = [measure_batch(metric, event, measurer)]
     if event.part == "chunk":
-        ways.append(measure_split(metric, event, size=7))
+        ways.append(measure_split(metric, event, size=7, measurer=measurer))
     return ways
 
 

@@ -76,13 +76,20 @@ def _batch(tensors: Sequence[Tensor], labels: Tensor | None) -> LayerActivations
     )
 
 
-def measure_batch(metric: Metric, event: LayerActivations) -> list[Row]:
-    """Measure an event as a training batch."""
-    return list(measurer_of(metric).batch(attrs.evolve(event, part="batch", reference=None)))
+def measure_batch(
+    metric: Metric, event: LayerActivations, measurer: Measurer | None = None
+) -> list[Row]:
+    """Measure an event as a training batch, by a measurer of the metric if it is given."""
+    measurer = measurer or measurer_of(metric)
+    return list(measurer.batch(attrs.evolve(event, part="batch", reference=None)))
 
 
 def measure_split(
-    metric: Metric, event: LayerActivations, size: int = 1000, order: Tensor | None = None
+    metric: Metric,
+    event: LayerActivations,
+    size: int = 1000,
+    order: Tensor | None = None,
+    measurer: Measurer | None = None,
 ) -> list[Row]:
     """Measure an event's samples as a split, in chunks of a size and in any order of positions."""
     order = torch.arange(event.n) if order is None else order
@@ -92,7 +99,7 @@ def measure_split(
 
     ids, labels = event.sample_ids.cpu().numpy(), event.labels
     known = None if labels is None else labels.cpu().numpy()
-    return list(measurer_of(metric).split(ids, known, read))
+    return list((measurer or measurer_of(metric)).split(ids, known, read))
 
 
 def measurer_of(metric: Metric, *plugins: object, policy: str = "raise") -> Measurer:
@@ -101,4 +108,12 @@ def measurer_of(metric: Metric, *plugins: object, policy: str = "raise") -> Meas
     measurer = Measurer([metric], Run(Config(), (), ()), manager, policy)
     for plugin in plugins:
         manager.register(plugin)
+    return measurer
+
+
+def unfenced(metric: Metric) -> Measurer:
+    """Return a measurer in which the metric is handed the event itself, and nothing is restored."""
+    measurer = measurer_of(metric)
+    for listener in measurer.listeners:
+        measurer.dispatcher.add_essential(listener)
     return measurer

@@ -19,10 +19,11 @@ from cmp_core.events.rows import INPUT, Row, Value
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.listener import MetricListener
 from cmp_core.measurement.metric import Metric, definition_of
+from cmp_core.plugins.global_state import GlobalState
 from cmp_core.testing.check import Check
 from cmp_core.testing.compare import EXACT, Key, assert_equal, both_ways, numbers_of, values_of
 from cmp_core.testing.events import DAMAGES, change_first, damaged_event, example_event, select
-from cmp_core.testing.measure import measure_batch, measure_split
+from cmp_core.testing.measure import measure_batch, measure_split, unfenced
 from cmp_core.testing.state_checks import STATE_CHECKS
 
 CHUNK_SIZES = (1, 7, 128, 1000)
@@ -104,6 +105,7 @@ def _checks(metric: Metric) -> Iterator[_Listed]:
     yield "keeps to its bounds", split, _keeps_to_bounds
     yield "changes no input", split, _changes_no_input
     yield "draws no random number", split, _draws_nothing
+    yield "changes no global state", split, _changes_no_global_state
     for invariance in sorted(definition.invariances - {"symmetric"}):
         tried = f'example_event(n=64, part="chunk"), and after the map {invariance}'
         yield f"is invariant: {invariance}", tried, partial(_is_invariant, invariance=invariance)
@@ -230,13 +232,10 @@ def _keeps_to_bounds(metric: Metric) -> None:
 
 
 def _changes_no_input(metric: Metric) -> None:
-    event = example_event(part="chunk")
-    before = event.copy()
-    both_ways(metric, event)
-    for layer, old in zip(event.all_layers, before.all_layers, strict=True):
-        for what in ("activations", "scores", "anchors"):
-            tensor, same = getattr(layer, what), getattr(old, what)
-            assert tensor is None or tensor.equal(same), f"{what} of {layer.name} were changed"
+    event = example_event(part="chunk").copy(exact=True)
+    both_ways(metric, event, unfenced(metric))
+    what = event.modified(exact=True)
+    assert what is None, f"{what} were changed"
 
 
 def _draws_nothing(metric: Metric) -> None:
@@ -244,8 +243,17 @@ def _draws_nothing(metric: Metric) -> None:
         return [torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())]
 
     before = state()
-    both_ways(metric, example_event(part="chunk"))
+    both_ways(metric, example_event(part="chunk"), unfenced(metric))
     assert state() == before, "the state of a global generator has changed"
+
+
+def _changes_no_global_state(metric: Metric) -> None:
+    state = GlobalState()
+    try:
+        both_ways(metric, example_event(part="chunk"), unfenced(metric))
+    finally:
+        changed = state.restore()
+    assert not changed, f"it changed {', '.join(changed)}"
 
 
 def _is_invariant(metric: Metric, invariance: str) -> None:

@@ -86,7 +86,7 @@ class Trainer:
                     self._finish_epoch()
             self._finish(tests)
         except _StopRequestedError:
-            self._emit_run_failed(KeyboardInterrupt(), self.state_dict)
+            self._emit_run_failed(KeyboardInterrupt(), self._copied_state)
             raise KeyboardInterrupt from None
         except BaseException as error:
             self._emit_run_failed(error, None)
@@ -105,6 +105,9 @@ class Trainer:
             "metrics": self._measurer.state_dict(),
             "generators": generators,
         }
+
+    def _copied_state(self) -> dict[str, Any]:
+        return copy.deepcopy(self.state_dict())  # a plugin's write must hit a copy
 
     def load_state_dict(self, state: dict[str, Any], best: dict[str, Any] | None) -> None:
         """Take over what `state_dict` returned, and the content of the best checkpoint so far."""
@@ -202,7 +205,7 @@ class Trainer:
             n=val.n,
             train_n=train.n,
             is_best=is_best,
-            state=self.state_dict,
+            state=self._copied_state,
         )
         self._dispatcher.emit("cmp_epoch_finished", finished)
         self._check_stop()
@@ -249,8 +252,9 @@ class Trainer:
             return
 
         def request_stop(_: int, __: FrameType | None) -> None:
+            if self._stop_requested:
+                raise KeyboardInterrupt
             self._stop_requested = True
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
         before = signal.signal(signal.SIGINT, request_stop)
         try:

@@ -172,7 +172,7 @@ def _debiased(x: FLOAT, y: FLOAT) -> float:
     return float(hsic(x, y, k, m) / np.sqrt(hsic(x, x, k, k) * hsic(y, y, m, m)))
 
 
-def _random_images(n: int = 70_000) -> RawData:
+def random_images(n: int = 70_000) -> RawData:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (n, 1, 28, 28), dtype="uint8")
     return RawData(Images(pixels, rng.integers(0, 10, n)), None, tuple("0123456789"))
@@ -182,7 +182,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--split", type=int, help="measure one split of this size and its memory")
     split_size = parser.parse_args().split
-    images = _random_images()
+    images = random_images()
     # So slow a rate that the loss stays away from 0, where denormal numbers cost time.
     base = attrs.evolve(
         load_config("greedy_mnist"), lr=1e-6, scheduler="constant", warmup_ratio=0, val_size=5000

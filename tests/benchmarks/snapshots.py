@@ -27,7 +27,7 @@ from cmp_core.measurement.recompute import recompute
 from cmp_core.snapshots.read import open_snapshot
 from cmp_core.snapshots.schedule import log_spaced
 from cmp_core.snapshots.write import COMPRESSIONS, SnapshotWriter
-from tests.benchmarks.metrics import _peak, _random_images, trainer
+from tests.benchmarks.metrics import _peak, random_images, trainer
 from tests.benchmarks.ratio import compare, report
 
 PIECE = 1024
@@ -114,7 +114,7 @@ def share_of_a_run(config: Config, folder: Path) -> None:
     """A default snapshot, times their number in ten epochs, to ten epochs of training."""
     config = attrs.evolve(config, epochs=10, snapshots=Snapshots())
     steps = 55_000 // config.batch_size
-    run = trainer(attrs.evolve(config, val_size=5000), _random_images(), folder, measures=True)
+    run = trainer(attrs.evolve(config, val_size=5000), random_images(), folder, measures=True)
     run._data.train.ids = run._data.train.ids[: 100 * config.batch_size]
     path = folder / "one.h5"
     store = partial(write, path, 2048, (config.N,) * config.layers, "gzip")

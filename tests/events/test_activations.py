@@ -141,10 +141,12 @@ def test_a_write_into_the_statistics_or_the_subset_of_a_split_is_found() -> None
     event = example_event(part="chunk")
     subset = event.select(torch.arange(9), "subset")
     split = attrs.evolve(finished(event, "own"), subset=subset)
-    copy = split.copy()
-    split.statistics.of("layer_0", is_rescaled=True).variance().fill_(3)
+    variance = split.statistics.of("layer_0", is_rescaled=True).variance
+    expected = variance().clone()
+    variance().fill_(3)
     assert split.modified() == "statistics.variance"
-    assert copy.modified() is None
+    assert split.copy().modified() is None
+    assert variance().equal(expected)
     subset.layers[0].activations.zero_()
     assert attrs.evolve(finished(event), subset=subset).modified() == "activations of layer_0"
 
@@ -214,3 +216,46 @@ def test_a_chunk_alone_has_no_statistic_of_all_samples() -> None:
     assert LayerView(event, event.layers[0]).statistics.log_q.shape == (50, 3)
     with pytest.raises(UsageError, match="means nothing for one chunk of a split"):
         LayerView(event, event.layers[0]).statistics.variance()
+
+
+HIDDEN_WRITES: dict[str, Callable[[Tensor], object]] = {
+    "NumPy view": lambda tensor: tensor.numpy().__imul__(-1),
+    "NumPy sort": lambda tensor: tensor.numpy().sort(axis=0),
+    "data": lambda tensor: tensor.data.add_(1),
+    "set_": lambda tensor: tensor.set_(tensor.new_zeros(2)),
+    "resize_": lambda tensor: tensor.resize_(3),
+    "other data": lambda tensor: setattr(tensor, "data", torch.zeros(2)),
+    "no memory": lambda tensor: tensor.untyped_storage().resize_(0),
+}
+
+
+@pytest.mark.parametrize("how", HIDDEN_WRITES)
+def test_a_write_that_the_version_counters_miss_is_found_in_an_exact_copy(how: str) -> None:
+    event = example_event()
+    tensors: dict[str, Callable[[LayerActivations], Tensor]] = {
+        "activations of layer_0": lambda e: e.layers[0].activations,
+        "scores of layer_1": lambda e: e.layers[1].scores,
+        "anchors of layer_0": lambda e: e.layers[0].anchors,
+        "inputs": lambda e: e.inputs,
+        "sample_ids": lambda e: e.sample_ids,
+        "statistics.cosines": lambda e: e.statistics["layer_0"].cosines,
+    }
+    for what, of in tensors.items():
+        shown, before = event.copy(exact=True), of(event).clone()
+        assert of(shown).equal(before)
+        assert shown.modified(exact=True) is None
+        if not (how == "NumPy sort" and what == "sample_ids"):  # which are sorted
+            HIDDEN_WRITES[how](of(shown))
+            found = shown.modified(exact=True)
+            assert found == what  # pytest must not print tensors without memory
+        assert of(event).equal(before)
+
+
+def test_nan_is_equal_to_itself_and_a_zero_differs_from_its_negative() -> None:
+    event = example_event()
+    event.layers[0].activations[0, 0] = torch.nan
+    event.layers[0].activations[0, 1] = 0.0
+    shown = event.copy(exact=True)
+    assert shown.modified(exact=True) is None
+    shown.layers[0].activations.numpy()[0, 1] = -0.0
+    assert shown.modified(exact=True) == "activations of layer_0"

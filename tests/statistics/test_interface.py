@@ -44,8 +44,8 @@ def test_a_statistic_is_computed_once_for_each_set_of_arguments_and_guarded() ->
         -9,
     ]
     assert squares.calls == [(3, False), (3, True)]
-    assert [guard.what for guard in squares.guards] == ["statistics.of"] * 2
-    assert squares.of(3) is squares.guards[0].tensor
+    assert [guard.what for guard in squares.guards.guarded] == ["statistics.of"] * 2
+    assert squares.of(3) is squares.guards.guarded[0].tensor
 
 
 def test_everything_that_a_layer_may_be_asked_says_what_it_is() -> None:

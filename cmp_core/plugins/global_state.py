@@ -1,0 +1,338 @@
+"""State that a process has once and that plugins share with the run: what of it is brought back.
+
+It is what numbers, pictures or the ability to stop and resume rest on. A library that is not
+imported has none: nothing here imports one, and CUDA is not initialised.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class _Setting:
+    """A piece of the state.
+
+    Attributes:
+        what: its name in a warning; none of a generator, which anybody may draw from.
+        read: returns it.
+        write: brings a value of `read` back.
+        initial: returns it as importing its library has set it, for plugins that import the
+            library; none where cmp itself imports the library before all plugins.
+        is_same: whether a value of `read` still holds.
+    """
+
+    what: str | None
+    read: Callable[[], Any]
+    write: Callable[[Any], object]
+    initial: Callable[[], Any] | None = None
+    is_same: Callable[[Any], bool] = attrs.field(
+        default=attrs.Factory(lambda self: lambda before: self.read() == before, takes_self=True)
+    )
+
+
+class GlobalState:
+    """The state as it stands when this is made."""
+
+    def __init__(self) -> None:
+        self._libraries = _imported()
+        self._before = [(setting, setting.read()) for setting in _settings(self._libraries)]
+
+    def restore(self) -> list[str]:
+        """Bring back what was changed since, and return its names; generators have none."""
+        changed: list[str] = []
+        for setting, before in (*self._before, *self._initial()):
+            if not setting.is_same(before):
+                setting.write(before)
+                if setting.what is not None:
+                    changed.append(setting.what)
+        return changed
+
+    def _initial(self) -> Iterable[tuple[_Setting, Any]]:
+        """Yield the settings of the libraries that were imported since, as the import set them."""
+        for library in _imported():
+            if library not in self._libraries:
+                for setting in _LIBRARIES[library]():
+                    if setting.initial is not None:
+                        yield setting, setting.initial()
+
+
+def _imported() -> tuple[str, ...]:
+    return tuple(library for library in _LIBRARIES if library in sys.modules)
+
+
+@cache
+def _settings(libraries: tuple[str, ...]) -> tuple[_Setting, ...]:
+    return tuple(setting for library in libraries for setting in _LIBRARIES[library]())
+
+
+# Python
+
+
+def _of_python() -> tuple[_Setting, ...]:
+    return (
+        _Setting("the working directory", _folder, _change_folder),
+        _Setting(
+            "the warnings filters",
+            lambda: tuple(warnings.filters),
+            _set_filters,
+            is_same=lambda before: _broad(before) == _broad(warnings.filters),
+        ),
+        _Setting("the handlers of SIGINT or SIGTERM", _handlers, _set_handlers),
+        _Setting(None, random.getstate, random.setstate),
+    )
+
+
+def _folder() -> Path | None:
+    """Return the working directory, or none where it was deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
+def _change_folder(folder: Path | None) -> None:
+    if folder is not None:
+        os.chdir(folder)
+
+
+def _broad(filters: Iterable[Any]) -> list[Any]:
+    """Return the filters that are about everybody's warnings.
+
+    A library adds others, about a message, category or module of its own, when it is imported.
+    """
+    return [
+        (action, category)
+        for action, message, category, module, _ in filters
+        if message is None and module is None and category.__module__ == "builtins"
+    ]
+
+
+def _set_filters(filters: tuple[Any, ...]) -> None:
+    warnings.resetwarnings()  # makes Python forget which warnings the other filters let pass
+    warnings.filters[:] = filters  # type: ignore[index]
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _handlers() -> tuple[Any, ...]:
+    return tuple(map(signal.getsignal, _SIGNALS))
+
+
+def _set_handlers(handlers: tuple[Any, ...]) -> None:
+    if threading.current_thread() is threading.main_thread():  # no other thread may set any
+        for number, handler in zip(_SIGNALS, handlers, strict=True):
+            if handler is not None:  # one that C code has set
+                signal.signal(number, handler)
+
+
+# torch
+
+
+def _of_torch() -> tuple[_Setting, ...]:
+    import torch
+
+    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
+    return (  # the default device first, because it decides where the tensors of the rest are made
+        _Setting("the default device", torch.get_default_device, _set_default_device),
+        _Setting("the default dtype", torch.get_default_dtype, torch.set_default_dtype),
+        # The inference mode before the grad mode, which it sets as well.
+        _Setting("the inference mode", torch.is_inference_mode_enabled, _set_inference_mode),
+        _Setting("the grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
+        _Setting("autocast", _autocast, _set_autocast),
+        _Setting("anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+        _Setting("the number of threads", torch.get_num_threads, torch.set_num_threads),
+        _Setting(
+            "deterministic algorithms",
+            lambda: (
+                torch.are_deterministic_algorithms_enabled(),
+                torch.is_deterministic_algorithms_warn_only_enabled(),
+            ),
+            lambda mode: torch.use_deterministic_algorithms(mode[0], warn_only=mode[1]),
+        ),
+        _Setting("the precision of matrix products", _precision, _set_precision),
+        _Setting(
+            "cuDNN's flags",
+            lambda: (cudnn.enabled, cudnn.benchmark, cudnn.deterministic),
+            _set_cudnn,
+        ),
+        _Setting("oneDNN's flag", lambda: mkldnn.enabled, mkldnn.set_flags),
+        _Setting("the flushing of denormal numbers", _flushes, torch.set_flush_denormal),
+        _Setting(None, _torch_generators, _set_torch_generators),
+    )
+
+
+def _set_default_device(device: Any) -> None:
+    import torch
+
+    # A default of its own slows down every call; no default stands for the CPU too.
+    torch.set_default_device(None if device.type == "cpu" else device)
+
+
+def _set_inference_mode(mode: bool) -> None:
+    import torch
+
+    entered = torch.inference_mode(mode)
+    entered.__enter__()
+    _ENTERED.append(entered)
+
+
+_ENTERED: list[Any] = []
+"""Inference modes that replace what a plugin has left on; it would be back once one is deleted."""
+
+
+def _autocast() -> tuple[Any, ...]:
+    import torch
+
+    torch.autocast_increment_nesting()
+    depth = torch.autocast_decrement_nesting()
+    return depth, *(
+        (kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
+        for kind in ("cpu", "cuda")
+    )
+
+
+def _set_autocast(before: tuple[Any, ...]) -> None:
+    import torch
+
+    depth, *kinds = before
+    for kind, is_enabled, dtype in kinds:
+        torch.set_autocast_enabled(kind, is_enabled)
+        torch.set_autocast_dtype(kind, dtype)
+    # In a scope that was never left, weights that were cast once would be used for ever.
+    while torch.autocast_increment_nesting() <= depth:
+        pass
+    while torch.autocast_decrement_nesting() > depth:
+        pass
+    torch.clear_autocast_cache()
+
+
+def _precision() -> str | None:
+    """Return the precision, or none where it was set for single backends.
+
+    PyTorch then refuses to read it.
+    """
+    import torch
+
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
+
+
+def _set_precision(precision: str | None) -> None:
+    import torch
+
+    if precision is not None:
+        torch.set_float32_matmul_precision(precision)
+
+
+def _set_cudnn(flags: tuple[bool, bool, bool]) -> None:
+    from torch.backends import cudnn
+
+    cudnn.enabled, cudnn.benchmark, cudnn.deterministic = flags
+
+
+def _flushes() -> bool:
+    return sys.float_info.min / 2 == 0  # PyTorch cannot be asked; it holds for Python's floats too
+
+
+def _torch_generators() -> tuple[bytes, ...]:
+    """Return the states of the CPU's generator and, of those in use, of the accelerators'."""
+    import torch
+
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states += torch.cuda.get_rng_state_all()
+    elif torch.backends.mps.is_available():
+        states.append(torch.mps.get_rng_state())
+    return tuple(state.numpy().tobytes() for state in states)
+
+
+def _set_torch_generators(states: tuple[bytes, ...]) -> None:
+    import torch
+
+    cpu, *others = (torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in states)
+    torch.set_rng_state(cpu)
+    if others and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.set_rng_state_all(others)
+    elif others:
+        torch.mps.set_rng_state(others[0])
+
+
+# NumPy
+
+
+def _of_numpy() -> tuple[_Setting, ...]:
+    import numpy as np
+
+    return (
+        _Setting("NumPy's error handling", np.geterr, lambda before: np.seterr(**before)),
+        _Setting(None, _numpy_generator, _set_numpy_generator),
+    )
+
+
+def _numpy_generator() -> tuple[Any, bytes]:
+    from numpy import random as generator
+
+    state = pickle.dumps(generator.get_state(legacy=False))
+    return generator.get_bit_generator(), state  # type: ignore[attr-defined]
+
+
+def _set_numpy_generator(before: tuple[Any, bytes]) -> None:
+    from numpy import random as generator
+
+    bits, state = before
+    generator.set_bit_generator(bits)  # type: ignore[attr-defined]
+    generator.set_state(pickle.loads(state))
+
+
+# matplotlib
+
+
+def _of_matplotlib() -> tuple[_Setting, ...]:
+    import matplotlib as mpl
+
+    rc: Any = mpl.rcParams
+
+    def is_same(before: dict[str, Any]) -> bool:
+        return dict.__eq__(rc, before | _backend(rc))  # copying them takes twenty times as long
+
+    def write(before: dict[str, Any]) -> None:
+        dict.update(rc, {key: value for key, value in before.items() if key != "backend"})
+
+    def read() -> dict[str, Any]:
+        return dict(dict.items(rc))
+
+    def initial() -> dict[str, Any]:
+        original: Any = mpl.rcParamsOrig
+        return dict(dict.items(original))
+
+    return (_Setting("matplotlib's rcParams", read, write, initial, is_same),)
+
+
+def _backend(rc: Any) -> dict[str, Any]:
+    """Return the entry that is filled in when a figure is first made."""
+    return {"backend": dict.get(rc, "backend")}
+
+
+_LIBRARIES: dict[str, Callable[[], tuple[_Setting, ...]]] = {
+    "sys": _of_python,
+    "torch": _of_torch,
+    "numpy": _of_numpy,
+    "matplotlib": _of_matplotlib,
+}
+"""The modules that have such state."""

@@ -1,0 +1,91 @@
+"""Tensors that plugins may read but not write, and how a write is found."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+
+@attrs.frozen(eq=False)
+class Guarded:
+    """A tensor, its version when it was handed out, and a copy for a comparison of values."""
+
+    what: str
+    tensor: Tensor
+    version: int
+    original: Tensor | None = None
+
+    def is_modified(self, *, exact: bool) -> bool:
+        """Return whether the tensor was written to, see `Guards.modified`."""
+        if self.tensor._version != self.version:
+            return True
+        return exact and self.original is not None and not _is_same(self.tensor, self.original)
+
+
+class Guards:
+    """The tensors of an event or of its statistics that were handed out so far."""
+
+    def __init__(self) -> None:
+        self.guarded: list[Guarded] = []
+        self._keeps_copies = False
+
+    def add(self, what: str, tensor: Tensor, original: Tensor | None = None) -> None:
+        """Guard a tensor.
+
+        Args:
+            what: its name in the error about a write.
+            tensor: as it is handed out.
+            original: one of the same values that nobody else has; otherwise a copy is made, if
+                copies are kept.
+        """
+        if original is None and self._keeps_copies:
+            original = tensor.clone()
+        self.guarded.append(Guarded(what, tensor, tensor._version, original))
+
+    def keep_copies(self) -> None:
+        """Keep a copy of each tensor from now on, for `modified(exact=True)`."""
+        if not self._keeps_copies:
+            self._keeps_copies = True
+            known, self.guarded = self.guarded, []
+            for guard in known:
+                self.add(guard.what, guard.tensor, guard.original)
+
+    def drop_copies(self) -> None:
+        """Keep none any longer."""
+        self._keeps_copies = False
+        self.guarded = [attrs.evolve(guard, original=None) for guard in self.guarded]
+
+    def modified(self, *, exact: bool = False) -> str | None:
+        """Return the name of a tensor that was written to, or none.
+
+        Args:
+            exact: whether to compare values too. PyTorch's version counters do not see writes
+                through a NumPy view or `tensor.data`.
+        """
+        for guard in self.guarded:
+            if guard.is_modified(exact=exact):
+                return guard.what
+        return None
+
+
+def _is_same(tensor: Tensor, original: Tensor) -> bool:
+    """Return whether two tensors are alike to the last bit, NaN included."""
+    if (tensor.shape, tensor.dtype, tensor.device) != (
+        original.shape,
+        original.dtype,
+        original.device,
+    ):
+        return False
+    needed = tensor.numel() * tensor.element_size()
+    if tensor.untyped_storage().nbytes() < needed:  # its memory was given back
+        return False
+    return torch.equal(_bits(tensor), _bits(original))
+
+
+_WHOLE_NUMBERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return real.view(_WHOLE_NUMBERS[real.element_size()])
