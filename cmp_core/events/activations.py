@@ -117,6 +117,7 @@ class LayerActivations(Event):
             self.fitted.renew()
         copy = self.map_tensors(torch.clone)
         if exact:
+            copy._guards.keep_copies(originals=self._guards)
             for guards in copy._all_guards():
                 guards.keep_copies()
         return copy

@@ -19,8 +19,8 @@ class Dispatcher:
     """Emits events to the plugins of one run.
 
     Pluggy itself stops at the first exception; this walks the implementations one by one and
-    applies the policy to each: `disable` unregisters a plugin that raises, `warn` keeps it, `raise`
-    stops the run. Plugins are handed a copy of the event, and those that are not built in
+    applies the policy to each: `disable` unregisters a plugin that raises, `warn` keeps it,
+    `raise` stops the run. Plugins are handed a copy of the event, and those that are not built in
     leave the global state as it was, see `Fence`; essential ones get the event itself.
 
     Args:

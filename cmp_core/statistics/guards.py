@@ -43,13 +43,19 @@ class Guards:
             original = tensor.clone()
         self.guarded.append(Guarded(what, tensor, tensor._version, original))
 
-    def keep_copies(self) -> None:
-        """Keep a copy of each tensor from now on, for `modified(exact=True)`."""
-        if not self._keeps_copies:
-            self._keeps_copies = True
-            known, self.guarded = self.guarded, []
-            for guard in known:
-                self.add(guard.what, guard.tensor, guard.original)
+    def keep_copies(self, originals: Guards | None = None) -> None:
+        """Keep a copy of each tensor from now on, for `modified(exact=True)`.
+
+        Args:
+            originals: guards of tensors of the same values that nobody else has, in the same order.
+        """
+        if self._keeps_copies:
+            return
+        self._keeps_copies = True
+        known, self.guarded = self.guarded, []
+        for i, guard in enumerate(known):
+            original = None if originals is None else originals.guarded[i].tensor
+            self.add(guard.what, guard.tensor, original)
 
     def drop_copies(self) -> None:
         """Keep none any longer."""

@@ -9,7 +9,6 @@ without its fence and without comparing values.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -22,7 +21,7 @@ from cmp_core.config.load import load_config
 from cmp_core.events.activations import LayerActivations
 from cmp_core.plugins import dispatch
 from tests.benchmarks.metrics import random_images, trainer
-from tests.benchmarks.ratio import compare, report
+from tests.benchmarks.ratio import Work, compare, report
 
 
 class Listener:
@@ -43,15 +42,21 @@ def main() -> None:
             subject = trainer(config, images, Path(folder), measures=True)
             batch = next(subject._data.train.batches(np.arange(128), 128))
             layers, _ = subject._rule.step(batch.inputs, batch.labels)
-            measure = partial(subject._measure_batch, layers, batch)
+            measure: Work = partial(subject._measure_batch, layers, batch)
             subject._dispatcher._manager.register(Listener())
 
-            def unfenced(measure: Callable[[], object] = measure) -> object:
+            def unfenced(measure: Work = measure) -> object:
                 with patch.object(dispatch, "is_built_in", lambda plugin: True):
                     return measure()
 
+            def without_state(measure: Work = measure) -> object:
+                with patch.object(dispatch, "GlobalState", lambda: None):
+                    return measure()
+
+            result = compare(measure, without_state, rounds=301)
+            report(f"N={width}: with global state brought back to without", result, "at most 1.02")
             result = compare(measure, unfenced, rounds=301)
-            report(f"N={width}: a plugin of others, fenced to unfenced", result, "at most 1.02")
+            report(f"N={width}: with values compared as well to neither", result, "")
 
 
 if __name__ == "__main__":
