@@ -36,7 +36,12 @@ def diagonal_entropy(variances: Array) -> float:
     >>> diagonal_entropy(np.ones(2))
     2.8378...
     """
-    value = _entropy(as_tensor(variances))
+    numbers = as_tensor(variances)
+    if numbers.ndim != 1 or not len(numbers):
+        raise UsageError(f"expected variances (p,), got shape {tuple(numbers.shape)}")
+    if not (numbers.isfinite() & (numbers >= 0)).all():
+        raise UndefinedError("expected finite variances of at least 0")
+    value = _entropy(numbers)
     if not value.isfinite():
         raise UndefinedError(_UNDEFINED)
     return float(value)
@@ -96,7 +101,8 @@ class GaussianEntropyEma:
 
 
 def _entropy(variances: Tensor) -> Tensor:
-    raised = torch.maximum(variances, _FLOOR * variances.mean())
+    mean = (variances / len(variances)).sum()  # whose sum may be out of range
+    raised = torch.maximum(variances, _FLOOR * mean)
     return (raised.log() + math.log(2 * math.pi * math.e)).sum() / 2
 
 

@@ -23,6 +23,7 @@ from cmp_core import (
     class_indices,
     hookimpl,
     metric,
+    rescaled,
 )
 
 
@@ -66,7 +67,7 @@ def neural_collapse(
     >>> {name: round(value, 6) + 0.0 for name, value in values.items()}  # 0.01 / ½ / 3
     {'': 0.006667, 'nc2_norms': 0.0, 'nc2_angles': 0.0, 'nc3': 0.0}
     """
-    h = as_matrix(activations)
+    h = rescaled(as_matrix(activations))
     e = None if anchors is None else as_matrix(anchors, "anchors")
     s = None if scores is None else as_matrix(scores, "scores")
     sizes = [] if e is None else [len(e)]

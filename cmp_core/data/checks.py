@@ -46,15 +46,15 @@ def check_data(raw: RawData, workers: int) -> tuple[int, ...]:
 
 
 def as_moments(values: Any) -> Tensor:
-    """Return numbers per channel, or one for all, as float32 (k,).
+    """Return numbers per channel, or one for all, as float64 (k,).
 
     Raises:
         TypeError, ValueError, RuntimeError: they are no numbers.
 
     >>> as_moments(0.5)
-    tensor([0.5000])
+    tensor([0.5000], dtype=torch.float64)
     """
-    numbers = torch.as_tensor(values, dtype=torch.float32).detach().cpu()
+    numbers = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
     return numbers if numbers.ndim else numbers[None]
 
 
@@ -100,7 +100,7 @@ def _problems_of_moments(
         )
     elif not numbers.isfinite().all():
         yield f"{name}: expected finite numbers, got {values!r}"
-    elif name == "std" and not (numbers > 0).all():
+    elif name == "std" and not (numbers.float() > 0).all():
         yield f"std: expected numbers above 0, got {values!r}"
 
 

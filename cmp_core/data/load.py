@@ -20,6 +20,7 @@ from cmp_core.data.raw import Images, RawData, Samples, Stream
 from cmp_core.data.reader import Reader, read_item
 from cmp_core.data.splits import Preparation, Split, StreamSplit, TensorSplit
 from cmp_core.errors import ConfigError, DataError
+from cmp_core.layers.arrays import precise
 from cmp_core.layers.memory import memory_of
 from cmp_core.layers.sampling import balanced, by_hash, choose
 
@@ -84,7 +85,8 @@ def load_data(
     else:
         val_ids, fit_ids = np.arange(len(raw.val.labels)), train_ids
     mean, std = _moments(raw, fit_ids)
-    prepare = Preparation(mean.to(device), std.to(device), raw.augment)
+    mean, std = (values.to(device, precise(device)) for values in (mean, std))
+    prepare = Preparation(mean, std, raw.augment)
     names = {id(samples): name for name, samples in raw.splits.items()}
     placed = {id(samples): _place(samples, device) for samples in raw.splits.values()}
 
@@ -166,7 +168,7 @@ def _moments(raw: RawData, ids: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         torch.std_mean(chosen[:, channel].double(), correction=0)
         for channel in range(chosen.shape[1])
     ]
-    std, mean = (torch.stack(values).float() for values in zip(*pairs, strict=True))
+    std, mean = (torch.stack(values) for values in zip(*pairs, strict=True))
     std[std == 0] = 1  # the same in all samples: there is nothing to scale
     return (
         mean if raw.mean is None else as_moments(raw.mean),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cmp_core.data.augment import shift_and_flip
 from cmp_core.data.reader import Reader
+from cmp_core.layers.arrays import precise
 
 
 @attrs.frozen(eq=False)
@@ -50,8 +51,12 @@ class Preparation:
         if augment is not None and self.augments:
             samples = shift_and_flip(samples, augment)
         shape = (1, -1, *[1] * (samples.ndim - 2))
-        # The samples are a copy that a split has just made: no need for two more.
-        return samples.float().sub_(self.mean.view(shape)).div_(self.std.view(shape))
+        # float64 and wide whole numbers may have an offset that float32 would lose. The samples are
+        # a copy that a split has just made: no need for two more.
+        is_wide = samples.dtype in (torch.float64, torch.int32, torch.int64)
+        numbers = samples.to(precise(samples.device)) if is_wide else samples.float()
+        mean, std = (x.to(numbers.dtype).view(shape) for x in (self.mean, self.std))
+        return numbers.sub_(mean).div_(std).float()
 
 
 class TensorSplit:

@@ -72,6 +72,7 @@ class _Listing:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read = [folder.resolve()]
+        self._files: set[tuple[int, int]] = set()
         self._skipped: dict[str, list[Path]] = defaultdict(list)
 
     def classes(self) -> Iterator[Path]:
@@ -87,8 +88,11 @@ class _Listing:
         for path in paths:
             if path.is_dir():
                 continue
-            if path.suffix.lower() in SUFFIXES:
-                yield path
+            if not path.is_file():
+                self._skipped["no regular file"].append(path)
+            elif path.suffix.lower() in SUFFIXES:
+                if self._is_new_file(path):
+                    yield path
             else:
                 self._skipped[path.suffix or "without a suffix"].append(path)
         for path in paths:
@@ -105,6 +109,16 @@ class _Listing:
 
     def _visible(self, folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if not is_hidden(path))
+
+    def _is_new_file(self, path: Path) -> bool:
+        """Return whether no other name of the file is read."""
+        status = path.stat()
+        is_inside = path.is_symlink() and path.resolve().is_relative_to(self._read[0])
+        if is_inside or (status.st_dev, status.st_ino) in self._files:
+            self._skipped["linked to an image that is read anyway"].append(path)
+            return False
+        self._files.add((status.st_dev, status.st_ino))
+        return True
 
     def _is_new(self, folder: Path) -> bool:
         """Return whether a folder is no link, or one to where nothing is read from."""

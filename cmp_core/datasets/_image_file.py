@@ -44,6 +44,10 @@ def _check(image: Image.Image, path: str) -> None:
             f"'{path}' has more than 8 bits of grey (Pillow's mode {image.mode}), and nothing says "
             "which values are black and white; scale it to 0…255 and save it with 8 bits"
         )
+    if _has_wide_colours(image):  # of which Pillow would keep the upper 8 bits
+        raise DataError(
+            f"'{path}' has more than 8 bits of each colour; scale it to 0…255 and save it with 8"
+        )
     # Photographs of the format MPO come with previews of themselves.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
@@ -53,3 +57,13 @@ def _check(image: Image.Image, path: str) -> None:
             f"'{path}' is transparent in places, where it has no colour; put it on a "
             "background and save it without an alpha channel"
         )
+
+
+def _has_wide_colours(image: Image.Image) -> bool:
+    """Return whether the decoder is told of more than 8 bits for each colour."""
+    for decoder, _, _, arguments in getattr(image, "tile", ()):
+        told = arguments if isinstance(arguments, tuple) else (arguments,)
+        largest = max((x for x in told if isinstance(x, int)), default=0)
+        if any(";16" in str(x) for x in told) or (decoder.startswith("ppm") and largest > 255):
+            return True
+    return False

@@ -16,7 +16,7 @@ from cmp_core.errors import UndefinedError, UsageError, one_line
 Array = Tensor | NDArray[np.generic]
 """What the plain functions take."""
 
-_WHOLE_IN_FLOAT64 = 2**53
+WHOLE_IN_FLOAT64 = 2**53
 """Up to here float64 holds every whole number."""
 
 
@@ -56,7 +56,7 @@ def as_tensor(array: Array, what: str = "an array of real numbers") -> Tensor:
     numbers = wide(tensor)
     if numbers.numel() and not tensor.is_floating_point():
         largest = float(numbers.abs().max())
-        if largest > _WHOLE_IN_FLOAT64:
+        if largest > WHOLE_IN_FLOAT64:
             raise UsageError(
                 f"expected whole numbers up to 2^53, which float64 holds, got {largest:.6g}; "
                 "subtract their common offset"
@@ -78,6 +78,8 @@ def as_matrix(array: Array, what: str = "activations") -> Tensor:
     tensor = as_tensor(array, f"{what} (n, p) of real numbers")
     if tensor.ndim != 2:
         raise UsageError(f"expected {what} (n, p), got shape {tuple(tensor.shape)}")
+    if tensor.shape[1] == 0:
+        raise UsageError(f"expected {what} (n, p) with p > 0, got shape {tuple(tensor.shape)}")
     if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
         raise UndefinedError(f"the {what} hold NaN or infinity")
     return tensor

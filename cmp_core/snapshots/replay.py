@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmp_core.errors import DataError
 from cmp_core.events.activations import LayerActivations, Phase, chunk_size
 from cmp_core.events.rows import INPUT
+from cmp_core.layers.arrays import WHOLE_IN_FLOAT64
 from cmp_core.layers.layer import Layer
 from cmp_core.snapshots.read import Snapshot, SnapshotLayer
 from cmp_core.snapshots.storage import StoredArray
@@ -70,6 +72,13 @@ def _flat(array: StoredArray | None, rows: slice) -> Tensor | None:
         return None
     values = array[rows]
     is_float = values.dtype.kind == "f"
+    if not is_float and values.size:
+        largest = max(abs(int(values.min())), int(values.max()))
+        if largest > WHOLE_IN_FLOAT64:
+            raise DataError(
+                f"{array.place}: expected whole numbers up to 2^53, which float64 holds, got "
+                f"{largest}; subtract their common offset"
+            )
     size = min(values.dtype.itemsize, 8) if is_float else 8  # torch has no longer ones
     native = values.astype(np.dtype(f"=f{size}"), copy=False)
     return torch.from_numpy(np.ascontiguousarray(native)).flatten(1)

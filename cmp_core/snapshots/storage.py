@@ -7,6 +7,7 @@ not installed a folder that it cannot open; so both are looked for before anythi
 from __future__ import annotations
 
 import importlib
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ def check_storage(dataset: h5py.Dataset, place: str) -> None:
     """
     if dataset.is_virtual:
         _check_virtual(dataset, place)
+    elif not dataset.external:
+        _check_written(dataset, place)
     for name, offset, size in dataset.external or ():
         _check_external(Path(name), offset, size, place)
     needed = _missing_filters(dataset)
@@ -90,9 +93,12 @@ def check_storage(dataset: h5py.Dataset, place: str) -> None:
 
 
 def _check_virtual(dataset: h5py.Dataset, place: str) -> None:
-    mapped = 0
+    union = h5py.h5s.create_simple(dataset.shape)
+    union.select_none()
     for source in dataset.virtual_sources():
-        mapped += _check_source(dataset, source, place)
+        _check_source(dataset, source, place)
+        _select_also(union, source.vspace)
+    mapped = int(union.get_select_npoints())
     if mapped < dataset.size:
         raise DataError(
             f"{place}: expected a virtual dataset whose sources hold all of its {dataset.size:,} "
@@ -100,8 +106,46 @@ def _check_virtual(dataset: h5py.Dataset, place: str) -> None:
         )
 
 
-def _check_source(dataset: h5py.Dataset, source: Any, place: str) -> int:
-    """Check a source of a virtual dataset, and return how many numbers it is for."""
+def _select_also(union: Any, mapping: Any) -> None:
+    """Add what a source is mapped to; mappings may overlap."""
+    try:
+        mapping.get_select_npoints()
+    except RuntimeError:  # it has no end: as many rows as the source has
+        union.select_all()
+        return
+    if mapping.get_select_type() == h5py.h5s.SEL_ALL:
+        union.select_all()
+    elif union.get_select_type() == h5py.h5s.SEL_ALL:
+        return
+    elif mapping.is_regular_hyperslab():
+        start, stride, count, block = mapping.get_regular_hyperslab()
+        union.select_hyperslab(start, count, stride, block, op=h5py.h5s.SELECT_OR)
+    else:
+        for first, last in mapping.get_select_hyper_blocklist():
+            block = tuple(int(b - a) + 1 for a, b in zip(first, last, strict=True))
+            ones = (1,) * len(block)
+            union.select_hyperslab(tuple(first), ones, None, block, op=h5py.h5s.SELECT_OR)
+
+
+def _check_written(dataset: h5py.Dataset, place: str) -> None:
+    """Raise where HDF5 would read zeros for what no program has written."""
+    if not dataset.size:
+        return
+    if dataset.chunks:
+        sizes = zip(dataset.shape, dataset.chunks, strict=True)
+        expected, found = math.prod(-(-n // m) for n, m in sizes), dataset.id.get_num_chunks()
+        missing = f"{found:,} of {expected:,} chunks" if found < expected else ""
+    else:
+        missing = "" if dataset.id.get_storage_size() else "nothing"
+    if missing:
+        raise DataError(
+            f"{place}: expected {dataset.size:,} numbers, got {missing}: the others were never "
+            "written; was the program that writes the file stopped?"
+        )
+
+
+def _check_source(dataset: h5py.Dataset, source: Any, place: str) -> None:
+    """Check a source of a virtual dataset."""
     name, inside = source.file_name, source.dset_name
     if any("%b" in text.replace("%%", "") for text in (name, inside)):
         raise DataError(
@@ -123,7 +167,7 @@ def _check_source(dataset: h5py.Dataset, source: Any, place: str) -> int:
         try:
             count = int(source.vspace.get_select_npoints())
         except RuntimeError:  # it has no end: as many rows as the source has
-            return int(dataset.size)
+            return
         selected = source.src_space
         if selected.get_select_type() == h5py.h5s.SEL_ALL:
             expected, fits = f"{count:,} numbers", found.size == count
@@ -132,7 +176,6 @@ def _check_source(dataset: h5py.Dataset, source: Any, place: str) -> int:
             expected, fits = f"an index as large as {last}", _reaches(found.shape, last)
         if not fits:
             raise DataError(f"{place}: {where}: expected {expected}, got shape {found.shape}")
-    return count
 
 
 def _reaches(shape: tuple[int, ...], last: tuple[int, ...]) -> bool:

@@ -20,6 +20,7 @@ from cmp_metrics.alignment import alignment
 from cmp_metrics.cross_entropy import cross_entropy
 from cmp_metrics.f1_score import f1_score
 from cmp_metrics.gaussian_entropy import gaussian_entropy
+from cmp_metrics.gaussian_entropy_ema import diagonal_entropy
 from cmp_metrics.label_information import label_information
 from cmp_metrics.linear_cka import linear_cka
 from cmp_metrics.margin import margin
@@ -227,3 +228,26 @@ def test_a_complex_value_is_the_metric_s_own_error() -> None:
     told = r"expected a real number, .* got a tensor of torch\.complex64"
     with pytest.raises(PluginError, match=told):
         measure_arrays([np.eye(3)], [mine])
+
+
+@pytest.mark.parametrize("scale", [1e154, 1e-162])
+def test_neural_collapse_is_the_same_at_the_ends_of_float64(scale: float) -> None:
+    x, labels = tell_tale(60, 3)
+    wanted = load_neural_collapse()(x, labels)
+    assert load_neural_collapse()(x * scale, labels) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_layer_without_units_is_refused() -> None:
+    for function in (gaussian_entropy, mutual_information, participation_ratio):
+        with pytest.raises(UsageError, match=r"with p > 0, got shape \(20, 0\)"):
+            function(np.zeros((20, 0)))
+
+
+def test_variances_must_be_variances() -> None:
+    assert diagonal_entropy(np.array([1e308, 1e308])) == pytest.approx(712.03, abs=0.01)
+    for wrong in ([1, math.nan], [1, -1], [1, math.inf]):
+        with pytest.raises(UndefinedError, match="finite variances of at least 0"):
+            diagonal_entropy(np.array(wrong))
+    for shape in ((2, 2), (), (0,)):
+        with pytest.raises(UsageError, match=r"variances \(p,\), got shape"):
+            diagonal_entropy(np.ones(shape))

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from cmp_core.config.schema import Config
-from cmp_core.data.raw import RawData, Stream
+from cmp_core.data.raw import Images, RawData, Stream
 from tests.data.samples import load, numbers
 
 rng = np.random.default_rng(0)
@@ -69,3 +69,16 @@ def test_only_training_images_are_augmented() -> None:
     moved = torch.cat([b.inputs for b in data.train.batches(np.arange(70), 70, g)])
     assert not plain.equal(moved)
     assert (plain == plain[:, :, :1, :1]).all()
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.int64, torch.int32])
+def test_an_offset_is_taken_off_before_digits_are_lost(kind: torch.dtype) -> None:
+    values = torch.arange(40 * 4).view(40, 1, 2, 2) % 7 + 10**9
+    raw = RawData(Images(values.to(kind), np.arange(40) % 4), None, tuple("abcd"), None, None)
+    batch = next(load(Config(), raw).train.batches(np.arange(20), 20)).inputs
+    assert batch.dtype == torch.float32
+    plain = RawData(
+        Images((values - 10**9).float(), np.arange(40) % 4), None, tuple("abcd"), None, None
+    )
+    wanted = next(load(Config(), plain).train.batches(np.arange(20), 20)).inputs
+    assert batch.numpy() == pytest.approx(wanted.numpy(), abs=1e-6)

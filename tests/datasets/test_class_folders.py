@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,17 @@ def test_a_folder_without_classes_or_a_class_without_images_is_told(tmp_path: Pa
     touch(tmp_path / "cat" / "a.heic")
     with pytest.raises(DataError, match=r"no image in cat; skipped: 1 \.heic \(cat/a\.heic\)"):
         find_class_folders(tmp_path)
+
+
+def test_links_to_images_that_are_read_anyway_and_pipes_are_skipped(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_images(root, {"cat": 2, "dog": 3})
+    before = find_class_folders(root)
+    first, last = (Path(before.paths[i]) for i in (0, -1))
+    (root / "cat" / "again.png").symlink_to(last)
+    (root / "dog" / "zz.png").hardlink_to(first)
+    os.mkfifo(root / "cat" / "pipe.png")
+    found = find_class_folders(root)
+    assert found.paths == before.paths
+    assert "2 linked to an image that is read anyway (cat/again.png, …)" in found.skipped
+    assert "1 no regular file (cat/pipe.png)" in found.skipped

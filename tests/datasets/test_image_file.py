@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
+from typing import Any
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
@@ -30,10 +33,29 @@ def test_rows_and_columns_stay_where_they_are(tmp_path: Path) -> None:
     assert read_image(saved(image, tmp_path / "a.png"), 3)[1].tolist() == GREY[:, :3].tolist()
 
 
-def test_sixteen_bits_of_colour_keep_their_high_byte(tmp_path: Path) -> None:
-    path = tmp_path / "a.ppm"
-    path.write_bytes(b"P6 1 1 65535\n" + bytes([0, 0, 128, 0, 255, 255]))
-    assert read_image(str(path), 1).flatten().tolist() == [0, 128, 255]
+def write_png(path: Path, array: np.ndarray[Any, Any]) -> None:
+    """Write 16 bits of colour, which Pillow does not."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+    height, width = array.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    data = chunk(b"IDAT", compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + data)
+
+
+def test_sixteen_bits_of_colour_are_refused(tmp_path: Path) -> None:
+    """Pillow would keep the upper eight, of 0 to 255 nothing."""
+    portable, png = tmp_path / "a.ppm", tmp_path / "a.png"
+    portable.write_bytes(b"P6 1 1 65535\n" + bytes([0, 0, 128, 0, 255, 255]))
+    write_png(png, np.arange(12).reshape(2, 2, 3))
+    for path in (portable, png):
+        with pytest.raises(DataError, match=rf"{path.name}' has more than 8 bits of each colour"):
+            read_image(str(path), 1)
+    portable.write_bytes(b"P6 1 1 255\n" + bytes([0, 128, 255]))
+    assert read_image(str(portable), 1).flatten().tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 
 from cmp_core import open_snapshot
 from cmp_core.errors import DataError, UsageError
+from cmp_core.snapshots.replay import replay
 from tests.small_runs import stored
 
 
@@ -72,12 +73,29 @@ def test_arrays_are_read_when_they_are_indexed(mine: Path) -> None:
         assert np.asarray(array, np.float32).dtype == np.float32
 
 
-def test_a_large_dataset_that_is_never_read_costs_no_memory(mine: Path) -> None:
+def test_what_was_never_written_is_no_zeros(mine: Path) -> None:
+    """A program that was stopped leaves such files; a large one costs no memory."""
     with h5py.File(mine, "a") as file:
         file.create_dataset("inputs", (20, 2**40), "f4", chunks=(1, 2**20))  # 80 TiB of nothing
-    with open_snapshot(mine) as snapshot:
-        assert snapshot.inputs is not None
-        assert snapshot.inputs.shape == (20, 2**40)
+    with pytest.raises(DataError, match=r"/inputs: .* got 0 of 20,971,520 chunks: the others were"):
+        open_snapshot(mine)
+    with h5py.File(mine, "a") as file:
+        del file["inputs"]
+        file.create_dataset("inputs", (20, 3), "f4", chunks=(5, 3))[:10] = 1
+    with pytest.raises(DataError, match="/inputs: expected 60 numbers, got 2 of 4 chunks"):
+        open_snapshot(mine)
+    with h5py.File(mine, "a") as file:
+        del file["inputs"]
+        file.create_dataset("inputs", (20, 3), "f4")
+    with pytest.raises(DataError, match="/inputs: expected 60 numbers, got nothing"):
+        open_snapshot(mine)
+
+
+def test_whole_numbers_that_float64_does_not_hold_are_refused(mine: Path) -> None:
+    with h5py.File(mine, "a") as file:
+        file["inputs"] = np.arange(60).reshape(20, 3) + 2**58
+    with open_snapshot(mine) as snapshot, pytest.raises(DataError, match=r"up to 2\^53, which"):
+        next(replay(snapshot))
 
 
 @pytest.mark.parametrize("name", ["labels", "sample_ids"])

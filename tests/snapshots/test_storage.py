@@ -124,6 +124,23 @@ def test_a_virtual_dataset_with_gaps_is_told(tmp_path: Path) -> None:
     assert "hold all of its 100 numbers, got sources of 75" in told(path)
 
 
+@pytest.mark.parametrize("rows", [(0, 10), (0, 20)])
+def test_mappings_that_overlap_hide_no_gap(tmp_path: Path, rows: tuple[int, int]) -> None:
+    write_source(tmp_path / "values.h5")
+    layout = h5py.VirtualLayout((20, 5), "f8")
+    source = h5py.VirtualSource("values.h5", "values", (20, 5))
+    layout[:10] = source[:10]
+    layout[slice(*rows)] = source[slice(*rows)]
+    path = by_hand(tmp_path / "x.h5")
+    with h5py.File(path, "a") as file:
+        del file[PLACE]
+        file.create_virtual_dataset(PLACE, layout)
+    if rows == (0, 20):
+        assert_is_there(path)
+    else:
+        assert "hold all of its 100 numbers, got sources of 50" in told(path)
+
+
 def test_sources_that_are_named_by_a_pattern_are_told(tmp_path: Path) -> None:
     endless = h5py.h5s.UNLIMITED
     space = h5py.h5s.create_simple((20, 5), (endless, 5))
