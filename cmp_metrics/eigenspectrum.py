@@ -16,6 +16,11 @@ from cmp_core import (
     statistics_of,
 )
 
+_UNDEFINED = (
+    "no unit varies, one sample is so large that nothing of the others is left, or the squares of "
+    "activations are out of the range of float64"
+)
+
 
 def eigenspectrum(activations: Array) -> Tensor:
     """Return the eigenvalues of the covariance of activations (n, p), largest first.
@@ -27,7 +32,8 @@ def eigenspectrum(activations: Array) -> Tensor:
         (min(n-1, p),) float64, in squared units of the activations. The others are 0.
 
     Raises:
-        UndefinedError: fewer than 2 samples, or activations whose squares float64 does not hold.
+        UndefinedError: fewer than 2 samples, activations whose squares float64 does not hold, or
+            one sample that leaves nothing of the others.
 
     >>> import numpy as np
     >>> eigenspectrum(np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
@@ -36,7 +42,7 @@ def eigenspectrum(activations: Array) -> Tensor:
     (statistics,) = statistics_of(activations)
     values = statistics.eigenvalues()
     if not values.isfinite().all():
-        raise UndefinedError("the eigenvalues are larger than float64 can tell")
+        raise UndefinedError(_UNDEFINED)
     return values
 
 
@@ -48,7 +54,7 @@ def eigenspectrum(activations: Array) -> Tensor:
     invariances={"orthogonal", "permute_samples", "permute_units"},
     needs=("statistics.eigenvalues",),
     slow=True,
-    undefined="no unit varies, or the squares of activations are out of the range of float64",
+    undefined=_UNDEFINED,
 )
 def eigenspectrum_metric(view: LayerView, *, top: PositiveInt = 64) -> Tensor:
     """The `top` largest eigenvalues of the covariance S/(n-1), in descending order.

@@ -74,7 +74,8 @@ class F1Score(TensorSum):
 
     def update(self, view: LayerView) -> None:
         """Count labels and predictions in a chunk."""
-        self.add(_counts(view.statistics.held_out_scores(self._penalty), view.labels))
+        statistics = view.statistics
+        self.add(_counts(statistics.held_out_scores(self._penalty), statistics.columns()))
 
     def compute(self) -> Tensor:
         """Return the macro F1."""

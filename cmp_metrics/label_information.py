@@ -85,7 +85,7 @@ class LabelInformation(TensorSum):
 
     def update(self, view: LayerView) -> None:
         """Add a chunk's surprise to that of its folds."""
-        self.add(_surprise(view.statistics, view.labels, self._penalty))
+        self.add(_surprise(view.statistics, view.statistics.columns(), self._penalty))
 
     def compute(self) -> Tensor:
         """Return the information in nats."""

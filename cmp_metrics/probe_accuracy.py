@@ -69,7 +69,7 @@ def probe_accuracy_metric(view: LayerView, *, penalty: Positive = PENALTY) -> Te
     What is linearly there, whether or not the network uses it. It grows with the number of samples
     the probe can learn from, so compare values of equal n only, and batches with batches.
     """
-    return _hits(view.statistics.held_out_scores(penalty), view.labels)
+    return _hits(view.statistics.held_out_scores(penalty), view.statistics.columns())
 
 
 def _hits(scores: Tensor, labels: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from cmp_core import (
     statistics_of,
 )
 
-_UNDEFINED = "no unit varies"
+_UNDEFINED = "no unit varies, or one sample is so large that nothing of the others is left"
 
 
 def effective_rank(activations: Array) -> dict[str, float]:

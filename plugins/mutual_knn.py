@@ -15,7 +15,7 @@ from cmp_core import (
     Register,
     UndefinedError,
     as_matrices,
-    defined_cosine,
+    centred,
     hookimpl,
     metric,
     rescaled,
@@ -23,7 +23,7 @@ from cmp_core import (
 
 _UNDEFINED = "all samples of a layer are equally near to each other"
 _TIE = 1e-12
-"""Cosines that differ by less are equal but for rounding."""
+"""Squared distances that differ by less, relative to the largest, are equal but for rounding."""
 
 
 def mutual_knn(x: Array, y: Array, *, k: int = 10) -> dict[str, float]:
@@ -101,13 +101,13 @@ def _shares(x: Tensor, y: Tensor, k: int) -> dict[str, Tensor | float]:
 
 def _memberships(activations: Tensor, k: int) -> Tensor:
     """Return how sure sample j is among the k nearest of i, sparse (n, n): 1, or less at a tie."""
-    rows, n = rescaled(activations), len(activations)
-    cosines = defined_cosine(rows, rows).nan_to_num(0.0).fill_diagonal_(-torch.inf)
-    last = cosines.topk(k, dim=1).values[:, -1]
-    i, j = (cosines >= (last - _TIE)[:, None]).nonzero(as_tuple=True)
-    is_tied = cosines[i, j] <= (last + _TIE)[i]
+    n = len(activations)
+    distances, rounding = _distances(rescaled(activations))
+    last = distances.topk(k, dim=1, largest=False).values[:, -1] + rounding
+    i, j = (distances <= last[:, None]).nonzero(as_tuple=True)
+    is_tied = distances[i, j] >= (last - 2 * rounding)[i]
     places = k - i[~is_tied].bincount(minlength=n)
-    sure = places.to(cosines.dtype) / i[is_tied].bincount(minlength=n)
+    sure = places.to(distances.dtype) / i[is_tied].bincount(minlength=n)
     return torch.sparse_coo_tensor(
         torch.stack([i, j]),
         torch.where(is_tied, sure[i], 1.0),
@@ -115,6 +115,25 @@ def _memberships(activations: Tensor, k: int) -> Tensor:
         is_coalesced=True,
         check_invariants=True,
     )
+
+
+def _distances(activations: Tensor) -> tuple[Tensor, Tensor]:
+    """Return 2 - 2 cos (n, n) of all pairs of samples, infinite with itself, and its rounding.
+
+    It is ‖u - v‖² of the directions u and v, which are counted from their mean: under a common
+    offset the cosines themselves differ in their last digits alone.
+    """
+    peaks = activations.abs().amax(dim=1, keepdim=True)
+    is_zero = peaks.squeeze(1) == 0
+    rows = (activations / peaks).nan_to_num(0.0)
+    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    rows = centred((rows / lengths).nan_to_num(0.0))
+    squares = rows.square().sum(dim=1)
+    distances = squares[:, None] + squares - 2 * rows @ rows.T
+    distances[is_zero | is_zero[:, None]] = 2
+    size = torch.where(is_zero, 0.0, squares).max()
+    unit = 16 * torch.finfo(size.dtype).eps  # of the directions, which are of length 1
+    return distances.fill_diagonal_(torch.inf), _TIE * size + unit * size.sqrt() + unit**2
 
 
 @hookimpl

@@ -25,7 +25,12 @@ from cmp_core import (
     rescaled,
 )
 
-_UNDEFINED = "the activations do not vary, or there are too few samples or units"
+_UNDEFINED = (
+    "the activations do not vary, there are too few samples or units, or one sample is so large "
+    "that nothing of the others is left"
+)
+_RESOLVED = 2.0**20
+"""Roundings that a difference of sums must exceed."""
 
 
 def subsampled_participation_ratio(activations: Array, width: int) -> float:
@@ -127,7 +132,11 @@ def _estimates(activations: Tensor, p: int) -> Tensor:
         raise UndefinedError(f"at least 2 units are needed, there are {q}")
     lengths = rows.square().sum(dim=1)
     matrix = rows.T @ rows if q <= n else rows @ rows.T
-    together = _moments(n, matrix.square().sum(), lengths.square().sum(), lengths.sum())
+    norm = matrix.square().sum()
+    together = _moments(n, norm, lengths.square().sum(), lengths.sum())
+    # One sample that is very large leaves too few digits of the others.
+    least = _RESOLVED * torch.finfo(norm.dtype).eps * norm / (n * (n - 3))
+    together = torch.where(together[1].abs() < least, torch.nan, together)
     squares = rows.square()
     totals = squares.sum(dim=0)
     alone = _moments(n, totals.square(), squares.square().sum(dim=0), totals).sum(dim=1)

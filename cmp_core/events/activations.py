@@ -101,6 +101,7 @@ class LayerActivations(Event):
         return EventStatistics(
             layers,
             self.sample_ids,
+            self.labels,
             second_moments=None if self.part == "chunk" else moments,
             fitted=None if self.fitted is None else self.fitted.moments,
             scales=self.scales,

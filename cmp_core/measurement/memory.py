@@ -56,7 +56,7 @@ class Demand:
                 continue
             needed[name] += _FLOAT64 * (folds + 2) * p * p
             if "labels" in self.sums:
-                needed[name] += _FLOAT64 * folds * p * num_classes
+                needed[name] += _FLOAT64 * folds * p * min(num_classes, n)
             if "next" in self.sums and following is not None and not is_wide(n, widths[following]):
                 needed[name] += _FLOAT64 * folds * p * widths[following]
         return needed

@@ -249,5 +249,5 @@ def statistics_of(
     ids = torch.arange(len(layers[0].activations), device=layers[0].activations.device)
     num_classes = 0 if known is None or not len(known) else int(known.max()) + 1
     moments = partial(moments_at_hand, layers, ids, known, num_classes)
-    statistics = EventStatistics(layers, ids, moments, fitted=None)
+    statistics = EventStatistics(layers, ids, known, moments, fitted=None)
     return [statistics.of(layer.name, is_rescaled=is_rescaled) for layer in layers]

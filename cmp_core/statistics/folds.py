@@ -39,26 +39,53 @@ class Folds:
         return order[torch.searchsorted(ids, sample_ids)]
 
     @cached_property
-    def targets(self) -> Tensor:
-        """The one-hot labels, (n, C).
+    def _classes(self) -> Tensor | None:
+        """The K classes that there are, or none where those are taken to be 0 to C-1.
+
+        There are never more than samples: a class that nobody has costs nothing.
+        """
+        if self.labels is None:
+            raise UndefinedError("there are no labels")
+        if self.num_classes <= len(self.labels):
+            return None  # without a look at the labels, which would hold up a GPU
+        classes: Tensor = torch.unique(self.labels)
+        return classes
+
+    @property
+    def width(self) -> int:
+        """K, number of classes that targets and scores are about.
 
         Raises:
             UndefinedError: there are no labels.
         """
+        return self.num_classes if self._classes is None else len(self._classes)
+
+    def columns(self, labels: Tensor) -> Tensor:
+        """Return the position (k,) of each of some labels among the K classes."""
+        return labels if self._classes is None else torch.searchsorted(self._classes, labels)
+
+    def one_hot(self, labels: Tensor) -> Tensor:
+        """Return labels (k,) as 0 and 1, (k, K)."""
+        columns = torch.nn.functional.one_hot(self.columns(labels), self.width)
+        return columns.to(precise(labels.device))
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """The one-hot labels, (n, K)."""
         if self.labels is None:
             raise UndefinedError("there are no labels")
-        return one_hot(self.labels, self.num_classes)
+        return self.one_hot(self.labels)
 
     @cached_property
     def class_counts(self) -> Tensor:
-        """How many samples of each class every fold holds, (5, C)."""
+        """How many samples of each class every fold holds, (5, K)."""
         if self.labels is None:
             raise UndefinedError("there are no labels")
         dtype = precise(self.labels.device)
         ones = torch.ones_like(self.labels, dtype=dtype)
-        counts = ones.new_zeros(FOLDS * self.num_classes)
-        counts.index_add_(0, self._fold * self.num_classes + self.labels, ones)
-        return counts.view(FOLDS, self.num_classes)
+        counts = ones.new_zeros(FOLDS * self.width)
+        counts.index_add_(0, self._fold * self.width + self.columns(self.labels), ones)
+        return counts.view(FOLDS, self.width)
 
     @property
     def has_classes(self) -> Tensor:
@@ -67,7 +94,7 @@ class Folds:
 
     @cached_property
     def prior(self) -> Tensor:
-        """The class frequencies in all folds but one, for each, (5, C).
+        """The class frequencies in all folds but one, for each, (5, K).
 
         One sample is added of each class that is there at all: one that the other folds lack is
         then unlikely, not impossible.
@@ -85,8 +112,3 @@ class Folds:
     def _sorted(self) -> tuple[Tensor, Tensor]:
         ids, order = self.sample_ids.sort()
         return ids, order
-
-
-def one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """Return labels (n,) as 0 and 1, (n, C)."""
-    return torch.nn.functional.one_hot(labels, num_classes).to(precise(labels.device))

@@ -156,7 +156,7 @@ class SecondMoments(StatisticsCache, ABC):
     def held_out_scores(
         self, layer: int, activations: Tensor, sample_ids: Tensor, penalty: float
     ) -> Tensor:
-        """Return `LayerStatistics.held_out_scores` of some samples, (k, C).
+        """Return `LayerStatistics.held_out_scores` of some samples, (k, K).
 
         Args:
             layer: which.
@@ -237,10 +237,17 @@ class SecondMoments(StatisticsCache, ABC):
     @cached
     @rests_on("own")
     def eigenvalues(self, layer: int) -> Tensor:
-        """Return the eigenvalues of the covariance S/(n-1), largest first, (min(n-1, p),)."""
+        """Return the eigenvalues of the covariance S/(n-1), largest first, (min(n-1, p),).
+
+        Those that are but rounding of the largest are 0; all are NaN where one sample is so large
+        that nothing of the others is left, see `InnerProduct.is_outweighed`.
+        """
         require(self.n, 2)
         rank = min(self.n - 1, int(self.widths[layer]))
-        return eigenvalues(self.scatter(layer))[:rank] / (self.n - 1)
+        values = eigenvalues(self.scatter(layer))[:rank] / (self.n - 1)
+        if self.n < 4:
+            return values
+        return torch.where(self.inner().own.is_outweighed()[layer], torch.nan, values)
 
 
 # What a metric sees
@@ -350,7 +357,10 @@ class LayerStatistics:
 
     @rests_on("own", "labels", "folds", samples=True)
     def held_out_scores(self, penalty: float = PENALTY) -> Tensor:
-        """Return the scores (n, C) of a ridge classifier on one-hot labels.
+        """Return the scores (n, K) of a ridge classifier on one-hot labels.
+
+        The columns stand for classes: 0 to C-1, or where that are more than there are samples
+        those classes that there are; `columns` says which one is a sample's own.
 
         Each sample's come from the fit to the other four of five folds, stratified by class; the
         folds are made by a hash of the sample ids. NaN where there is nothing to fit: all labels
@@ -360,8 +370,13 @@ class LayerStatistics:
 
     @rests_on("own", "labels", "folds", samples=True)
     def held_out_prior(self) -> Tensor:
-        """Return the class frequencies (n, C) in the folds that `held_out_scores` was fitted to."""
+        """Return the class frequencies (n, K) in the folds that `held_out_scores` was fitted to."""
         return self._all.samples.held_out_prior()
+
+    @rests_on("own", "labels", "folds", samples=True)
+    def columns(self) -> Tensor:
+        """Return the column (n,) of each sample's own class in `held_out_scores`."""
+        return self._all.samples.columns()
 
     @rests_on("own", "labels", "folds", samples=True)
     def folds(self) -> Tensor:
@@ -454,7 +469,7 @@ class EventStatistics(StatisticsCache, Statistics):
 
     Args:
         layers: all layers, the reference first where there is one.
-        sample_ids: of the samples, (n,).
+        sample_ids, labels: of the samples, (n,) each; labels may be none.
         second_moments: makes those of the samples; none for a chunk of a split, whose own would
             mean nothing.
         fitted: the second moments of the whole split, in the second pass over its chunks.
@@ -465,6 +480,7 @@ class EventStatistics(StatisticsCache, Statistics):
         self,
         layers: Sequence[Layer],
         sample_ids: Tensor,
+        labels: Tensor | None,
         second_moments: Callable[[Guards], SecondMoments] | None,
         fitted: SecondMoments | None,
         scales: Mapping[str, Tensor] | None = None,
@@ -472,7 +488,7 @@ class EventStatistics(StatisticsCache, Statistics):
         StatisticsCache.__init__(self)
         widths = {layer.name: layer.activations.shape[1] for layer in layers}
         Statistics.__init__(self, widths, sample_ids.shape[0])
-        self._layers, self._sample_ids = layers, sample_ids
+        self._layers, self._sample_ids, self._labels = layers, sample_ids, labels
         self._make_moments, self._fitted = second_moments, fitted
         self._scales = scales
         self._moments: SecondMoments | None = None
@@ -535,6 +551,13 @@ class EventStatistics(StatisticsCache, Statistics):
     def held_out_prior(self) -> Tensor:
         """Return `LayerStatistics.held_out_prior`, the same for all layers."""
         return self._fits.folds.prior[self.folds()]
+
+    @cached
+    def columns(self) -> Tensor:
+        """Return `LayerStatistics.columns`, the same for all layers."""
+        if self._labels is None:
+            raise UndefinedError("there are no labels")
+        return self._fits.folds.columns(self._labels).clone()
 
     @cached
     def folds(self) -> Tensor:

@@ -89,6 +89,10 @@ class InnerProduct:
         distinct = self.hsic() * (self.n * (self.n - 3))
         return distinct.abs() >= _RESOLVED * torch.finfo(distinct.dtype).eps * self.squares
 
+    def is_outweighed(self) -> Tensor:
+        """Return whether one sample of layers has most of the variance and leaves only rounding."""
+        return self.is_resolved().logical_not() & (2 * self.lengths > self.x_total.square())
+
     def shrinkage(self, width: int | Tensor) -> Tensor:
         """Return the intensity δ of Ledoit & Wolf 2004 for S/n, of a layer of `width` units.
 
@@ -417,11 +421,13 @@ def eigenvalues(matrices: Tensor) -> Tensor:
     """Return the eigenvalues (…, m) of positive semidefinite matrices (…, m, m), largest first.
 
     A matrix that is not finite gives NaN: LAPACK would raise, and reading a flag would hold up a
-    GPU. What rounding leaves below 0 is 0.
+    GPU. What rounding leaves of an eigenvalue of 0, in either sign, is 0.
     """
     is_finite = matrices.isfinite().all(dim=-1).all(dim=-1)[..., None]
     values = torch.linalg.eigvalsh(torch.where(is_finite[..., None], matrices, 0.0))
-    return torch.where(is_finite, values.flip(-1).clamp(min=0), torch.nan)
+    values = values.flip(-1)
+    rounding = matrices.shape[-1] * torch.finfo(values.dtype).eps * values[..., :1]
+    return torch.where(is_finite, values.where(values > rounding, 0.0), torch.nan)
 
 
 def log_det(matrices: Tensor, scale: Tensor, floor: Tensor, width: int | Tensor) -> Tensor:

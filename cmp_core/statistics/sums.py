@@ -14,7 +14,7 @@ from cmp_core.errors import UsageError
 from cmp_core.layers.arrays import binary_scale, precise
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import FOLDS
-from cmp_core.statistics.folds import Folds, one_hot
+from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.guards import Guards
 from cmp_core.statistics.interface import SecondMoments, cached
 from cmp_core.statistics.moments import (
@@ -76,7 +76,7 @@ class SplitSums:
                 for x in layers
             }
             if labels is not None and "labels" in self._wanted:
-                targets = one_hot(labels[where], self.folds.num_classes)
+                targets = self.folds.one_hot(labels[where])
                 samples[LABELS] = ShiftedSamples.about(targets, self._pivots[LABELS])
             for x, y in pairs:
                 known = self._products.setdefault((x, y), {})
@@ -95,10 +95,10 @@ class SplitSums:
             if layer.name not in self._pivots:
                 self.scales[layer.name] = binary_scale(layer.activations)
                 self._pivots[layer.name] = pivot(self.scaled(layer.name, layer.activations))
-        if LABELS not in self._pivots:
+        if LABELS not in self._pivots and self.folds.labels is not None:
             one = torch.ones((), dtype=precise(self.device), device=self.device)
             self.scales[LABELS] = one
-            self._pivots[LABELS] = one.new_zeros(self.folds.num_classes)
+            self._pivots[LABELS] = one.new_zeros(self.folds.width)
 
     def merge(self, other: SplitSums) -> SplitSums:
         """Return the sums of both sets of samples of one split; change neither side."""

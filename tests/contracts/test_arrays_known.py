@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,16 @@ from numpy.typing import NDArray
 
 from cmp_core import LayerView, UndefinedError, UsageError, measure_arrays, metric
 from cmp_core.errors import PluginError
+from cmp_core.events.activations import LayerActivations
+from cmp_core.layers.layer import Layer
+from cmp_core.measurement.metric import definition_of
 from cmp_core.plugins.loader import load_plugins
-from cmp_core.testing import measure
+from cmp_core.statistics.folds import Folds
+from cmp_core.testing import measure, measure_split
 from cmp_metrics.accuracy import accuracy
 from cmp_metrics.alignment import alignment
 from cmp_metrics.cross_entropy import cross_entropy
+from cmp_metrics.eigenspectrum import eigenspectrum
 from cmp_metrics.f1_score import f1_score
 from cmp_metrics.gaussian_entropy import gaussian_entropy
 from cmp_metrics.gaussian_entropy_ema import diagonal_entropy
@@ -59,14 +65,14 @@ OF_LABELS: dict[str, Callable[[Any, Any], float]] = {
     "f1_score": f1_score,
     "label_information": label_information,
     "margin": lambda x, y: margin(x, np.eye(x.shape[1]), y),
-    "neural_collapse": lambda x, y: load_neural_collapse()(x, y, scores=x)[""],
+    "neural_collapse": lambda x, y: load("neural_collapse")(x, y, scores=x)[""],
     "probe_accuracy": probe_accuracy,
 }
 
 
-def load_neural_collapse() -> Any:
-    plugins = load_plugins(["cmp:neural_collapse"], built_ins=())
-    return plugins.manager.get_plugin("neural_collapse").neural_collapse
+def load(name: str) -> Any:
+    """Return the plain function of an example plugin."""
+    return getattr(load_plugins([f"cmp:{name}"], built_ins=()).manager.get_plugin(name), name)
 
 
 @pytest.mark.parametrize("name", OF_LABELS)
@@ -233,8 +239,8 @@ def test_a_complex_value_is_the_metric_s_own_error() -> None:
 @pytest.mark.parametrize("scale", [1e154, 1e-162])
 def test_neural_collapse_is_the_same_at_the_ends_of_float64(scale: float) -> None:
     x, labels = tell_tale(60, 3)
-    wanted = load_neural_collapse()(x, labels)
-    assert load_neural_collapse()(x * scale, labels) == pytest.approx(wanted, rel=1e-9)
+    wanted = load("neural_collapse")(x, labels)
+    assert load("neural_collapse")(x * scale, labels) == pytest.approx(wanted, rel=1e-9)
 
 
 def test_a_layer_without_units_is_refused() -> None:
@@ -251,3 +257,65 @@ def test_variances_must_be_variances() -> None:
     for shape in ((2, 2), (), (0,)):
         with pytest.raises(UsageError, match=r"variances \(p,\), got shape"):
             diagonal_entropy(np.ones(shape))
+
+
+@pytest.mark.parametrize("offset", [0, 1e3, 1e5, 1e6, 1e7])
+def test_neighbours_under_an_offset_are_those_of_exact_cosines(offset: float) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(30, 8))
+    y = x @ rng.normal(size=(8, 6)) + rng.normal(size=(30, 6))
+    found = load("mutual_knn")(x + offset, y + offset, k=5)[""]
+
+    def nearest(z: Floats) -> list[set[int]]:
+        rows = [[Fraction(float(v)) for v in row] for row in z]
+        dots = [[sum(a * b for a, b in zip(r, s, strict=True)) for s in rows] for r in rows]
+
+        # cos² (1 - …) are rational; all cosines are above 0 under an offset.
+        def order(i: int, j: int) -> Fraction:
+            return Fraction(dots[i][j] * abs(dots[i][j])) / (dots[i][i] * dots[j][j])
+
+        others = ((i, [j for j in range(30) if j != i]) for i in range(30))
+        return [set(sorted(js, key=lambda j: -order(i, j))[:5]) for i, js in others]
+
+    shared = [len(a & b) for a, b in zip(nearest(x + offset), nearest(y + offset), strict=True)]
+    assert found == pytest.approx(sum(shared) / 150, rel=1e-12)
+
+
+def test_constant_units_do_not_hide_the_neighbours() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 12))
+    big = np.hstack([x, np.full((50, 3), 1e8)])
+    assert 0 < load("mutual_knn")(big, x, k=5)[""] < 1
+    with pytest.raises(UndefinedError):
+        load("mutual_knn")(np.full((50, 3), 0.1), x, k=5)
+
+
+def test_eigenvalues_beside_a_sample_that_leaves_nothing_are_told() -> None:
+    x = np.random.default_rng(0).normal(size=(200, 12))
+    x[3] *= 1e3
+    assert eigenspectrum(x).numpy() == pytest.approx(oracles.eigenspectrum(x), rel=1e-6)
+    x[3] *= 1e6
+    with pytest.raises(UndefinedError, match="so large that nothing of the others is left"):
+        eigenspectrum(x)
+    with pytest.raises(UndefinedError, match="nothing of the others is left"):
+        load("subsampled_participation_ratio")(x, 40)
+    (row,) = measure_arrays([x], ["eigenspectrum"])
+    assert "so large that nothing of the others is left" in str(row.reason)
+
+
+def test_classes_that_nobody_has_take_no_memory() -> None:
+    rng = np.random.default_rng(0)
+    labels = torch.arange(60) % 3 * 400_000
+    layer = Layer("layer_0", 0, "", torch.from_numpy(rng.normal(size=(60, 7))))
+    event = LayerActivations(
+        "replay", "val", "chunk", 0, 0, (layer,), torch.arange(60), labels, None, 900_000
+    )
+    for name in ("probe_accuracy", "f1_score", "label_information"):
+        registry = load_plugins(built_ins=("cmp_metrics",)).registry
+        factory = registry.get("metric", name).factory
+        (row,) = measure_split(definition_of(factory)(), event, size=7)
+        function = OF_LABELS[name]
+        wanted = function(layer.activations, labels)
+        assert row.value == pytest.approx(wanted, rel=1e-9)
+    folds = Folds(event.sample_ids, labels, 900_000)
+    assert folds.targets.shape == (60, 3)
+    assert folds.prior.shape == (5, 3)
