@@ -82,14 +82,10 @@ def effective_rank_metric(view: LayerView) -> dict[str, Tensor]:
 
 def _counts(eigenvalues: Tensor) -> dict[str, Tensor]:
     """Return the counts (…,) from eigenvalues (…, m), largest first; NaN where all are 0."""
-    largest = eigenvalues[..., :1]
-    # What rounding leaves of a zero eigenvalue is no direction: its root would seem to be one.
-    noise = largest * eigenvalues.shape[-1] * torch.finfo(eigenvalues.dtype).eps
-    values = torch.where(eigenvalues > noise, eigenvalues, 0.0)
     return {
-        "": _exp_entropy(values),
-        "rankme": _exp_entropy(values.sqrt()),
-        "stable": values.sum(dim=-1) / largest.squeeze(-1),
+        "": _exp_entropy(eigenvalues),
+        "rankme": _exp_entropy(eigenvalues.sqrt()),
+        "stable": eigenvalues.sum(dim=-1) / eigenvalues[..., 0],
     }
 
 

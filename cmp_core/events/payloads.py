@@ -124,8 +124,7 @@ class EpochFinished(Event):
 
 @attrs.frozen(eq=False)
 class RunFailed(Event):
-    """Training ended early; `state`, as in `EpochFinished`, after an interruption
-    that can be resumed."""
+    """Training ended early; `state` is given as in `EpochFinished` where it can be resumed."""
 
     error: BaseException
     epoch: int

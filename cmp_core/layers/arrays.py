@@ -97,16 +97,13 @@ def as_matrices(*arrays: Array) -> list[Tensor]:
     return matrices
 
 
-def as_labels(
-    array: Array, of: Tensor | None = None, num_classes: int | None = None, what: str = "labels"
-) -> Tensor:
+def as_labels(array: Array, of: Tensor | None = None, num_classes: int | None = None) -> Tensor:
     """Return class labels (n,) of any type as int64: the one way in for labels.
 
     Args:
         array: whole numbers from 0 on; as floating-point numbers or bool too.
         of: what the labels are of, (n, …); they are brought to its device.
         num_classes: C, where scores or anchors tell it; labels are below it.
-        what: name of the array, for the errors.
 
     Raises:
         UsageError: the array is not (n,), holds something else, or the numbers of samples differ.
@@ -114,15 +111,15 @@ def as_labels(
     >>> as_labels(np.array([0.0, 2.0]))
     tensor([0, 2])
     """
-    labels = as_whole_numbers(array, what)
+    labels = as_whole_numbers(array, "labels")
     if of is not None and len(of) != len(labels):
-        raise UsageError(f"expected {what} of {len(of)} samples, got {len(labels)}")
+        raise UsageError(f"expected labels of {len(of)} samples, got {len(labels)}")
     if len(labels):
         low, high = int(labels.min()), int(labels.max())
         if low < 0:
-            raise UsageError(f"expected {what} from 0 on, got {low}; drop samples without a label")
+            raise UsageError(f"expected labels from 0 on, got {low}; drop samples without a label")
         if num_classes is not None and high >= num_classes:
-            raise UsageError(f"expected {what} below {num_classes}, one for each class, got {high}")
+            raise UsageError(f"expected labels below {num_classes}, one for each class, got {high}")
     return labels if of is None else labels.to(of.device)
 
 

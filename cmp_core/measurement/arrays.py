@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import torch
+from torch import Tensor
 
 from cmp_core.config.schema import Config
 from cmp_core.errors import UsageError
@@ -58,14 +59,8 @@ def measure_arrays(
     >>> [(row.layer, row.other, round(row.value, 6)) for row in rows if row.value and not row.pair]
     [('layer_1', 'layer_0', 1.0)]
     """
-    named = layers if isinstance(layers, Mapping) else dict(_named(layers))
-    tensors = [as_tensor(activations) for activations in named.values()]
-    check_samples(tensors)
-    for name, tensor in zip(named, tensors, strict=True):
-        if tensor.ndim != 2:
-            raise UsageError(
-                f"expected activations (n, N), got shape {tuple(tensor.shape)} of {name}"
-            )
+    named = _tensors(layers if isinstance(layers, Mapping) else dict(_named(layers)))
+    tensors = list(named.values())
     n, device = len(tensors[0]), tensors[0].device
     known = None if labels is None else class_indices(labels, tensors[0])
     ids = torch.arange(n) if sample_ids is None else as_whole_numbers(sample_ids, "sample_ids")
@@ -78,8 +73,7 @@ def measure_arrays(
         epoch=0,
         step=0,
         layers=tuple(
-            Layer(name, depth, "", tensor)
-            for depth, (name, tensor) in enumerate(zip(named, tensors, strict=True))
+            Layer(name, depth, "", tensor) for depth, (name, tensor) in enumerate(named.items())
         ),
         sample_ids=ids.to(device),
         labels=known,
@@ -94,6 +88,17 @@ def measure_arrays(
 
     measurer = Measurer(_selected(metrics), Run(Config(), (), tuple(named)), new_manager(), "raise")
     return measurer.split(ids.cpu().numpy(), None if known is None else known.cpu().numpy(), read)
+
+
+def _tensors(named: Mapping[str, Array]) -> dict[str, Tensor]:
+    """Return activations as tensors; NaN in them is left to the rows, which say so."""
+    tensors = {name: as_tensor(activations) for name, activations in named.items()}
+    check_samples(list(tensors.values()))
+    for name, tensor in tensors.items():
+        if tensor.ndim != 2:
+            shape = tuple(tensor.shape)
+            raise UsageError(f"expected activations (n, N), got shape {shape} of {name}")
+    return tensors
 
 
 def _named(layers: Sequence[Array]) -> list[tuple[str, Array]]:

@@ -40,7 +40,7 @@ class Demand:
         Where n ≤ p the samples themselves, n p, and Gram matrices, n², take less.
         """
         folds = FOLDS if "folds" in self.sums else 1
-        names, kept = list(widths), kept_layers(widths, n)
+        names, kept = list(widths), kept_layers(widths, n, self.sums)
         subset = min(n, SUBSET_SIZE) if self.subset else 0
         needed = {}
         for name, following in zip(names, [*names[1:], None], strict=True):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from cmp_core.layers.arrays import precise
 from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.guards import Guards
 from cmp_core.statistics.interface import SecondMoments, cached
@@ -37,7 +38,7 @@ class MixedMoments(SecondMoments):
         guards: Guards,
     ) -> None:
         super().__init__(n, list(widths.values()), folds, guards)
-        self.names, self._left_out = tuple(widths), left_out
+        self.names = tuple(widths)
         measured = [name for name in self.names if name not in left_out]
         self.wide = [name for name in measured if is_wide(n, widths[name])]
         self.narrow = [name for name in measured if name not in self.wide]
@@ -103,11 +104,10 @@ class MixedMoments(SecondMoments):
 
     def _gathered(self, values: Callable[[SecondMoments, list[int]], Tensor]) -> Tensor:
         """Return the values (L,) of all layers, given those of a form; NaN where left out."""
-        gathered = torch.full((len(self.names),), torch.nan, device=self.widths.device)
-        parts = [(layers, values(form, layers)) for form, layers in self._forms()]
-        gathered = gathered.to(parts[0][1].dtype) if parts else gathered
-        for layers, part in parts:
-            gathered[layers] = part
+        device = self.widths.device
+        gathered = torch.full((len(self.names),), torch.nan, dtype=precise(device), device=device)
+        for form, layers in self._forms():
+            gathered[layers] = values(form, layers)
         return gathered
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import NoReturn
 
 import attrs
@@ -78,18 +79,19 @@ class SplitAccumulator:
 
     def _prepare(self, layers: Sequence[Layer]) -> None:
         self.widths = {layer.name: layer.activations.shape[1] for layer in layers}
-        for name in kept_layers(self.widths, self.n) if self.wanted else ():
+        for name in kept_layers(self.widths, self.n, self.wanted):
             if name not in self.left_out:
                 layer = next(layer for layer in layers if layer.name == name)
                 buffer = layer.activations.new_zeros(self.n, self.widths[name])
                 self.samples[name] = Layer(name, layer.depth, layer.module, buffer)
 
 
-def kept_layers(widths: Mapping[str, int], n: int) -> list[str]:
-    """Return the layers whose samples are kept: the wide ones and their neighbours."""
-    names = list(widths)
+def kept_layers(widths: Mapping[str, int], n: int, wanted: frozenset[str]) -> list[str]:
+    """Return the layers whose samples are kept: the wide ones, and neighbours if wanted."""
+    names = list(widths) if wanted else []
     wide = [i for i, name in enumerate(names) if is_wide(n, widths[name])]
-    return [name for i, name in enumerate(names) if any(abs(i - j) <= 1 for j in wide)]
+    reach = 1 if "next" in wanted else 0
+    return [name for i, name in enumerate(names) if any(abs(i - j) <= reach for j in wide)]
 
 
 class SplitMoments(MixedMoments):
@@ -106,11 +108,10 @@ class SplitMoments(MixedMoments):
         guards = self.guards if len(layers) == 1 else Guards()
         return GramMoments([self._split.samples[name] for name in layers], self.folds, guards)
 
-    @cached
     def sums(self, *wanted: str) -> SumMoments:
-        return self._sums()
+        return self._sums
 
-    @cached
+    @cached_property
     def _sums(self) -> SumMoments:
         return SumMoments(self._split.sums, self.guards)
 

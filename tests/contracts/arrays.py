@@ -95,7 +95,7 @@ def cases(draw: st.DrawFn) -> Case:
     kind = draw(st.sampled_from(FLOAT_TYPES + WHOLE_TYPES))
     labels = rng.permutation(n) % draw(st.integers(1, 8))
     outlier = draw(st.sampled_from((1.0, 1.0, 1e2, 1e4)))
-    layers = []
+    layers: list[Floats] = []
     for p in widths:
         values = draw(st.sampled_from(_SHAPES))(rng, n, p)
         # Labels that the layer tells something about, as a probe would find nothing else.
@@ -104,9 +104,13 @@ def cases(draw: st.DrawFn) -> Case:
         layers.append(values + draw(st.sampled_from((0.0, 0.0, 3.0, 1e3))))
     exponent = draw(st.integers(-_EXPONENTS[kind], _EXPONENTS[kind])) if kind in FLOAT_TYPES else 0
     order = draw(st.sampled_from(("C", "F", "reversed", "strided", "read-only")))
-    stored = tuple(_laid_out(_stored(x, kind, exponent), order) for x in layers)
-    exact = tuple(np.ldexp(x.astype(np.float64), -exponent) for x in stored)
-    return Case(stored, exact, exponent, labels, _named(draw, labels), outlier)  # type: ignore[arg-type]
+    first, second = (_laid_out(_stored(x, kind, exponent), order) for x in layers)
+    exact = _exact(first, exponent), _exact(second, exponent)
+    return Case((first, second), exact, exponent, labels, _named(draw, labels), outlier)
+
+
+def _exact(stored: NDArray[Any], exponent: int) -> Floats:
+    return np.ldexp(stored.astype(np.float64), -exponent)
 
 
 def _stored(values: Floats, kind: str, exponent: int) -> NDArray[Any]:

@@ -97,8 +97,10 @@ def test_chunks_change_nothing(widths: str) -> None:
 
 
 def test_the_samples_of_wide_layers_and_their_neighbours_are_kept_and_no_others() -> None:
-    assert kept_layers({"a": 9, "b": 9, "c": 60, "d": 9, "e": 9}, 60) == ["b", "c", "d"]
-    assert kept_layers({"a": 59, "b": 9}, 60) == []
+    widths = {"a": 9, "b": 9, "c": 60, "d": 9, "e": 9}
+    assert kept_layers(widths, 60, WANTED) == ["b", "c", "d"]
+    assert kept_layers(widths, 60, frozenset({"own"})) == ["c"]
+    assert kept_layers(widths, 60, frozenset()) == kept_layers(widths, 61, WANTED) == []
     event = event_of((9, 8, 90))
     split = new_split(WANTED, event)
     split.update(event.all_layers, event.sample_ids, event.labels)
