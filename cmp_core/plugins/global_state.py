@@ -13,6 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable
+from ctypes import string_at
 from functools import cache
 from typing import Any
 
@@ -283,16 +284,54 @@ def _of_numpy() -> tuple[_Setting, ...]:
     )
 
 
-def _numpy_generator() -> tuple[Any, Any]:
-    from numpy import random as generator
+@attrs.frozen
+class _NumpyState:
+    """The state of NumPy's global generator.
 
-    bits: Any = generator.get_bit_generator()  # type: ignore[attr-defined]
-    return bits, generator.get_state(legacy=False)
+    Attributes:
+        generator: what makes its bits.
+        memory: the state of that, where it is the usual one, as it lies in memory.
+        state: all of it; to read this takes a hundred times as long.
+    """
+
+    generator: Any
+    memory: bytes
+    state: Any
+
+    @property
+    def is_known_by_memory(self) -> bool:
+        """Whether nothing but the memory can change unseen, such as the half of a Gaussian pair."""
+        return bool(self.memory) and not self.state["has_gauss"]
 
 
-def _is_numpy_generator(before: tuple[Any, Any]) -> bool:
+_LAST: list[_NumpyState] = []
+"""The state as it was last read."""
+
+
+def _numpy_generator() -> _NumpyState:
+    from numpy import random
+
+    generator: Any = random.get_bit_generator()  # type: ignore[attr-defined]
+    is_usual = type(generator) is random.MT19937
+    memory = string_at(generator.ctypes.state_address, _MT19937_BYTES) if is_usual else b""
+    last = _LAST[0] if _LAST else None
+    if last is None or not last.is_known_by_memory or memory != last.memory:
+        last = _NumpyState(generator, memory, random.get_state(legacy=False))
+    elif generator is not last.generator:
+        last = attrs.evolve(last, generator=generator)
+    _LAST[:] = [last]
+    return last
+
+
+_MT19937_BYTES = 4 * (624 + 1)
+"""Its words, and at which of them it stands."""
+
+
+def _is_numpy_generator(before: _NumpyState) -> bool:
     now = _numpy_generator()
-    return now[0] is before[0] and _plain(now[1]) == _plain(before[1])
+    if now is before:
+        return True
+    return now.generator is before.generator and _plain(now.state) == _plain(before.state)
 
 
 def _plain(state: Any) -> Any:
@@ -302,12 +341,11 @@ def _plain(state: Any) -> Any:
     return state.tobytes() if hasattr(state, "tobytes") else state
 
 
-def _set_numpy_generator(before: tuple[Any, Any]) -> None:
-    from numpy import random as generator
+def _set_numpy_generator(before: _NumpyState) -> None:
+    from numpy import random
 
-    bits, state = before
-    generator.set_bit_generator(bits)  # type: ignore[attr-defined]
-    generator.set_state(state)
+    random.set_bit_generator(before.generator)  # type: ignore[attr-defined]
+    random.set_state(before.state)
 
 
 # matplotlib

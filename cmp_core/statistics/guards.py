@@ -86,12 +86,14 @@ def _is_same(tensor: Tensor, original: Tensor) -> bool:
     needed = tensor.numel() * tensor.element_size()
     if tensor.untyped_storage().nbytes() < needed:  # its memory was given back
         return False
-    return torch.equal(_bits(tensor), _bits(original))
+    if tensor.is_complex():
+        tensor, original = torch.view_as_real(tensor), torch.view_as_real(original)
+    size = tensor.element_size()
+    odd = tensor.numel() * size | tensor.storage_offset() * size | original.storage_offset() * size
+    if odd % 8 == 0 and tensor.is_contiguous() and original.is_contiguous():
+        # Numbers of 8 bytes take half as long to compare as twice as many of 4.
+        return torch.equal(tensor.view(-1).view(torch.int64), original.view(-1).view(torch.int64))
+    return torch.equal(tensor.view(_WHOLE_NUMBERS[size]), original.view(_WHOLE_NUMBERS[size]))
 
 
 _WHOLE_NUMBERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    return real.view(_WHOLE_NUMBERS[real.element_size()])
