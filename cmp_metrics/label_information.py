@@ -25,6 +25,8 @@ from cmp_core import (
 _UNDEFINED = "there is nothing to fit: no unit varies, or all labels are of one class"
 _SHARPNESS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 """What β is chosen from: 0 is the prior alone, 128 a near-certain choice."""
+_TIE = 1e-9
+"""Nats a sample by which surprises may differ that count as equal."""
 
 
 def label_information(activations: Array, labels: Array, *, penalty: float = PENALTY) -> float:
@@ -32,9 +34,10 @@ def label_information(activations: Array, labels: Array, *, penalty: float = PEN
 
     The probe's probabilities are q_c ∝ π_c exp(β (s_c - π_c)), with the held-out scores s of the
     ridge classifier of `probe_accuracy` and the class frequencies π of its training folds. The
-    sharpness β of a fold is the one of a fixed list that is best on the other folds. H is the mean
-    of -log q_y; at β = 0 the probe says the prior and the value is 0. π counts one sample more of
-    each class that is there, so none is impossible.
+    sharpness β of a fold is the one of a fixed list that is best on the other folds, of several
+    equal ones (to 1e-9 nats a sample) the smallest. H is the mean of -log q_y; at β = 0 the probe
+    says the prior and the value is 0. π counts one sample more of each class that is there, so none
+    is impossible.
 
     Args:
         activations: (n, p).
@@ -105,7 +108,9 @@ def _surprise(statistics: LayerStatistics, labels: Tensor, penalty: float) -> Te
 def _information(surprise: Tensor) -> Tensor:
     sums, n = surprise[:-1], surprise[-1].sum()
     others = sums.sum(dim=1, keepdim=True) - sums
-    best = others.argmin(dim=0, keepdim=True)
+    # Where several tell all the other folds rightly, rounding must not choose among them.
+    is_best = others <= others.amin(dim=0) + _TIE * n
+    best = is_best.to(torch.uint8).argmax(dim=0, keepdim=True)
     return (sums[0] - sums.gather(0, best).squeeze(0)).sum() / n
 
 

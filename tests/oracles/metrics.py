@@ -158,5 +158,6 @@ def label_information(x: Array, labels: Labels, penalty: float = 0.01) -> float:
         counts = one_hot[fold != f].sum(0) + 1
         prior = counts / counts.sum()
         nats[f] -= log_softmax(np.log(prior) + sharpness * (s - prior), axis=1)[:, y]
-    best = [np.delete(nats, f, axis=0).sum(0).argmin() for f in range(5)]
+    others = [np.delete(nats, f, axis=0).sum(0) for f in range(5)]
+    best = [np.flatnonzero(o - o.min() <= 1e-9 * len(x))[0] for o in others]
     return float(sum(nats[f, 0] - nats[f, best[f]] for f in range(5)) / len(x))
