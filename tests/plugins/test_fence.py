@@ -103,7 +103,7 @@ def cmp_epoch_finished(event):
 SETTINGS = {
     "chdir": "os.chdir('/')",
     "filters": "warnings.simplefilter('ignore', ResourceWarning)",
-    "handler": "signal.signal(signal.SIGINT, signal.SIG_IGN)",
+    "handler": "signal.signal(signal.SIGINT, lambda *_: None)",
     "dtype": "torch.set_default_dtype(torch.float64)",
     "device": "torch.set_default_device('meta')",
     "grad": "torch.set_grad_enabled(not torch.is_grad_enabled())",
