@@ -127,8 +127,8 @@ class InnerProduct:
         return (plain + 2 * self.squares) / (n * (n - 1) * (n - 2) * (n - 3))
 
 
-_RESOLVED = 2.0**20
-"""Roundings of a sum that a difference of sums must exceed: five digits of it are then right."""
+_RESOLVED = 2.0**22
+"""Roundings of a sum that a difference of sums must exceed: some 20 add up, to 5 in 10⁶ of it."""
 
 
 def require(n: int, least: int) -> None:
