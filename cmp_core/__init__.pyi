@@ -100,14 +100,17 @@ from .runs.replicates import (
 from .snapshots.read import (
     open_snapshot as open_snapshot,
 )
-from .statistics.batch import (
+from .statistics.arrays import (
+    held_out_statistics_of as held_out_statistics_of,
     statistics_of as statistics_of,
 )
 from .statistics.interface import (
     LayerStatistics as LayerStatistics,
 )
-from .statistics.moments import (
+from .statistics.least_squares import (
     PENALTY as PENALTY,
+)
+from .statistics.moments import (
     centred as centred,
 )
 from .training.ace import (

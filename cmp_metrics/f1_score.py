@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from cmp_core import (
     PENALTY,
     Array,
+    LayerStatistics,
     LayerView,
     Positive,
     Register,
     TensorSum,
     UndefinedError,
-    class_indices,
+    held_out_statistics_of,
     hookimpl,
     metric,
-    statistics_of,
 )
 
 _UNDEFINED = "there is nothing to fit: no unit varies, or all labels are of one class"
 
 
-def f1_score(activations: Array, labels: Array, *, penalty: float = PENALTY) -> float:
-    """Return the macro F1 of the held-out linear probe of `probe_accuracy`, a fraction.
+def f1_score(
+    activations: Array,
+    labels: Array,
+    *,
+    fit: Sequence[Array] | None = None,
+    penalty: float = 0.0,
+) -> float:
+    """Return the macro F1 of the linear probe of `probe_accuracy`, a fraction.
 
     The mean over classes of 2 TP / (2 TP + FP + FN); classes that are neither among the labels
     nor predicted are left out.
@@ -31,22 +39,24 @@ def f1_score(activations: Array, labels: Array, *, penalty: float = PENALTY) -> 
     Args:
         activations: (n, p).
         labels: (n,) whole numbers.
-        penalty: λ relative to the mean eigenvalue of X̃ᵀX̃.
+        fit: activations (m, p) and labels (m,) of the samples that the probe is fitted to, as over
+            a split of a run. Without them every sample is scored by the fit to the other four of
+            five folds, which are stratified by class and made by a hash of the row numbers.
+        penalty: of a ridge regression in five folds, as on a batch, relative to the mean
+            eigenvalue of X̃ᵀX̃; 0 for least squares.
 
     Raises:
-        UndefinedError: fewer than 5 samples, no variance, or one class only.
+        UndefinedError: no variance, one class only, or no more samples in a fit than units.
 
     >>> import numpy as np
     >>> y = np.arange(100) % 2
     >>> f1_score(np.stack([y, y**2 + 1.0], axis=1), y)
     1.0
     """
-    own = class_indices(labels)
-    (statistics,) = statistics_of(activations, labels=own)
-    scores = statistics.held_out_scores(penalty)
-    if scores.isnan().any():
+    (statistics,) = held_out_statistics_of(activations, labels=labels, fit=fit, penalty=penalty)
+    if statistics.held_out_scores(penalty or PENALTY).isnan().any():
         raise UndefinedError(_UNDEFINED)
-    return float(_macro_f1(_counts(scores, own.to(scores.device))))
+    return float(_macro_f1(_counts(statistics, penalty or PENALTY)))
 
 
 @metric(
@@ -55,7 +65,7 @@ def f1_score(activations: Array, labels: Array, *, penalty: float = PENALTY) -> 
     unit="fraction",
     question="predictive",
     bounds=(0, 1),
-    invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
+    invariances={"affine", "orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("labels", "statistics.held_out_scores"),
     undefined=_UNDEFINED,
 )
@@ -66,7 +76,7 @@ class F1Score(TensorSum):
     only, and the mean over classes is noisy.
 
     Args:
-        penalty: λ relative to the mean eigenvalue of X̃ᵀX̃.
+        penalty: of the ridge regression on a batch, relative to the mean eigenvalue of X̃ᵀX̃.
     """
 
     def __init__(self, *, penalty: Positive = PENALTY) -> None:
@@ -74,16 +84,16 @@ class F1Score(TensorSum):
 
     def update(self, view: LayerView) -> None:
         """Count labels and predictions in a chunk."""
-        statistics = view.statistics
-        self.add(_counts(statistics.held_out_scores(self._penalty), statistics.columns()))
+        self.add(_counts(view.statistics, self._penalty))
 
     def compute(self) -> Tensor:
         """Return the macro F1."""
         return _macro_f1(self.total)
 
 
-def _counts(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return for every class 2 TP, and 2 TP + FP + FN, (2, C); without scores nothing counts."""
+def _counts(statistics: LayerStatistics, penalty: float) -> Tensor:
+    """Return for every class 2 TP, and 2 TP + FP + FN, (2, K); without scores nothing counts."""
+    scores, labels = statistics.held_out_scores(penalty), statistics.columns()
     counted = scores[:, 0].isnan().logical_not().to(scores.dtype)
     predicted = scores.argmax(dim=1)
     zeros = scores.new_zeros(scores.shape[1])

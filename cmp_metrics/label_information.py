@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,11 +17,10 @@ from cmp_core import (
     Register,
     TensorSum,
     UndefinedError,
-    class_indices,
+    held_out_statistics_of,
     hookimpl,
     metric,
     of_class,
-    statistics_of,
 )
 
 _UNDEFINED = "there is nothing to fit: no unit varies, or all labels are of one class"
@@ -29,35 +30,44 @@ _TIE = 1e-9
 """Nats a sample by which surprises may differ that count as equal."""
 
 
-def label_information(activations: Array, labels: Array, *, penalty: float = PENALTY) -> float:
+def label_information(
+    activations: Array,
+    labels: Array,
+    *,
+    fit: Sequence[Array] | None = None,
+    penalty: float = 0.0,
+) -> float:
     """Return the usable information about the label, H(Y | prior) - H(Y | probe), in nats.
 
-    The probe's probabilities are q_c ∝ π_c exp(β (s_c - π_c)), with the held-out scores s of the
-    ridge classifier of `probe_accuracy` and the class frequencies π of its training folds. The
-    sharpness β of a fold is the one of a fixed list that is best on the other folds, of several
-    equal ones (to 1e-9 nats a sample) the smallest. H is the mean of -log q_y; at β = 0 the probe
-    says the prior and the value is 0. π counts one sample more of each class that is there, so none
-    is impossible.
+    The probe's probabilities are q_c ∝ π_c exp(β (s_c - π_c)), with the scores s of the linear
+    probe of `probe_accuracy` and the class frequencies π of its fitting samples. The sharpness β of
+    a fold of the scored samples is the one of a fixed list that is best on the other folds, of
+    several equal ones (to 1e-9 nats a sample) the smallest. H is the mean of -log q_y; at β = 0
+    the probe says the prior and the value is 0. π counts one sample more of each class that is
+    there, so none is impossible.
 
     Args:
         activations: (n, p).
         labels: (n,) whole numbers.
-        penalty: λ relative to the mean eigenvalue of X̃ᵀX̃.
+        fit: activations (m, p) and labels (m,) of the samples that the probe is fitted to, as over
+            a split of a run. Without them every sample is scored by the fit to the other four of
+            five folds, which are stratified by class and made by a hash of the row numbers.
+        penalty: of a ridge regression in five folds, as on a batch, relative to the mean
+            eigenvalue of X̃ᵀX̃; 0 for least squares.
 
     Raises:
-        UndefinedError: fewer than 5 samples, no variance, or one class only.
+        UndefinedError: no variance, one class only, or no more samples in a fit than units.
 
     Xu et al. 2020, "A theory of usable information under computational constraints",
     arXiv:2002.10689, for linear probes.
 
     >>> import numpy as np
     >>> y = np.arange(1000) % 2
-    >>> round(label_information(y[:, None] * 1.0, y, penalty=1e-6), 3)  # log 2
+    >>> round(label_information(y[:, None] * 1.0, y), 3)  # log 2
     0.693
     """
-    own = class_indices(labels)
-    (statistics,) = statistics_of(activations, labels=own)
-    value = _information(_surprise(statistics, own.to(statistics.folds().device), penalty))
+    (statistics,) = held_out_statistics_of(activations, labels=labels, fit=fit, penalty=penalty)
+    value = _information(_surprise(statistics, penalty or PENALTY))
     if not value.isfinite():
         raise UndefinedError(_UNDEFINED)
     return float(value)
@@ -68,19 +78,20 @@ def label_information(activations: Array, labels: Array, *, penalty: float = PEN
     split="state",
     unit="nats",
     question="predictive",
-    invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
+    invariances={"affine", "orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("labels", "statistics.held_out_scores"),
     undefined=_UNDEFINED,
 )
 class LabelInformation(TensorSum):
     """Usable information about the label in nats: by how much a linear probe beats the prior.
 
-    Both are held-out cross-entropies. It is at most that of the prior, which at few samples lies a
-    little above H(Y), and about 0 for labels that the layer does not tell linearly. Unlike mutual
-    information it can grow from layer to layer. It is not a bound of I(Y; T).
+    Both are cross-entropies of samples that were not fitted to. It is at most that of the prior,
+    which at few samples lies a little above H(Y), and about 0 for labels that the layer does not
+    tell linearly. Unlike mutual information it can grow from layer to layer. It is not a bound of
+    I(Y; T).
 
     Args:
-        penalty: λ relative to the mean eigenvalue of X̃ᵀX̃.
+        penalty: of the ridge regression on a batch, relative to the mean eigenvalue of X̃ᵀX̃.
     """
 
     def __init__(self, *, penalty: Positive = PENALTY) -> None:
@@ -88,19 +99,19 @@ class LabelInformation(TensorSum):
 
     def update(self, view: LayerView) -> None:
         """Add a chunk's surprise to that of its folds."""
-        self.add(_surprise(view.statistics, view.statistics.columns(), self._penalty))
+        self.add(_surprise(view.statistics, self._penalty))
 
     def compute(self) -> Tensor:
         """Return the information in nats."""
         return _information(self.total)
 
 
-def _surprise(statistics: LayerStatistics, labels: Tensor, penalty: float) -> Tensor:
+def _surprise(statistics: LayerStatistics, penalty: float) -> Tensor:
     """Return Σ -log q_y for every sharpness and fold, and a last row of counts, (10, 5)."""
     scores, prior = statistics.held_out_scores(penalty), statistics.held_out_prior()
     beta = scores.new_tensor(_SHARPNESS)[:, None, None]
     logits = prior.log() + beta * (scores - prior)  # (9, n, C)
-    surprise = logits.logsumexp(dim=2) - of_class(logits, labels)
+    surprise = logits.logsumexp(dim=2) - of_class(logits, statistics.columns())
     rows = torch.cat([surprise, torch.ones_like(surprise[:1])])
     return rows.new_zeros(len(rows), FOLDS).index_add(1, statistics.folds(), rows)
 

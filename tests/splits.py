@@ -13,8 +13,8 @@ def new_split(
     wanted: frozenset[str], event: LayerActivations, left_out: Mapping[str, str] | None = None
 ) -> SplitAccumulator:
     """Return what takes in the samples of an event, chunk by chunk; none of them yet."""
-    folds = Folds(event.sample_ids, event.labels, event.num_classes)
-    return SplitAccumulator(wanted, folds, left_out or {})
+    folds = Folds(event.sample_ids, event.labels)
+    return SplitAccumulator(wanted, folds, event.num_classes, left_out or {})
 
 
 def split_statistics(wanted: frozenset[str], event: LayerActivations) -> SplitStatistics:

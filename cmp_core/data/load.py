@@ -27,6 +27,9 @@ from cmp_core.layers.sampling import balanced, by_hash, choose
 MEMORY_SHARE = 0.25
 """Share of the machine's (or the GPU's free) memory that a dataset may take."""
 
+FITTING = 8192
+"""Most training samples that linear fits take at the end of an epoch."""
+
 _REFERENCE_PER_CLASS = 50
 _TEST_SHARE = 0.2
 _TEST_SEED = 7919
@@ -42,6 +45,8 @@ class Data:
         measured: positions in `train` of the fixed subset that is measured beside validation.
         reference: positions in `train` of the samples that class means are taken from, disjoint
             from `measured` where there are enough.
+        fitting: positions in `train` of the samples that linear fits take at the end of an epoch,
+            disjoint from `measured`; the test's fits take all of `train`.
         class_names: one name per class.
         input_size: numbers per sample, d.
     """
@@ -51,6 +56,7 @@ class Data:
     test: Split
     measured: NDArray[np.intp]
     reference: NDArray[np.intp]
+    fitting: NDArray[np.intp]
     class_names: tuple[str, ...]
     input_size: int
 
@@ -100,6 +106,7 @@ def load_data(
     train = split(raw.train, fit_ids)
     measured = choose(train.ids, len(val_ids), config.seed)
     rest = np.setdiff1d(np.arange(len(train.ids)), measured)
+    fitting = rest[choose(train.ids[rest], FITTING, config.seed)]
     rest = rest if len(rest) >= len(measured) else np.arange(len(train.ids))
     count = max(len(val_ids), _REFERENCE_PER_CLASS * len(raw.class_names))
     reference = rest[balanced(train.ids[rest], train.labels[rest], count, config.seed)]
@@ -109,6 +116,7 @@ def load_data(
         test=split(raw.train if raw.test is None else raw.test, test_ids),
         measured=measured,
         reference=reference,
+        fitting=fitting,
         class_names=tuple(raw.class_names),
         input_size=math.prod(shape),
     )

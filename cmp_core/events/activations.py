@@ -15,6 +15,8 @@ from cmp_core.events.payloads import Event
 from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
 from cmp_core.statistics.batch import moments_at_hand
+from cmp_core.statistics.fits import LinearFits
+from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.guards import Guards
 from cmp_core.statistics.interface import EventStatistics, LayerStatistics
 from cmp_core.statistics.split import SplitStatistics
@@ -52,14 +54,16 @@ class LayerActivations(Event):
         phase: `train`, `val` or `test`.
         part: `batch` is measured by itself; `chunk` is a piece of a split, whose values come
             with `cmp_split_finished`; `subset` is a split's fixed subsample, which comes with it.
-        pass_index: 1, or 2 when the split is read again for metrics that fit first and then score.
+        pass_index: 1, or 2 when the split is read again for metrics that need two passes.
         epoch: 0 for the untrained network.
         step: optimizer steps so far.
         layers: in order of depth, the MLP's `head` last.
         reference: the input as a layer, or none for a training batch.
         inputs: (n, d), normalised; labels: (n,) int64; sample_ids: (n,) int64.
         num_classes: C.
-        fitted: in the second pass, the statistics of the whole split from the first.
+        fits: linear fits that score the samples of a split; none for a batch, or where no metric
+            asks for them.
+        folds: of the split that the samples are from; none for a batch, which has its own.
         scales: of each layer, see `binary_scale`; none where these samples are all there are.
         left_out: layers whose samples would not fit into the memory, with the reason.
     """
@@ -76,7 +80,8 @@ class LayerActivations(Event):
     num_classes: int
     pass_index: int = 1
     reference: Layer | None = None
-    fitted: SplitStatistics | None = None
+    fits: LinearFits | None = None
+    folds: Folds | None = None
     scales: Mapping[str, Tensor] | None = None
     left_out: Mapping[str, str] = attrs.field(factory=dict)
     _guards: Guards = attrs.field(
@@ -97,15 +102,22 @@ class LayerActivations(Event):
     def statistics(self) -> EventStatistics:
         """The statistics that all metrics share, by layer name."""
         layers = [layer for layer in self.all_layers if layer.name not in self.left_out]
-        moments = partial(moments_at_hand, layers, self.sample_ids, self.labels, self.num_classes)
+        own_folds = Folds(self.sample_ids, self.labels)
+        moments = partial(moments_at_hand, layers, own_folds, self.num_classes)
         return EventStatistics(
             layers,
             self.sample_ids,
             self.labels,
-            second_moments=None if self.part == "chunk" else moments,
-            fitted=None if self.fitted is None else self.fitted.moments,
+            moments=None if self.part == "chunk" else moments,
+            folds=self.folds or own_folds,
+            fits=self.fits,
             scales=self.scales,
         )
+
+    @cached_property
+    def by_half_fits(self) -> LayerActivations | None:
+        """The same samples, scored by fits to half of the fitting samples; none without fits."""
+        return None if self.fits is None else attrs.evolve(self, fits=self.fits.half)
 
     def modified(self, *, exact: bool = False) -> str | None:
         """Return the name of a tensor that was written to since the event was made, or none."""
@@ -114,8 +126,6 @@ class LayerActivations(Event):
 
     def copy(self, *, exact: bool = False) -> LayerActivations:
         """Return the event with tensors of its own and no statistics computed yet."""
-        if self.fitted is not None and self.fitted.moments.guards.modified(exact=exact):
-            self.fitted.renew()
         copy = self.map_tensors(torch.clone)
         if exact:
             copy._guards.keep_copies(originals=self._guards)
@@ -181,8 +191,9 @@ class LayerActivations(Event):
         return guards
 
     def _all_guards(self) -> tuple[Guards, ...]:
-        fitted = () if self.fitted is None else (self.fitted.moments.guards,)
-        return self._guards, self.statistics.guards, *fitted
+        again = self.by_half_fits
+        more = () if again is None else (again.statistics.guards,)
+        return self._guards, self.statistics.guards, *more
 
 
 @attrs.frozen(eq=False)
@@ -195,6 +206,7 @@ class SplitFinished(Event):
         num_classes: C.
         statistics: shared statistics of the whole split, as far as the selected metrics declare
             to need them.
+        fits: linear fits that have scored the samples; none where no metric asks for them.
         subset: the split's fixed subsample, chosen by a hash of the sample ids, for metrics that
             must see their samples at once; none where no selected metric does.
     """
@@ -208,6 +220,7 @@ class SplitFinished(Event):
     reference: Layer | None
     num_classes: int
     statistics: SplitStatistics
+    fits: LinearFits | None = None
     subset: LayerActivations | None = None
 
     @property

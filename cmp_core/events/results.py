@@ -33,6 +33,7 @@ class MetricResult:
         value: none where there is no value.
         reason: why there is none.
         undefined: the reason should the value turn out not to be finite.
+        by_half_fits: whether it is the value by linear fits to half of the fitting samples.
     """
 
     layer: str
@@ -43,3 +44,4 @@ class MetricResult:
     value: DeviceValue | None = None
     reason: str | None = None
     undefined: str = "the value is not a finite number"
+    by_half_fits: bool = False

@@ -15,6 +15,22 @@ Value = float | tuple[float, ...]
 
 
 @attrs.frozen
+class FitInfo:
+    """What the linear fits rest on that a value comes from.
+
+    Attributes:
+        n: fitting samples; of several folds, the fewest of a fit.
+        source: `training` for samples that are not scored, `cross-validation` for the scored ones
+            in five folds, each scored by the fit to the others.
+        half: the value by fits to half of the samples, or none where there is no such value.
+    """
+
+    n: int
+    source: str
+    half: Value | None = None
+
+
+@attrs.frozen
 class Row:
     """One value of one metric at one layer, or the reason why there is none.
 
@@ -26,6 +42,7 @@ class Row:
         n: samples that the value rests on.
         other: the second layer that the value rests on, or none.
         pair: whether the value is an entry of the metric's matrix over all pairs of layers.
+        fit: what the linear fits rest on that the value comes from; none where there are none.
     """
 
     layer: str
@@ -35,6 +52,7 @@ class Row:
     reason: str | None = None
     other: str | None = None
     pair: bool = False
+    fit: FitInfo | None = None
 
 
 def finite_or_none(value: float) -> float | None:

@@ -89,8 +89,17 @@ def stratified_fold_order(ids: Tensor, labels: Tensor | None) -> Tensor:
     return order if labels is None else order[torch.argsort(labels[order], stable=True)]
 
 
-_FOLD_SEED = 1
-"""Another hash than that of the subsets, so that these are no special part of a fold."""
+def halves_of(ids: Tensor) -> Tensor:
+    """Return the half (n,) of every sample, 0 or 1: a bit of the hash of its id.
+
+    >>> halves_of(torch.arange(1000)).bincount()
+    tensor([499, 501])
+    """
+    return torch.bitwise_and(_hash(ids, seed=_HALF_SEED), 1)
+
+
+_FOLD_SEED, _HALF_SEED = 1, 2
+"""Other hashes than that of the subsets, so that these are no special part of a fold or half."""
 
 
 def folds_of(order: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from numbers import Real
 from operator import attrgetter
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -41,7 +42,9 @@ class MetricListener:
         self.code = definition.implementation
         self._implementation = partial(definition.implementation, **metric.options)
         self._needs = [attrgetter(path) for path in _resolved(definition.needs)]
+        self._is_fitted = bool(definition.fits)
         self._gathered: dict[str, _State] = {}
+        self._by_half_fits: dict[str, _State] = {}
         self._running: dict[str, _State] = {}
 
     @hookimpl
@@ -55,6 +58,8 @@ class MetricListener:
             return self._owned(self._at_once(event))
         if self._split in ("mean", "state") and event.pass_index in self._pass_indices:
             self._gather(self._gathered, event, event.pass_index)
+            if self._is_fitted and event.by_half_fits is not None:
+                self._gather(self._by_half_fits, event.by_half_fits, event.pass_index)
         return None
 
     @hookimpl
@@ -65,13 +70,19 @@ class MetricListener:
         if self._split == "running":
             reason = "it follows the training batches of a live run; a split has no value"
             return self._missing_everywhere(event, reason)
+        halves: list[MetricResult] = []
         if self._split in ("mean", "state"):
             finished, self._gathered = self._gathered, {}
             results += self._computed(finished, event)
+            finished, self._by_half_fits = self._by_half_fits, {}
+            halves += self._computed(finished, event)
         elif self._split == "moments":
             results += self._at_once(event)
         elif subset is not None:
             results += self._at_once(subset)
+            if self._is_fitted and subset.by_half_fits is not None:
+                halves += self._at_once(subset.by_half_fits)
+        results += [attrs.evolve(half, by_half_fits=True) for half in halves]
         if self._is_pair and subset is not None:
             results += self._all_pairs(subset)
         return self._owned(results)

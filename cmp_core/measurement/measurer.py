@@ -19,7 +19,7 @@ from cmp_core.errors import UsageError
 from cmp_core.events.activations import LayerActivations, SplitFinished
 from cmp_core.events.payloads import Run
 from cmp_core.events.results import DeviceValue, MetricResult, SampleMean, SampleValues
-from cmp_core.events.rows import Row, Value
+from cmp_core.events.rows import FitInfo, Row, Value
 from cmp_core.layers.arrays import binary_scale, precise, wide
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.memory import memory_of
@@ -28,8 +28,25 @@ from cmp_core.measurement.listener import MetricListener, total_and_count
 from cmp_core.measurement.memory import STATISTICS_SHARE, SUBSET_SIZE, Demand
 from cmp_core.measurement.metric import Metric
 from cmp_core.plugins.dispatch import Dispatcher
+from cmp_core.statistics.classes import Classes
+from cmp_core.statistics.fits import Fitting, LinearFits
 from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.split import SplitAccumulator, SplitStatistics
+
+
+@attrs.frozen(eq=False)
+class FitSamples:
+    """Samples that linear fits are made to, and that are not scored.
+
+    Attributes:
+        n: how many.
+        labels: (n,), or none.
+        read: yields their chunks.
+    """
+
+    n: int
+    labels: NDArray[np.int64] | None
+    read: Callable[[], Iterable[LayerActivations]]
 
 
 class Measurer:
@@ -64,6 +81,7 @@ class Measurer:
         self._share = STATISTICS_SHARE / processes
         self._demand = Demand(
             sums=frozenset[str]().union(*(d.sums for d in definitions)),
+            fits=frozenset[str]().union(*(d.fits for d in definitions)),
             subset=any(d.split == "subset" or d.scope == "pair" for d in definitions),
         )
 
@@ -97,8 +115,11 @@ class Measurer:
             num_classes: C.
             device: where they are.
         """
-        available = int(self._share * memory_of(device))
-        return self._demand.left_out(widths, n, num_classes, available)
+        return self._demand.left_out(widths, n, num_classes, self._available(device))
+
+    def _available(self, device: torch.device) -> int:
+        """Return the bytes that statistics may take."""
+        return int(self._share * memory_of(device))
 
     def batch(self, event: LayerActivations) -> tuple[Row, ...]:
         """Measure a training batch by itself."""
@@ -107,33 +128,78 @@ class Measurer:
         answers = self.dispatcher.emit("cmp_layer_activations", event)
         return self._rows(answers, extremes, event.layers, failures_before)
 
+    def fit(self, samples: FitSamples, *scored: NDArray[np.int64] | None) -> LinearFits | None:
+        """Return linear fits to samples that are not scored, or none where no metric asks for them.
+
+        Args:
+            samples: what is fitted to.
+            scored: labels (n,) of the splits that the fits will score.
+        """
+        labels = [samples.labels, *scored]
+        return self._fitted(samples.read(), samples.n, labels, None)
+
+    def _fitted(
+        self,
+        chunks: Iterable[LayerActivations],
+        n: int,
+        labels: Sequence[NDArray[np.int64] | None],
+        folds: Folds | None,
+    ) -> LinearFits | None:
+        fitting: Fitting | None = None
+        for chunk in chunks if self._demand.fits else ():
+            if fitting is None:
+                fitting = self._begun(chunk, n, labels, folds)
+            fitting.update(chunk.all_layers, chunk.sample_ids, chunk.labels)
+        return None if fitting is None else fitting.fits()
+
+    def _begun(
+        self,
+        chunk: LayerActivations,
+        n: int,
+        labels: Sequence[NDArray[np.int64] | None],
+        folds: Folds | None,
+    ) -> Fitting:
+        """Return an empty state for fitting samples of which this is the first chunk."""
+        device, widths = chunk.sample_ids.device, _widths(chunk)
+        there = [torch.from_numpy(own).to(device) for own in labels if own is not None]
+        left_out = self._demand.left_out_of_fits(
+            widths, n, chunk.num_classes, self._available(device), in_folds=folds is not None
+        )
+        classes = Classes(chunk.num_classes, *there) if chunk.labels is not None else None
+        own_folds = None if folds is None else folds.to(device)
+        return Fitting(self._demand.fits, n, classes, own_folds, device, left_out)
+
     def split(
         self,
         ids: NDArray[np.int64],
         labels: NDArray[np.int64] | None,
         read: Callable[[int], Iterable[LayerActivations]],
+        fits: LinearFits | None = None,
     ) -> tuple[Row, ...]:
         """Measure a split.
 
         Args:
             ids: the sample ids of the whole split.
             labels: their labels, or none.
-            read: given 1 or 2, yields the split's chunks for that pass.
+            read: given 1 or 2, yields the split's chunks for that pass; given 0, for a reading
+                before these, which no plugin sees.
+            fits: to other samples; without them the split's own are fitted to in five folds.
         """
         failures_before = self.dispatcher.failure_counts()
-        split = _Split(self._demand, self.left_out, ids, labels)
-        for chunk in read(1):
-            split.update(chunk)
-            rescaled = attrs.evolve(chunk, scales=split.scales)
-            self.dispatcher.emit("cmp_layer_activations", rescaled)
+        folds = Folds(torch.from_numpy(ids), None if labels is None else torch.from_numpy(labels))
+        if fits is None:
+            fits = self._fitted(read(0), len(ids), [labels], folds)
+        split = _Split(self._demand, self.left_out, folds, fits)
+        for pass_index in range(1, self._passes + 1):
+            for chunk in read(pass_index):
+                if pass_index == 1:
+                    split.update(chunk)
+                self.dispatcher.emit("cmp_layer_activations", split.measured(chunk))
         if split.last is None:
             return ()
         statistics = SplitStatistics(split.accumulator)
-        for chunk in read(2) if self._passes == 2 else ():
-            again = attrs.evolve(chunk, scales=split.scales, fitted=statistics)
-            self.dispatcher.emit("cmp_layer_activations", again)
         answers = self.dispatcher.emit("cmp_split_finished", split.finished(statistics))
-        return self._rows(answers, split.extremes, split.last.layers, failures_before)
+        return self._rows(answers, split.extremes, split.last.layers, failures_before, fits)
 
     def _rows(
         self,
@@ -141,6 +207,7 @@ class Measurer:
         extremes: Mapping[str, _Extremes],
         layers: Sequence[Layer],
         failures_before: Counter[str],
+        fits: LinearFits | None = None,
     ) -> tuple[Row, ...]:
         """Return the metrics' answers as rows, in the order of their selection.
 
@@ -157,8 +224,9 @@ class Measurer:
                 results += [MetricResult(x.name, label, 0, reason=reason) for x in layers]
             else:
                 results += answers[listener.name]
-        _refuse_duplicates(results)
-        return _on_host(results, extremes)
+        _refuse_duplicates([result for result in results if not result.by_half_fits])
+        rows = _on_host(results, extremes)
+        return rows if fits is None else tuple(_with_fits(results, rows, fits))
 
 
 class _Split:
@@ -168,18 +236,15 @@ class _Split:
         self,
         demand: Demand,
         left_out: Callable[[Mapping[str, int], int, int, torch.device], dict[str, str]],
-        ids: NDArray[np.int64],
-        labels: NDArray[np.int64] | None,
+        folds: Folds,
+        fits: LinearFits | None,
     ) -> None:
         self._sums, self._choose_left_out = demand.sums, left_out
-        self._ids = torch.from_numpy(ids)
-        self._labels = None if labels is None else torch.from_numpy(labels)
+        self._folds, self._fits = folds, fits
         self._chosen: Tensor | None = None
         if demand.subset:
-            is_whole = len(ids) <= SUBSET_SIZE
-            self._chosen = (
-                self._ids if is_whole else torch.from_numpy(ids[choose(ids, SUBSET_SIZE)])
-            )
+            ids = folds.sample_ids.cpu()
+            self._chosen = ids[choose(ids.numpy(), SUBSET_SIZE)] if len(ids) > SUBSET_SIZE else ids
         self._parts: list[LayerActivations] = []
         self.extremes: dict[str, _Extremes] = {}
         self.last: LayerActivations | None = None
@@ -198,14 +263,22 @@ class _Split:
 
     def _prepare(self, chunk: LayerActivations) -> None:
         """Choose scales, and which layers fit into the memory, by the first chunk."""
-        device = chunk.sample_ids.device
-        labels = None if self._labels is None else self._labels.to(device)
+        device, n = chunk.sample_ids.device, len(self._folds.sample_ids)
         self._chosen = None if self._chosen is None else self._chosen.to(device)
-        self.scales = {x.name: binary_scale(x.activations) for x in chunk.all_layers}
-        widths = {layer.name: layer.activations.shape[1] for layer in chunk.all_layers}
-        self._left_out = self._choose_left_out(widths, len(self._ids), chunk.num_classes, device)
-        folds = Folds(self._ids.to(device), labels, chunk.num_classes)
-        self.accumulator = SplitAccumulator(self._sums, folds, self._left_out)
+        self._folds = self._folds.to(device)
+        known = {} if self._fits is None else self._fits.scales
+        self._scales = {
+            x.name: known[x.name] if x.name in known else binary_scale(x.activations)
+            for x in chunk.all_layers
+        }
+        self._left_out = self._choose_left_out(_widths(chunk), n, chunk.num_classes, device)
+        self.accumulator = SplitAccumulator(
+            self._sums, self._folds, chunk.num_classes, self._left_out
+        )
+
+    def measured(self, chunk: LayerActivations) -> LayerActivations:
+        """Return a chunk as metrics see it."""
+        return attrs.evolve(chunk, scales=self._scales, folds=self._folds, fits=self._fits)
 
     def _without_left_out(self, chunk: LayerActivations) -> LayerActivations:
         """Return the chunk without the activations of layers that do not fit."""
@@ -232,20 +305,27 @@ class _Split:
             phase=chunk.phase,
             epoch=chunk.epoch,
             step=chunk.step,
-            n=len(self._ids),
+            n=len(self._folds.sample_ids),
             layers=tuple(_without_samples(layer) for layer in chunk.layers),
             reference=None if chunk.reference is None else _without_samples(chunk.reference),
             num_classes=chunk.num_classes,
             statistics=statistics,
-            subset=_join(self._parts) if self._parts else None,
+            subset=_join(self._parts, self._folds, self._fits) if self._parts else None,
+            fits=self._fits,
         )
+
+
+def _widths(chunk: LayerActivations) -> dict[str, int]:
+    return {layer.name: layer.activations.shape[1] for layer in chunk.all_layers}
 
 
 def _without_samples(layer: Layer) -> Layer:
     return attrs.evolve(layer, activations=layer.activations[:0], scores=None, anchors=None)
 
 
-def _join(parts: Sequence[LayerActivations]) -> LayerActivations:
+def _join(
+    parts: Sequence[LayerActivations], folds: Folds, fits: LinearFits | None
+) -> LayerActivations:
     """Return all samples of the parts as one event, in the order of their ids."""
     order = torch.argsort(torch.cat([part.sample_ids for part in parts]))
 
@@ -267,6 +347,8 @@ def _join(parts: Sequence[LayerActivations]) -> LayerActivations:
         inputs=cat([part.inputs for part in parts]),
         labels=cat([part.labels for part in parts]),
         sample_ids=torch.cat([part.sample_ids for part in parts])[order],
+        folds=folds,
+        fits=fits,
     )
 
 
@@ -276,6 +358,24 @@ def _refuse_duplicates(results: Sequence[MetricResult]) -> None:
     if len(set(places)) < len(places):
         (layer, metric, _), _ = Counter(places).most_common(1)[0]
         raise UsageError(f"two metrics yield '{metric}' at {layer}: give one of them another label")
+
+
+def _with_fits(
+    results: Sequence[MetricResult], rows: Sequence[Row], fits: LinearFits
+) -> Iterator[Row]:
+    """Yield the rows, each with what its fits rest on in place of a row for half of them."""
+    halves = {
+        (row.layer, row.metric): row.value
+        for result, row in zip(results, rows, strict=True)
+        if result.by_half_fits
+    }
+    for result, row in zip(results, rows, strict=True):
+        key = row.layer, row.metric
+        if result.by_half_fits:
+            continue
+        is_fitted = key in halves and row.value is not None and not row.pair
+        fit = FitInfo(fits.n, fits.source, halves[key]) if is_fitted else None
+        yield attrs.evolve(row, fit=fit)
 
 
 # From the device to the host

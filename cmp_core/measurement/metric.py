@@ -21,7 +21,7 @@ from cmp_core.events.activations import LayerView
 from cmp_core.measurement.options import check_options
 from cmp_core.plugins import registry
 from cmp_core.runs.metric_info import Evidence, MetricInfo, Question
-from cmp_core.statistics.interface import SECOND_PASS, SUMS, LayerStatistics
+from cmp_core.statistics.interface import FITS, SUMS, LayerStatistics
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 Scope = Literal["layer", "consecutive", "pair"]
@@ -46,7 +46,7 @@ A sub-value may also be an `UndefinedError`, whose message is the reason why it 
 class MetricState(Protocol):
     """A metric over the samples seen so far; a new instance is the empty state.
 
-    A metric that fits first and then scores declares `passes=2` and has two more methods:
+    A metric that takes two passes over the samples declares `passes=2` and has two more methods:
     `fit()`, called between the passes, and `score(view)`, called like `update` in the second.
     """
 
@@ -98,8 +98,9 @@ class MetricDefinition:
             are the same; none: it is shown beside the verdict.
         bounds: smallest and largest possible value.
         invariances: maps that leave the value as it is, of `orthogonal`, `scale`,
-            `permute_units`, `permute_samples`, `symmetric`; every layer may be mapped its own way.
-        passes: 2 for a class that fits in a first pass over a split and scores in a second.
+            `permute_units`, `permute_samples`, `symmetric`, and `affine`, an invertible map and an
+            offset, of values over a split alone; every layer may be mapped its own way.
+        passes: 2 for a class that takes two passes over the same samples of a split.
         needs: what a view must have, as paths: `scores`, `anchors`, `next.scores`,
             `statistics.eigenvalues`, …; where it lacks one, the value is missing with the reason.
         slow: measured over splits only, not on training batches, and dropped altogether by
@@ -130,6 +131,11 @@ class MetricDefinition:
         return frozenset().union(*(SUMS.get(name, ()) for name in self.statistics))
 
     @cached_property
+    def fits(self) -> frozenset[str]:
+        """What is fitted for the metric to score a split by, see `fitted_to`."""
+        return frozenset().union(*(FITS.get(name, ()) for name in self.statistics))
+
+    @cached_property
     def statistics(self) -> tuple[str, ...]:
         """The statistics that the needs name."""
         paths = (need.split(".") for need in self.needs)
@@ -138,8 +144,6 @@ class MetricDefinition:
     @cached_property
     def pass_indices(self) -> tuple[int, ...]:
         """The passes over a split in which the metric takes samples in, of 1 and 2."""
-        if self.split in ("mean", "state") and SECOND_PASS.intersection(self.statistics):
-            return (2,)
         return (1, 2) if self.passes == 2 else (1,)
 
     @cached_property
@@ -159,7 +163,7 @@ class MetricDefinition:
             raise UsageError(f"@metric('{self.name}'): {problem}")
 
 
-_INVARIANCES = ("orthogonal", "permute_samples", "permute_units", "scale", "symmetric")
+_INVARIANCES = ("affine", "orthogonal", "permute_samples", "permute_units", "scale", "symmetric")
 _STATE_METHODS = ("update", "merge", "compute", "state_dict", "load_state_dict")
 _OF_SAMPLES = ("activations", "scores", "anchors", "inputs", "labels", "sample_ids")
 
@@ -222,15 +226,13 @@ def _mistakes_in_spelling(definition: MetricDefinition) -> Iterator[str]:
 def _mistakes_in_split(definition: MetricDefinition) -> Iterator[str]:
     """Yield where what the metric needs is not there in the way in which it reads a split."""
     split, named = definition.split, definition.statistics
-    moments = [name for name in named if name in SUMS and name not in SECOND_PASS]
-    second_pass = [name for name in named if name in SECOND_PASS]
-    at_once = [name for name in named if callable(vars(LayerStatistics).get(name))]
-    if split == "running" and (second_pass or definition.slow):
-        yield "split='running' excludes slow, and statistics of a second pass over a split"
-    if second_pass and definition.passes == 2:
-        yield f"statistics.{second_pass[0]} is read in the second pass: it excludes passes=2"
+    moments = [name for name in named if name in SUMS]
+    of_fits = [name for name in named if name in FITS]
+    of_all = [name for name in named if callable(vars(LayerStatistics).get(name))]
+    if split == "running" and (of_fits or definition.slow):
+        yield "split='running' excludes slow, and statistics that are held out"
     if split in ("mean", "state"):
-        for name in (name for name in at_once if name not in second_pass):
+        for name in (name for name in of_all if name not in (*of_fits, "folds")):
             yield (
                 f"statistics.{name} is about all samples together, which split='{split}' does not "
                 f"see: declare split='{'moments' if name in moments else 'subset'}'"
@@ -363,8 +365,8 @@ def _default_split(name: str, implementation: object, needs: tuple[str, ...]) ->
         return "state"
     for need in () if _is(str, needs) else needs:
         owner, _, statistic = need.rpartition(".")
-        if owner.endswith("statistics") and statistic in SUMS:
-            ways = "'mean'" if statistic in SECOND_PASS else "'moments' (exact) or 'subset'"
+        if owner.endswith("statistics") and statistic in {**SUMS, **FITS}:
+            ways = "'mean'" if statistic in FITS else "'moments' (exact) or 'subset'"
             raise UsageError(f"@metric('{name}'): needs name {need}: declare split={ways}")
     return "subset"
 

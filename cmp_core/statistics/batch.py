@@ -9,25 +9,21 @@ all layers take one form, so that their matrices are stacked; of many each takes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
 
-from cmp_core.errors import UsageError
-from cmp_core.layers.arrays import Array, as_matrices, binary_scale, class_indices, precise
+from cmp_core.errors import UndefinedError, UsageError
+from cmp_core.layers.arrays import binary_scale, precise
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import FOLDS
+from cmp_core.statistics.cache import cached
+from cmp_core.statistics.classes import Classes
+from cmp_core.statistics.fits import Fitting, LinearFits
 from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.gram import GramRidge, Grams
 from cmp_core.statistics.guards import Guards
-from cmp_core.statistics.interface import (
-    EventStatistics,
-    LayerStatistics,
-    SecondMoments,
-    cached,
-)
 from cmp_core.statistics.mixed import MixedMoments
 from cmp_core.statistics.moments import (
     InnerProduct,
@@ -37,40 +33,42 @@ from cmp_core.statistics.moments import (
     log_det,
     require,
 )
-from cmp_core.statistics.sums import SplitSums, SumMoments
+from cmp_core.statistics.second_moments import SampleMoments
+from cmp_core.statistics.sum_moments import SumMoments
+from cmp_core.statistics.sums import SplitSums
 
 LARGEST_GRAM = 1024
 """Most samples whose Gram matrices are cached for all layers at once."""
 
 
 def moments_at_hand(
-    layers: Sequence[Layer],
-    sample_ids: Tensor,
-    labels: Tensor | None,
-    num_classes: int,
-    guards: Guards,
-) -> SecondMoments:
+    layers: Sequence[Layer], folds: Folds, num_classes: int, guards: Guards
+) -> SampleMoments:
     """Return the second moments of samples in the cheaper form.
 
     Args:
         layers: all layers, with activations (n, p).
-        sample_ids, labels: (n,) each.
+        folds: of the samples.
         num_classes: C.
         guards: see `StatisticsCache`.
     """
+    classes = None if folds.labels is None else Classes(num_classes, folds.labels)
     widest = max(layer.activations.shape[1] for layer in layers)
-    is_gram = sample_ids.shape[0] <= min(widest, LARGEST_GRAM)
-    form = GramMoments if is_gram else SampleMoments
-    return form(layers, Folds(sample_ids, labels, num_classes), guards)
+    is_gram = len(folds.sample_ids) <= min(widest, LARGEST_GRAM)
+    form = GramMoments if is_gram else MixedSampleMoments
+    return form(layers, folds, classes, guards)
 
 
-class GramMoments(SecondMoments):
+class GramMoments(SampleMoments):
     """Second moments from Gram matrices, stacked: for fewer samples than units."""
 
-    def __init__(self, layers: Sequence[Layer], folds: Folds, guards: Guards) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], folds: Folds, classes: Classes | None, guards: Guards
+    ) -> None:
         widths = [layer.activations.shape[1] for layer in layers]
-        super().__init__(len(folds.sample_ids), widths, folds, guards)
+        super().__init__(len(folds.sample_ids), widths, folds.sample_ids.device, guards)
         self._layers, self._groups = layers, width_groups(layers)
+        self._folds, self.classes = folds, classes
 
     @cached
     def scales(self) -> Tensor:
@@ -125,74 +123,112 @@ class GramMoments(SecondMoments):
     def mean_log_kernel_density(self, *widths: float) -> Tensor:
         return mean_log_kernel_density(self.grams().matrices, self.variance(), widths)
 
-    def held_out_r2(self, layer: int, target: int, penalty: float) -> Tensor:
-        if target != layer + 1:
-            name = self._layers[target].name
-            raise UsageError(f"held_out_r2 predicts the next layer, not {name}")
-        return self._held_out_r2(penalty)[layer]
-
-    @cached
-    def _held_out_r2(self, penalty: float) -> Tensor:
-        """Return R² of each layer but the last and the next one, (L-1,)."""
-        totals = self.grams().lengths[1:].sum(dim=1)
-        return 1 - self.ridge(penalty).squared_errors() / totals
-
-    def held_out_scores(
-        self, layer: int, activations: Tensor, sample_ids: Tensor, penalty: float
-    ) -> Tensor:
-        scores = self._held_out_scores(penalty)[layer]
-        is_all = sample_ids is self.folds.sample_ids
-        return scores if is_all else scores[self.folds.places(sample_ids)]
+    def held_out_scores(self, layer: int, penalty: float) -> Tensor:
+        return self._held_out_scores(penalty)[layer]
 
     @cached
     def _held_out_scores(self, penalty: float) -> Tensor:
-        """Return the scores of all layers, (L, n, C)."""
-        predictions = self.ridge(penalty).predictions(self.folds.targets)
-        return torch.where(self.folds.has_classes, predictions, torch.nan)
+        """Return the scores of all layers, (L, n, K)."""
+        targets, has_classes = one_hot(self._folds, self.classes)
+        return torch.where(has_classes, self.ridge(penalty).predictions(targets), torch.nan)
+
+    def held_out_errors(self, layer: int, target: int, penalty: float) -> Tensor:
+        if target != layer + 1:
+            raise no_next(self._layers[layer].name, self._layers[target].name)
+        return self._held_out_errors(penalty)[layer]
+
+    @cached
+    def _held_out_errors(self, penalty: float) -> Tensor:
+        """Return the squared errors of each layer but the last about the next one, (L-1, n)."""
+        return self.ridge(penalty).squared_errors()
 
     @cached
     def ridge(self, penalty: float) -> GramRidge:
         """Return the held-out ridge regressions on all layers."""
         require(self.n, FOLDS)
-        return GramRidge.of(self.grams(), self.widths, self.folds.order, penalty)
+        return GramRidge.of(self.grams(), self.widths, self._folds.order, penalty)
 
 
-class SampleMoments(MixedMoments):
+class MixedSampleMoments(MixedMoments, SampleMoments):
     """Second moments of many samples, each layer in its own form."""
 
-    def __init__(self, layers: Sequence[Layer], folds: Folds, guards: Guards) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], folds: Folds, classes: Classes | None, guards: Guards
+    ) -> None:
         widths = {layer.name: layer.activations.shape[1] for layer in layers}
-        super().__init__(len(folds.sample_ids), widths, {}, folds, guards)
-        self._layers = layers
+        super().__init__(len(folds.sample_ids), widths, {}, folds.sample_ids.device, guards)
+        self._layers = {layer.name: layer for layer in layers}
+        self._folds, self.classes = folds, classes
 
     @cached
     def inner(self) -> InnerProduct:
-        dtype = precise(self.folds.sample_ids.device)
-        return inner_products(
-            [x.activations.to(dtype) / s for x, s in zip(self._layers, self.scales(), strict=True)]
-        )
+        layers = zip(self._layers.values(), self.scales(), strict=True)
+        return inner_products([x.activations.to(scale.dtype) / scale for x, scale in layers])
 
     @cached
     def mean_log_kernel_density(self, *widths: float) -> Tensor:
         densities = []
-        scaled = zip(self._layers, self.scales(), self.variance(), strict=True)
+        scaled = zip(self._layers.values(), self.scales(), self.variance(), strict=True)
         for layer, scale, variance in scaled:
             rows = centred(layer.activations.to(scale.dtype) / scale)
             densities.append(mean_log_kernel_density((rows @ rows.T)[None], variance[None], widths))
         return torch.cat(densities)
 
     def gram_moments(self, *layers: str) -> GramMoments:
-        chosen = [layer for layer in self._layers if layer.name in layers]
+        chosen = [layer for name, layer in self._layers.items() if name in layers]
         # Those of a pair are handed to nobody.
         guards = self.guards if len(layers) == 1 else Guards()
-        return GramMoments(chosen, self.folds, guards)
+        return GramMoments(chosen, self._folds, self.classes, guards)
 
     @cached
-    def sums(self, *wanted: str) -> SumMoments:
-        sums = SplitSums(frozenset(wanted), self.folds)
-        narrow = [layer for layer in self._layers if layer.name in self.narrow]
-        sums.update(narrow, self.folds.sample_ids, self.folds.labels)
-        return SumMoments(sums, self.guards)
+    def sums(self) -> SumMoments:
+        ids = self._folds.sample_ids
+        sums = SplitSums(frozenset({"own"}), ids.device)
+        sums.update([self._layers[name] for name in self.narrow], ids, None)
+        return SumMoments(sums, self.n, self.guards)
+
+    def held_out_scores(self, layer: int, penalty: float) -> Tensor:
+        name = self.names[layer]
+        if name in self.wide:
+            return self.alone(name).held_out_scores(0, penalty)
+        one_hot(self._folds, self.classes)  # raises where there are no labels
+        fits = self._fits(penalty, "labels")
+        return fits.scores(name, self._scaled(layer), self._folds.sample_ids)
+
+    def held_out_errors(self, layer: int, target: int, penalty: float) -> Tensor:
+        names = self.names[layer], self.names[target]
+        if target != layer + 1:
+            raise no_next(*names)
+        if any(name in self.wide for name in names):
+            return self.gram_moments(*names).held_out_errors(0, 1, penalty)
+        rows = self._scaled(layer), self._scaled(target)
+        return self._fits(penalty, "next").squared_errors(*names, *rows, self._folds.sample_ids)
+
+    def _scaled(self, layer: int) -> Tensor:
+        scale = self.scales()[layer]
+        return self._layers[self.names[layer]].activations.to(scale.dtype) / scale
+
+    @cached
+    def _fits(self, penalty: float, *targets: str) -> LinearFits:
+        """Return the ridge regressions on the narrow layers, each fold held out."""
+        ids, labels = self._folds.sample_ids, self._folds.labels
+        fitting = Fitting(
+            frozenset(targets), self.n, self.classes, self._folds, ids.device, penalty=penalty
+        )
+        fitting.update([self._layers[name] for name in self.narrow], ids, labels)
+        return fitting.fits()
+
+
+def one_hot(folds: Folds, classes: Classes | None) -> tuple[Tensor, Tensor]:
+    """Return one-hot labels (n, K), and whether they are of two classes or more, (0-d) bool."""
+    if folds.labels is None or classes is None:
+        raise UndefinedError("there are no labels")
+    return classes.one_hot(folds.labels), classes.is_present.sum() > 1
+
+
+def no_next(layer: str, target: str) -> UsageError:
+    """Return the error about a layer that is not the next one."""
+    return UsageError(f"a layer predicts the next one: {layer} does not predict {target}")
 
 
 def width_groups(layers: Sequence[Layer]) -> list[range]:
@@ -216,38 +252,3 @@ def mean_log_kernel_density(grams: Tensor, variances: Tensor, widths: Sequence[f
     # A sample is at no distance from itself, so no sum over j can underflow.
     means = [(exponents / width).exp_().mean(dim=2).log().mean(dim=1) for width in widths]
     return torch.stack(means, dim=1).to(precise(grams.device))
-
-
-# Arrays at hand
-
-
-def statistics_of(
-    *activations: Array, labels: Array | None = None, is_rescaled: bool = False
-) -> list[LayerStatistics]:
-    """Return the statistics of layers that are given as arrays (n, p), in their order.
-
-    For plain functions and notebooks: NumPy or torch, sample ids 0 to n-1.
-
-    Args:
-        activations: (n, p) of each layer.
-        labels: (n,) whole numbers.
-        is_rescaled: as a metric sees them that declares the invariance `scale`: of activations
-            divided by a power of two near their largest size, so that no product overflows.
-
-    Raises:
-        UsageError: an array is not (n, p), labels are none, or the numbers of samples differ.
-        UndefinedError: activations are NaN or infinite.
-
-    >>> (statistics,) = statistics_of(torch.eye(3))
-    >>> statistics.eigenvalues()
-    tensor([0.5000, 0.5000], dtype=torch.float64)
-    """
-    layers = [
-        Layer(f"layer_{i}", i, "", tensor) for i, tensor in enumerate(as_matrices(*activations))
-    ]
-    known = None if labels is None else class_indices(labels, layers[0].activations)
-    ids = torch.arange(len(layers[0].activations), device=layers[0].activations.device)
-    num_classes = 0 if known is None or not len(known) else int(known.max()) + 1
-    moments = partial(moments_at_hand, layers, ids, known, num_classes)
-    statistics = EventStatistics(layers, ids, known, moments, fitted=None)
-    return [statistics.of(layer.name, is_rescaled=is_rescaled) for layer in layers]

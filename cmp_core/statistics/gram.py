@@ -1,8 +1,7 @@
 """Gram matrices of layers, and ridge regression held out by folds in closed form from them.
 
-It gives the predictions of the fits to sums in `split`: for every sample those of the fit to the
-other folds, with an intercept, and with the penalty λ ‖W‖² where λ = penalty * (mean eigenvalue of
-the scatter X̃ᵀX̃ of all measured samples). No label enters λ, so nothing leaks.
+It gives the predictions of `fits.LinearFits` with a penalty, without a matrix of units: for every
+sample those of the fit to the other folds, with an intercept.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from torch.nn.functional import pad
 
 from cmp_core.layers.arrays import precise
 from cmp_core.layers.sampling import FOLDS
-from cmp_core.statistics.moments import InnerProduct, over_pairs, ridge_lambda
+from cmp_core.statistics.least_squares import ridge_lambda
+from cmp_core.statistics.moments import InnerProduct, over_pairs
 
 
 @attrs.frozen(eq=False)
@@ -65,12 +65,14 @@ class GramRidge:
         complement: I - H, of the same shape.
         inverses: (I - H_SS)⁻¹, (L, folds, m, m).
         members: the sample in each place, n for padding, (folds m,).
+        n: number of samples.
     """
 
     grams: Tensor
     complement: Tensor
     inverses: Tensor
     members: Tensor
+    n: int
 
     @classmethod
     def of(cls, grams: Grams, widths: Tensor, order: Tensor, penalty: float) -> GramRidge:
@@ -98,25 +100,30 @@ class GramRidge:
         m = len(members) // FOLDS
         blocks = complement.view(-1, FOLDS, m, FOLDS, m).diagonal(dim1=1, dim2=3)
         inverses = torch.linalg.inv_ex(blocks.permute(0, 3, 1, 2))[0]
-        return cls(by_fold, complement, inverses, members)
+        return cls(by_fold, complement, inverses, members, n)
 
     def predictions(self, targets: Tensor) -> Tensor:
         """Return ŷ (L, n, q) for targets (n, q)."""
-        n = targets.shape[0]
         residuals = self.complement @ pad(targets, (0, 0, 0, 1))[self.members]
         held_out = self.inverses @ self._by_fold(residuals)
-        return targets - held_out.flatten(1, 2)[:, self.members.argsort()[:n]]
+        return targets - held_out.flatten(1, 2)[:, self._places]
 
     def squared_errors(self) -> Tensor:
-        """Return Σ ‖y - ŷ‖² (L-1,) of predicting each layer but the first from the one before.
+        """Return ‖y - ŷ‖² (L-1, n) of predicting each layer but the first from the one before.
 
         The residuals' own Gram matrix in a fold is A P A with A = (I - H_SS)⁻¹ and
-        P = ((I - H) K_y (I - H))_SS; its trace is wanted.
+        P = ((I - H) K_y (I - H))_SS; its diagonal is wanted.
         """
         complement, inverses = self.complement[:-1], self.inverses[:-1]
         left = self._by_fold(complement @ self.grams[1:])
         products = left @ self._by_fold(complement).mT
-        return (inverses @ products * inverses).sum(dim=(1, 2, 3))
+        errors = (inverses @ products * inverses).sum(dim=3).flatten(1)
+        return errors[:, self._places]
+
+    @property
+    def _places(self) -> Tensor:
+        """Where each sample stands among the members, (n,)."""
+        return self.members.argsort()[: self.n]
 
     def _by_fold(self, rows: Tensor) -> Tensor:
         """Return a tensor (L, folds m, q) as (L, folds, m, q)."""

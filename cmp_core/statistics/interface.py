@@ -1,9 +1,8 @@
-"""What metrics may ask of a layer, and what follows from the second moments of layers.
+"""What metrics may ask of a layer: of a batch, of the samples of a split, or of a whole split.
 
 A statistic is computed when it is first asked for, and cached for all metrics. Those of second
 moments are written once, in `SecondMoments`, for all layers of an event or split together; each
-has a line in `LayerStatistics`, which hands out one layer's. Where the moments come from is in
-`batch` (samples at hand) and `split` (sums over a split).
+has a line in `LayerStatistics`, which hands out one layer's.
 """
 
 from __future__ import annotations
@@ -11,246 +10,36 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Concatenate, ParamSpec, cast
 
-import attrs
 import torch
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
-from cmp_core.layers.arrays import binary_scale, wide
+from cmp_core.layers.arrays import binary_scale, precise, wide
 from cmp_core.layers.layer import Layer
+from cmp_core.layers.sampling import FOLDS
 from cmp_core.layers.similarity import defined_cosine
+from cmp_core.statistics.cache import StatisticsCache, cached
+from cmp_core.statistics.classes import Classes
+from cmp_core.statistics.fits import LinearFits
 from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.guards import Guards
-from cmp_core.statistics.moments import PENALTY, InnerProduct, eigenvalues, require
+from cmp_core.statistics.least_squares import PENALTY
+from cmp_core.statistics.moments import centred
+from cmp_core.statistics.second_moments import Function, SampleMoments, SecondMoments, rests_on
 
 Options = ParamSpec("Options")
-Owner = TypeVar("Owner", bound="StatisticsCache")
-Value = TypeVar("Value")
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-# The cache
-
-
-class StatisticsCache:
-    """Caches what its methods under `@cached` return, and guards the tensors among it.
-
-    Attributes:
-        guards: of the tensors computed so far; several caches may share them.
-    """
-
-    def __init__(self, guards: Guards | None = None) -> None:
-        self.guards = Guards() if guards is None else guards
-        self._cache: dict[tuple[Any, ...], Any] = {}
-
-
-def cached(
-    compute: Callable[Concatenate[Owner, Options], Value],
-) -> Callable[Concatenate[Owner, Options], Value]:
-    """Make a method compute once for each set of arguments, which are its key."""
-    name = compute.__name__
-
-    @wraps(compute)
-    def get(self: Owner, *args: Options.args, **options: Options.kwargs) -> Value:
-        key = (name, *args, *options.items())
-        if key not in self._cache:
-            value = self._cache[key] = compute(self, *args, **options)
-            for tensor in _tensors(value):
-                self.guards.add(f"statistics.{name}", tensor)
-        return self._cache[key]  # type: ignore[no-any-return]
-
-    return cast("Callable[Concatenate[Owner, Options], Value]", get)
-
-
-def _tensors(value: object) -> list[Tensor]:
-    """Return a tensor itself, or the tensors that are fields of an attrs value."""
-    if isinstance(value, Tensor):
-        return [value]
-    kind = type(value)
-    fields = [getattr(value, f.name) for f in attrs.fields(kind)] if attrs.has(kind) else []
-    return [field for field in fields if isinstance(field, Tensor)]
-
-
-# What a statistic rests on
-
-
-def rests_on(*sums: str, samples: bool = False) -> Callable[[Function], Function]:
-    """Declare what is summed over a split for a statistic to be exact over it.
-
-    Args:
-        sums: of `own` (products of a layer with itself), `next` (with the next layer), `labels`
-            (with the one-hot labels), and `folds` (all of these for every fold by itself).
-        samples: whether the statistic has a value for every sample, so that the split is read a
-            second time for it.
-    """
+def fitted_to(*targets: str) -> Callable[[Function], Function]:
+    """Declare what a statistic of single samples is fitted to: of `next` and `labels`."""
 
     def declare(statistic: Function) -> Function:
-        statistic.sums, statistic.of_samples = frozenset(sums), samples  # type: ignore[attr-defined]
+        statistic.targets = frozenset(targets)  # type: ignore[attr-defined]
         return statistic
 
     return declare
-
-
-# Second moments
-
-
-class SecondMoments(StatisticsCache, ABC):
-    """Second moments of L layers over the same n samples, and what follows from them.
-
-    They are in float64 (float32 on MPS) whatever the activations are, and in units of a scale of
-    each layer: `LayerStatistics` gives them the activations' own. S = X̃ᵀX̃ is the scatter of a
-    layer's centred activations X̃ (n, p). What is said of one layer, as `LayerStatistics` returns
-    it, stands here in a row of (L, …), unless a method takes the number of a layer.
-
-    Args:
-        n: number of samples.
-        widths: number of units of each layer.
-        folds: of the samples, or of the split that they are from.
-        guards: see `StatisticsCache`.
-
-    Attributes:
-        widths: number of units p of each layer, (L,).
-    """
-
-    def __init__(self, n: int, widths: Sequence[int], folds: Folds, guards: Guards) -> None:
-        super().__init__(guards)
-        self.n, self.folds = n, folds
-        self.widths = torch.tensor(widths, device=folds.sample_ids.device)
-
-    # What a form of the moments provides
-
-    @abstractmethod
-    def scales(self) -> Tensor:
-        """Return the power of two by which the activations of each layer are divided, (L,)."""
-
-    @abstractmethod
-    def inner(self) -> InnerProduct:
-        """Return the inner products of all pairs of layers, fields that broadcast to (L, L)."""
-
-    @abstractmethod
-    def log_det(self, scale: Tensor, floor: Tensor) -> Tensor:
-        """Return log det(scale S + floor I_p), (L,), given (L,) each."""
-
-    @abstractmethod
-    @rests_on("own")
-    def scatter(self, layer: int) -> Tensor:
-        """Return S (p, p) or X̃X̃ᵀ (n, n), whose eigenvalues other than 0 are the same."""
-
-    @abstractmethod
-    @rests_on("own")
-    def mean(self, layer: int) -> Tensor:
-        """Return the mean activation of every unit, (p,)."""
-
-    @abstractmethod
-    @rests_on("own")
-    def unit_variances(self, layer: int) -> Tensor:
-        """Return the variance of every unit, the diagonal of S/n, (p,)."""
-
-    @abstractmethod
-    def held_out_r2(self, layer: int, target: int, penalty: float) -> Tensor:
-        """Return `LayerStatistics.held_out_r2` of two layers."""
-
-    @abstractmethod
-    def held_out_scores(
-        self, layer: int, activations: Tensor, sample_ids: Tensor, penalty: float
-    ) -> Tensor:
-        """Return `LayerStatistics.held_out_scores` of some samples, (k, K).
-
-        Args:
-            layer: which.
-            activations: of the samples, (k, p).
-            sample_ids: theirs, (k,).
-            penalty: relative to the mean eigenvalue.
-        """
-
-    def require_layer(self, layer: int) -> None:
-        """Raise `UndefinedError` where a layer was too wide to be measured."""
-
-    def require_pair(self, first: int, second: int) -> None:
-        """Raise `UsageError` where the inner product of two layers is not known."""
-
-    def mean_log_kernel_density(self, *widths: float) -> Tensor:
-        """Return `LayerStatistics.mean_log_kernel_density` of all layers, (L, widths)."""
-        raise UsageError(
-            "statistics.mean_log_kernel_density compares single samples, which a function under "
-            "split='moments' does not see; declare split='subset'"
-        )
-
-    # What follows
-
-    @cached
-    @rests_on("own")
-    def variance(self) -> Tensor:
-        """Return tr S / n (0-d), the variance summed over units."""
-        require(self.n, 1)
-        return self.inner().own.x_total / self.n
-
-    @cached
-    @rests_on("own", "next")
-    def hsic(self, debiased: bool = True) -> Tensor:
-        """Return ‖Σ_xy‖²_F of all pairs of layers, (L, L), see `InnerProduct.hsic`.
-
-        Of a layer with itself NaN where it is no more than rounding, see `is_resolved`.
-        """
-        values = self.inner().hsic(debiased)
-        if debiased:
-            own = torch.where(self.inner().own.is_resolved(), values.diagonal(), torch.nan)
-            values = values.diagonal_scatter(own)
-        return values
-
-    @rests_on("own")
-    def squared_norm(self, debiased: bool = True) -> Tensor:
-        """Return ‖Σ‖²_F (0-d) of the covariance Σ: `hsic` of the layer with itself."""
-        return self.hsic(debiased).diagonal()
-
-    @cached
-    @rests_on("own")
-    def squared_trace(self, debiased: bool = True) -> Tensor:
-        """Return (tr Σ)² (0-d), see `InnerProduct.squared_trace`."""
-        return self.inner().own.squared_trace(debiased)
-
-    @cached
-    @rests_on("own")
-    def shrinkage(self) -> Tensor:
-        """Return the intensity δ (0-d) of Ledoit & Wolf 2004 for S/n, between 0 and 1."""
-        return self.inner().own.shrinkage(self.widths)
-
-    @cached
-    @rests_on("own")
-    def shrunk_log_det(self) -> Tensor:
-        """Return log det((1-δ) S/n + δ μ I) (0-d), the covariance shrunk by `shrinkage`.
-
-        μ is the mean eigenvalue tr S / (n p); minus infinity where nothing varies.
-        """
-        delta, mean = self.shrinkage(), self.variance() / self.widths
-        return self.log_det((1 - delta) / self.n, delta * mean)
-
-    @cached
-    @rests_on("own")
-    def channel_log_det(self, snr: float) -> Tensor:
-        """Return log det(I + S/(n σ²)) (0-d) for noise of σ² = `variance` / snr in every unit."""
-        scale = snr / (self.variance() * self.n)
-        return self.log_det(scale, torch.ones_like(scale))
-
-    @cached
-    @rests_on("own")
-    def eigenvalues(self, layer: int) -> Tensor:
-        """Return the eigenvalues of the covariance S/(n-1), largest first, (min(n-1, p),).
-
-        Those that are but rounding of the largest are 0; all are NaN where one sample is so large
-        that nothing of the others is left, see `InnerProduct.is_outweighed`.
-        """
-        require(self.n, 2)
-        rank = min(self.n - 1, int(self.widths[layer]))
-        values = eigenvalues(self.scatter(layer))[:rank] / (self.n - 1)
-        if self.n < 4:
-            return values
-        return torch.where(self.inner().own.is_outweighed()[layer], torch.nan, values)
-
-
-# What a metric sees
 
 
 def _of_layer(
@@ -331,15 +120,6 @@ class LayerStatistics:
         value = moments.hsic(debiased)[self._index, other._index]
         return other._in_units(self._in_units(value, 2), 2)
 
-    @rests_on("own", "next", "folds")
-    def held_out_r2(self, target: LayerStatistics, penalty: float = PENALTY) -> Tensor:
-        """Return R² (0-d) of predicting the next layer linearly from this one, held out by 5 folds.
-
-        R² = 1 - Σ‖y - ŷ‖² / Σ‖y - ȳ‖², with ȳ the mean over all samples, so a constant prediction
-        reads a little below 0.
-        """
-        return self._pair(target).held_out_r2(self._index, target._index, penalty)
-
     # One value per sample: exact as a mean over chunks.
 
     @property
@@ -355,32 +135,57 @@ class LayerStatistics:
         """
         return self._all.samples.cosines(self._index)
 
-    @rests_on("own", "labels", "folds", samples=True)
+    # Held out: a sample's value comes from a fit that has not seen it. Over a split the fits are
+    # least squares, to training samples or, where there are none, to the other four of five folds.
+    # A batch has too few samples for that: there they are ridge regressions, by five folds.
+
+    @fitted_to("labels")
     def held_out_scores(self, penalty: float = PENALTY) -> Tensor:
-        """Return the scores (n, K) of a ridge classifier on one-hot labels.
+        """Return the scores (n, K) of a linear regression of the one-hot labels, held out.
 
         The columns stand for classes: 0 to C-1, or where that are more than there are samples
-        those classes that there are; `columns` says which one is a sample's own.
+        those classes that there are; `columns` says which one is a sample's own. NaN where there is
+        nothing to fit: all labels are of one class, or no unit varies.
 
-        Each sample's come from the fit to the other four of five folds, stratified by class; the
-        folds are made by a hash of the sample ids. NaN where there is nothing to fit: all labels
-        are of one class, or no unit varies.
+        Args:
+            penalty: of the ridge regression on a batch, relative to the mean eigenvalue.
+
+        Raises:
+            UndefinedError: over a split, too few fitting samples for the layer's units.
         """
         return self._all.samples.held_out_scores(self._index, penalty)
 
-    @rests_on("own", "labels", "folds", samples=True)
+    @fitted_to("labels")
     def held_out_prior(self) -> Tensor:
-        """Return the class frequencies (n, K) in the folds that `held_out_scores` was fitted to."""
+        """Return the class frequencies (n, K) among the samples of `held_out_scores`' fits."""
         return self._all.samples.held_out_prior()
 
-    @rests_on("own", "labels", "folds", samples=True)
+    @fitted_to("labels")
     def columns(self) -> Tensor:
         """Return the column (n,) of each sample's own class in `held_out_scores`."""
         return self._all.samples.columns()
 
-    @rests_on("own", "labels", "folds", samples=True)
+    @fitted_to("next")
+    def held_out_errors(self, target: LayerStatistics, penalty: float = PENALTY) -> Tensor:
+        """Return ‖y - ŷ‖² (n,) of predicting the next layer linearly from this one, held out.
+
+        Args:
+            target: statistics of the next layer.
+            penalty: of the ridge regression on a batch, relative to the mean eigenvalue.
+        """
+        samples = self._all.samples
+        errors = samples.held_out_errors(self._index, target._index, penalty)
+        return errors if self._is_rescaled else errors * samples.scale(target._index) ** 2
+
+    @fitted_to("next")
+    def deviations(self) -> Tensor:
+        """Return activations (n, p) minus their mean, over a split that of the fitting samples."""
+        samples = self._all.samples
+        rows = samples.deviations(self._index)
+        return rows if self._is_rescaled else rows * samples.scale(self._index)
+
     def folds(self) -> Tensor:
-        """Return the fold (n,), 0 to 4, in which each sample is held out."""
+        """Return the fold (n,), 0 to 4, of each sample of a batch or a split."""
         return self._all.samples.folds()
 
     def mean_log_kernel_density(self, *widths: float) -> Tensor:
@@ -421,8 +226,12 @@ SUMS: Mapping[str, frozenset[str]] = {
 }
 """What is summed over a split for a statistic to be exact over it, see `rests_on`."""
 
-SECOND_PASS = frozenset(name for name in SUMS if vars(LayerStatistics)[name].of_samples)
-"""The statistics among them that have a value for every sample."""
+FITS: Mapping[str, frozenset[str]] = {
+    name: statistic.targets
+    for name, statistic in vars(LayerStatistics).items()
+    if hasattr(statistic, "targets")
+}
+"""What the fits are to of which a statistic has a value for every sample, see `fitted_to`."""
 
 
 class Statistics(Mapping[str, LayerStatistics], ABC):
@@ -470,10 +279,11 @@ class EventStatistics(StatisticsCache, Statistics):
     Args:
         layers: all layers, the reference first where there is one.
         sample_ids, labels: of the samples, (n,) each; labels may be none.
-        second_moments: makes those of the samples; none for a chunk of a split, whose own would
-            mean nothing.
-        fitted: the second moments of the whole split, in the second pass over its chunks.
-        scales: of the layers by name, where the samples are a chunk of a split; else their own.
+        moments: makes the second moments of the samples; none for a chunk of a split, whose own
+            would mean nothing.
+        folds: of the batch or the split that the samples are from.
+        fits: that score the samples of a split; none where they are a batch.
+        scales: of the layers by name, where the samples are a part of a split; else their own.
     """
 
     def __init__(
@@ -481,25 +291,31 @@ class EventStatistics(StatisticsCache, Statistics):
         layers: Sequence[Layer],
         sample_ids: Tensor,
         labels: Tensor | None,
-        second_moments: Callable[[Guards], SecondMoments] | None,
-        fitted: SecondMoments | None,
+        moments: Callable[[Guards], SampleMoments] | None,
+        folds: Folds,
+        fits: LinearFits | None = None,
         scales: Mapping[str, Tensor] | None = None,
     ) -> None:
         StatisticsCache.__init__(self)
         widths = {layer.name: layer.activations.shape[1] for layer in layers}
         Statistics.__init__(self, widths, sample_ids.shape[0])
         self._layers, self._sample_ids, self._labels = layers, sample_ids, labels
-        self._make_moments, self._fitted = second_moments, fitted
+        self._make_moments, self._folds, self._fits = moments, folds, fits
         self._scales = scales
-        self._moments: SecondMoments | None = None
+        self._moments: SampleMoments | None = None
+
+    def scale(self, layer: int) -> Tensor:
+        """Return the power of two (0-d) by which a layer's activations are divided."""
+        owner = self._layers[layer]
+        known = self._scales or {}
+        return known[owner.name] if owner.name in known else binary_scale(owner.activations)
 
     @cached
     def rescaled(self, layer: str, what: str) -> Tensor:
         """Return the `activations` or `anchors` of a layer, divided by its scale, widened."""
-        owner = self._layers[self.names.index(layer)]
-        tensor: Tensor = getattr(owner, what)
-        scales = self._scales or {}
-        scale = scales[layer] if layer in scales else binary_scale(owner.activations)
+        index = self.names.index(layer)
+        tensor: Tensor = getattr(self._layers[index], what)
+        scale = self.scale(index)
         return (tensor.to(scale.dtype) / scale).to(wide(tensor[:0]).dtype)
 
     @property
@@ -508,7 +324,7 @@ class EventStatistics(StatisticsCache, Statistics):
         return self
 
     @property
-    def moments(self) -> SecondMoments:
+    def moments(self) -> SampleMoments:
         """The second moments of all layers.
 
         Raises:
@@ -543,28 +359,70 @@ class EventStatistics(StatisticsCache, Statistics):
     @cached
     def held_out_scores(self, layer: int, penalty: float) -> Tensor:
         """Return `LayerStatistics.held_out_scores` of a layer."""
-        activations = self._layers[layer].activations
-        self._fits.require_layer(layer)
-        return self._fits.held_out_scores(layer, activations, self._sample_ids, penalty)
+        if self._fits is None:
+            self._require_labels()
+            return self.moments.held_out_scores(layer, penalty)
+        return self._fits.scores(self.names[layer], self._for_fits(layer), self._sample_ids)
+
+    @cached
+    def held_out_errors(self, layer: int, target: int, penalty: float) -> Tensor:
+        """Return `LayerStatistics.held_out_errors` of two layers, in the target's scale."""
+        if self._fits is None:
+            return self.moments.held_out_errors(layer, target, penalty)
+        names = self.names[layer], self.names[target]
+        rows = self._for_fits(layer), self._for_fits(target)
+        errors = self._fits.squared_errors(*names, *rows, self._sample_ids)
+        return errors * self._unit_of_fits(target) ** 2
+
+    @cached
+    def deviations(self, layer: int) -> Tensor:
+        """Return `LayerStatistics.deviations` of a layer, in units of its scale."""
+        if self._fits is None:
+            rows = self.rescaled(self.names[layer], "activations")
+            return centred(rows.to(precise(rows.device)))
+        deviations = self._fits.deviations(self.names[layer], self._for_fits(layer))
+        return deviations * self._unit_of_fits(layer)
+
+    def _for_fits(self, layer: int) -> Tensor:
+        """Return the activations of a layer divided by the scale of the fits."""
+        return self.rescaled(self.names[layer], "activations") / self._unit_of_fits(layer)
+
+    def _unit_of_fits(self, layer: int) -> Tensor:
+        """Return the scale of the fits (0-d) in units of that of these samples, a power of two."""
+        assert self._fits is not None  # only then it is asked for
+        scale, name = self.scale(layer), self.names[layer]
+        return self._fits.scales[name] / scale if name in self._fits.scales else scale / scale
 
     @cached
     def held_out_prior(self) -> Tensor:
         """Return `LayerStatistics.held_out_prior`, the same for all layers."""
-        return self._fits.folds.prior[self.folds()]
+        if self._fits is not None:
+            return self._fits.prior(self._sample_ids)
+        classes, folds = self._classes, self.folds()
+        targets = classes.one_hot(self._require_labels())
+        counts = targets.new_zeros(FOLDS, classes.width).index_add_(0, folds, targets)
+        return classes.prior(counts.sum(dim=0) - counts)[folds]
 
     @cached
     def columns(self) -> Tensor:
         """Return `LayerStatistics.columns`, the same for all layers."""
-        if self._labels is None:
-            raise UndefinedError("there are no labels")
-        return self._fits.folds.columns(self._labels).clone()
+        return self._classes.columns(self._require_labels()).clone()
 
     @cached
     def folds(self) -> Tensor:
         """Return `LayerStatistics.folds`, the same for all layers."""
-        return self._fits.folds.of(self._sample_ids)
+        return self._folds.of(self._sample_ids)
+
+    def _require_labels(self) -> Tensor:
+        if self._labels is None:
+            raise UndefinedError("there are no labels")
+        return self._labels
 
     @property
-    def _fits(self) -> SecondMoments:
-        """What classifiers were fitted to: the whole split, or the samples themselves."""
-        return self.moments if self._fitted is None else self._fitted
+    def _classes(self) -> Classes:
+        """The classes that scores are about."""
+        self._require_labels()
+        known = self.moments.classes if self._fits is None else self._fits.classes
+        if known is None:
+            raise UndefinedError("the fitting samples have no labels")
+        return known

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from cmp_core.layers.arrays import precise
-from cmp_core.statistics.folds import Folds
+from cmp_core.statistics.cache import cached
 from cmp_core.statistics.guards import Guards
-from cmp_core.statistics.interface import SecondMoments, cached
+from cmp_core.statistics.second_moments import SampleMoments, SecondMoments
 
 
 class MixedMoments(SecondMoments):
@@ -26,7 +26,7 @@ class MixedMoments(SecondMoments):
         n: number of samples.
         widths: number of units of each layer, by name.
         left_out: layers of which there is nothing, with the reason.
-        folds, guards: see `SecondMoments`.
+        device, guards: see `SecondMoments`.
     """
 
     def __init__(
@@ -34,22 +34,22 @@ class MixedMoments(SecondMoments):
         n: int,
         widths: Mapping[str, int],
         left_out: Mapping[str, str],
-        folds: Folds,
+        device: torch.device,
         guards: Guards,
     ) -> None:
-        super().__init__(n, list(widths.values()), folds, guards)
+        super().__init__(n, list(widths.values()), device, guards)
         self.names = tuple(widths)
         measured = [name for name in self.names if name not in left_out]
         self.wide = [name for name in measured if is_wide(n, widths[name])]
         self.narrow = [name for name in measured if name not in self.wide]
 
     @abstractmethod
-    def gram_moments(self, *layers: str) -> SecondMoments:
+    def gram_moments(self, *layers: str) -> SampleMoments:
         """Return the second moments of some layers, from Gram matrices."""
 
     @abstractmethod
-    def sums(self, *wanted: str) -> SecondMoments:
-        """Return the second moments of the narrow layers, from sums, see `rests_on`."""
+    def sums(self) -> SecondMoments:
+        """Return the second moments of the narrow layers, from sums."""
 
     @cached
     def scales(self) -> Tensor:
@@ -59,48 +59,35 @@ class MixedMoments(SecondMoments):
         return self._gathered(lambda form, layers: form.log_det(scale[layers], floor[layers]))
 
     def scatter(self, layer: int) -> Tensor:
-        form, place = self._form(layer, "own")
+        form, place = self._form(layer)
         return form.scatter(place)
 
     def mean(self, layer: int) -> Tensor:
-        form, place = self._form(layer, "own")
+        form, place = self._form(layer)
         return form.mean(place)
 
     def unit_variances(self, layer: int) -> Tensor:
-        form, place = self._form(layer, "own")
+        form, place = self._form(layer)
         return form.unit_variances(place)
 
-    def held_out_scores(
-        self, layer: int, activations: Tensor, sample_ids: Tensor, penalty: float
-    ) -> Tensor:
-        form, place = self._form(layer, "own", "labels", "folds")
-        return form.held_out_scores(place, activations, sample_ids, penalty)
-
-    def held_out_r2(self, layer: int, target: int, penalty: float) -> Tensor:
-        names = self.names[layer], self.names[target]
-        if any(name in self.wide for name in names):
-            return self.gram_moments(*names).held_out_r2(0, 1, penalty)
-        first, second = (self.narrow.index(name) for name in names)
-        return self.sums("own", "next", "folds").held_out_r2(first, second, penalty)
-
-    def _form(self, layer: int, *wanted: str) -> tuple[SecondMoments, int]:
+    def _form(self, layer: int) -> tuple[SecondMoments, int]:
         """Return the second moments of a layer, and which one it is in them."""
         name = self.names[layer]
         if name in self.wide:
-            return self._alone(name), 0
-        return self.sums(*wanted), self.narrow.index(name)
+            return self.alone(name), 0
+        return self.sums(), self.narrow.index(name)
 
     @cached
-    def _alone(self, layer: str) -> SecondMoments:
+    def alone(self, layer: str) -> SampleMoments:
         """Return the second moments of a wide layer."""
         return self.gram_moments(layer)
 
     def _forms(self) -> Iterator[tuple[SecondMoments, list[int]]]:
         """Yield second moments and the layers that they are of."""
         if self.narrow:
-            yield self.sums("own"), [self.names.index(name) for name in self.narrow]
+            yield self.sums(), [self.names.index(name) for name in self.narrow]
         for name in self.wide:
-            yield self._alone(name), [self.names.index(name)]
+            yield self.alone(name), [self.names.index(name)]
 
     def _gathered(self, values: Callable[[SecondMoments, list[int]], Tensor]) -> Tensor:
         """Return the values (L,) of all layers, given those of a form; NaN where left out."""

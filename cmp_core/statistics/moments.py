@@ -12,7 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from cmp_core.errors import UndefinedError, UsageError
+from cmp_core.errors import UndefinedError
 from cmp_core.layers.arrays import precise
 
 
@@ -322,10 +322,6 @@ class Products:
         """Return X̃ᵀỸ (p, q)."""
         return self.cross.addr(self.x_sum, self.y_sum, alpha=-1 / self.n)
 
-    def take_centred_cross(self) -> Tensor:
-        """Return X̃ᵀỸ (p, q) in the memory of `cross`, which is of no use afterwards."""
-        return self.cross.addr_(self.x_sum, self.y_sum, alpha=-1 / self.n)
-
     def inner(self) -> InnerProduct:
         """Return what the similarity of both layers rests on.
 
@@ -336,21 +332,6 @@ class Products:
         own = self.about(self.x_mean, self.y_mean)
         squares = torch.linalg.vector_norm(own.cross).square()
         return InnerProduct(own.n, squares, own.lengths, own.x_total, own.y_total)
-
-
-PENALTY = 0.01
-"""The default penalty of ridge regressions, relative to the mean eigenvalue of the scatter."""
-
-
-def ridge_lambda(total: Tensor, width: int | Tensor, penalty: float) -> Tensor:
-    """Return λ for a scatter of trace `total`; NaN where nothing varies, as there is no fit.
-
-    Raises:
-        UsageError: the penalty is not above 0.
-    """
-    if not penalty > 0:
-        raise UsageError(f"penalty: expected a number above 0, got {penalty}")
-    return torch.where(total > 0, total * penalty / width, torch.nan)
 
 
 def pivot(x: Tensor) -> Tensor:

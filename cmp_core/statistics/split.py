@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import NoReturn
 
 import attrs
@@ -16,12 +15,16 @@ from cmp_core.errors import UndefinedError, UsageError
 from cmp_core.layers.arrays import precise
 from cmp_core.layers.layer import Layer
 from cmp_core.statistics.batch import GramMoments
+from cmp_core.statistics.cache import cached
+from cmp_core.statistics.classes import Classes
 from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.guards import Guards
-from cmp_core.statistics.interface import SecondMoments, Statistics, cached
+from cmp_core.statistics.interface import Statistics
 from cmp_core.statistics.mixed import MixedMoments, is_wide
 from cmp_core.statistics.moments import InnerProduct, require
-from cmp_core.statistics.sums import SplitSums, SumMoments, no_sums
+from cmp_core.statistics.second_moments import SecondMoments
+from cmp_core.statistics.sum_moments import SumMoments
+from cmp_core.statistics.sums import SplitSums, no_sums
 
 
 class SplitAccumulator:
@@ -33,12 +36,17 @@ class SplitAccumulator:
     Args:
         wanted: what the statistics that are asked for rest on, see `rests_on`.
         folds: of the whole split.
+        num_classes: C.
         left_out: layers that are too wide for the memory, with the reason.
     """
 
-    def __init__(self, wanted: frozenset[str], folds: Folds, left_out: Mapping[str, str]) -> None:
+    def __init__(
+        self, wanted: frozenset[str], folds: Folds, num_classes: int, left_out: Mapping[str, str]
+    ) -> None:
         self.wanted, self.folds, self.left_out = wanted, folds, left_out
-        self.sums = SplitSums(wanted, folds)
+        self.classes = None if folds.labels is None else Classes(num_classes, folds.labels)
+        self._num_classes = num_classes
+        self.sums = SplitSums(wanted, folds.sample_ids.device, self.classes)
         self.widths: dict[str, int] = {}
         self.samples: dict[str, Layer] = {}
 
@@ -63,7 +71,7 @@ class SplitAccumulator:
 
     def merge(self, other: SplitAccumulator) -> SplitAccumulator:
         """Return what both have taken in, of different samples of one split; change neither."""
-        merged = SplitAccumulator(self.wanted, self.folds, self.left_out)
+        merged = SplitAccumulator(self.wanted, self.folds, self._num_classes, self.left_out)
         merged.sums = self.sums.merge(other.sums)
         merged.widths = self.widths or other.widths
         for name, layer in (self.samples | other.samples).items():
@@ -98,7 +106,8 @@ class SplitMoments(MixedMoments):
     """The second moments of a split; of pairs, those of neighbours alone."""
 
     def __init__(self, split: SplitAccumulator, guards: Guards) -> None:
-        super().__init__(split.n, split.widths, split.left_out, split.folds, guards)
+        device = split.folds.sample_ids.device
+        super().__init__(split.n, split.widths, split.left_out, device, guards)
         self._split = split
 
     def gram_moments(self, *layers: str) -> GramMoments:
@@ -106,14 +115,12 @@ class SplitMoments(MixedMoments):
             raise no_sums(layers[0], layers[-1])
         # Those of a pair are handed to nobody.
         guards = self.guards if len(layers) == 1 else Guards()
-        return GramMoments([self._split.samples[name] for name in layers], self.folds, guards)
+        chosen = [self._split.samples[name] for name in layers]
+        return GramMoments(chosen, self._split.folds, self._split.classes, guards)
 
-    def sums(self, *wanted: str) -> SumMoments:
-        return self._sums
-
-    @cached_property
-    def _sums(self) -> SumMoments:
-        return SumMoments(self._split.sums, self.guards)
+    @cached
+    def sums(self) -> SumMoments:
+        return SumMoments(self._split.sums, self.n, self.guards)
 
     @cached
     def inner(self) -> InnerProduct:

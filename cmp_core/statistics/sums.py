@@ -1,10 +1,8 @@
-"""Second moments from sums over samples that come in chunks, and ridge fits to them."""
-
-# ruff: noqa: D102 (SecondMoments says what the methods return)
+"""Second moments from sums over samples that come in chunks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 import torch
@@ -13,48 +11,65 @@ from torch import Tensor
 from cmp_core.errors import UsageError
 from cmp_core.layers.arrays import binary_scale, precise
 from cmp_core.layers.layer import Layer
-from cmp_core.layers.sampling import FOLDS
-from cmp_core.statistics.folds import Folds
-from cmp_core.statistics.guards import Guards
-from cmp_core.statistics.interface import SecondMoments, cached
+from cmp_core.statistics.classes import Classes
 from cmp_core.statistics.moments import (
-    InnerProduct,
     Products,
     ShiftedSamples,
-    log_det,
     pivot,
     require,
-    ridge_lambda,
 )
 
 LABELS = ""
 """Stands for the one-hot labels where a layer's name is expected; no layer has this name."""
 
 
+@attrs.frozen(eq=False)
+class Parts:
+    """Parts of the samples that are summed each by itself.
+
+    Attributes:
+        count: how many.
+        of: returns the part (k,) of some samples, from 0 on, given their ids.
+    """
+
+    count: int
+    of: Callable[[Tensor], Tensor]
+
+
+WHOLE = Parts(1, torch.zeros_like)
+"""All samples in one part."""
+
+
 class SplitSums:
-    """The sums of a split so far: a monoid under `merge`, exact for any chunks, order and shards.
+    """The sums of some samples so far: a monoid under `merge`, exact for any chunks and order.
 
     Memory is that of the sums, p² float64 numbers for a layer of p units and p q for a layer and
-    the next, times five where folds are wanted; it does not grow with the samples. The sums are of
+    the next, times the number of parts; it does not grow with the samples. The sums are of
     activations divided by a scale of the layer, see `binary_scale`.
 
     Args:
-        wanted: of `own`, `next`, `labels`, `folds`, see `rests_on`.
-        folds: of the whole split.
+        wanted: of `own`, `next` and `labels`, see `rests_on`.
+        device: where the samples are.
+        classes: of the labels, or none.
+        parts: that are summed each by itself.
+
+    Attributes:
+        class_counts: how many samples each part has of each class, (parts, K), or none.
     """
 
-    def __init__(self, wanted: frozenset[str], folds: Folds) -> None:
-        self._wanted, self.folds = wanted, folds
-        self.device = folds.sample_ids.device
+    def __init__(
+        self,
+        wanted: frozenset[str],
+        device: torch.device,
+        classes: Classes | None = None,
+        parts: Parts = WHOLE,
+    ) -> None:
+        self._wanted, self.device, self._classes, self._parts = wanted, device, classes, parts
+        self.class_counts: Tensor | None = None
         self.widths: dict[str, int] = {}
         self.scales: dict[str, Tensor] = {}
         self._products: dict[tuple[str, str], dict[int, Products]] = {}
         self._pivots: dict[str, Tensor] = {}
-
-    @property
-    def has_folds(self) -> bool:
-        """Whether there are sums for every fold by itself."""
-        return "folds" in self._wanted
 
     def update(self, layers: Sequence[Layer], sample_ids: Tensor, labels: Tensor | None) -> None:
         """Take in a chunk.
@@ -67,23 +82,26 @@ class SplitSums:
         if not (self._wanted and layers and sample_ids.shape[0]):
             return
         self._choose_scales_and_pivots(layers)
-        pairs = list(self._pairs(layers))
-        for fold, where in enumerate(self._by_fold(sample_ids)):
+        part_of = self._parts.of(sample_ids)
+        targets = self._targets(labels, part_of)
+        pairs = list(self._pairs(layers, targets))
+        for part, where in enumerate(self._positions(part_of)):
+            if not len(where):
+                continue
             samples = {
                 x.name: ShiftedSamples.about(
                     self.scaled(x.name, x.activations[where]), self._pivots[x.name]
                 )
                 for x in layers
             }
-            if labels is not None and "labels" in self._wanted:
-                targets = self.folds.one_hot(labels[where])
-                samples[LABELS] = ShiftedSamples.about(targets, self._pivots[LABELS])
+            if targets is not None:
+                samples[LABELS] = ShiftedSamples.about(targets[where], self._pivots[LABELS])
             for x, y in pairs:
                 known = self._products.setdefault((x, y), {})
-                if fold in known:
-                    known[fold].update(samples[x], samples[y])
+                if part in known:
+                    known[part].update(samples[x], samples[y])
                 else:
-                    known[fold] = Products.of_samples(samples[x], samples[y])
+                    known[part] = Products.of_samples(samples[x], samples[y])
 
     def scaled(self, layer: str, activations: Tensor) -> Tensor:
         """Return a layer's activations divided by its scale, in float64 (float32 on MPS)."""
@@ -95,14 +113,26 @@ class SplitSums:
             if layer.name not in self._pivots:
                 self.scales[layer.name] = binary_scale(layer.activations)
                 self._pivots[layer.name] = pivot(self.scaled(layer.name, layer.activations))
-        if LABELS not in self._pivots and self.folds.labels is not None:
+        if LABELS not in self._pivots and self._classes is not None:
             one = torch.ones((), dtype=precise(self.device), device=self.device)
             self.scales[LABELS] = one
-            self._pivots[LABELS] = one.new_zeros(self.folds.width)
+            self._pivots[LABELS] = one.new_zeros(self._classes.width)
+
+    def _targets(self, labels: Tensor | None, part_of: Tensor) -> Tensor | None:
+        """Return one-hot labels (k, K), which are counted, or none where they are not wanted."""
+        if labels is None or self._classes is None or "labels" not in self._wanted:
+            return None
+        targets = self._classes.one_hot(labels)
+        counts = targets.new_zeros(self._parts.count, targets.shape[1])
+        counts.index_add_(0, part_of, targets)
+        self.class_counts = counts if self.class_counts is None else self.class_counts + counts
+        return targets
 
     def merge(self, other: SplitSums) -> SplitSums:
-        """Return the sums of both sets of samples of one split; change neither side."""
-        merged = SplitSums(self._wanted, self.folds)
+        """Return the sums of both sets of samples; change neither side."""
+        merged = SplitSums(self._wanted, self.device, self._classes, self._parts)
+        counts = [x.class_counts for x in (self, other) if x.class_counts is not None]
+        merged.class_counts = torch.stack(counts).sum(dim=0) if counts else None
         merged.widths = self.widths | other.widths
         merged.scales = other.scales | self.scales
         for name in merged.scales:
@@ -111,8 +141,8 @@ class SplitSums:
         for x, y in self._products | other._products:
             sides = [sums._rescaled(x, y, merged.scales) for sums in (self, other)]
             merged._products[x, y] = {
-                fold: Products.sum([side[fold] for side in sides if side])
-                for fold in sides[0] or sides[1]
+                part: Products.sum([side[part] for side in sides if part in side])
+                for part in sides[0] | sides[1]
             }
         return merged
 
@@ -123,10 +153,10 @@ class SplitSums:
         return self._pivots[layer] * (self.scales[layer] / scales[layer])
 
     def _rescaled(self, x: str, y: str, scales: Mapping[str, Tensor]) -> dict[int, Products]:
-        """Return the products of two layers in other scales, by fold."""
+        """Return the products of two layers in other scales, by part."""
         return {
-            fold: products.rescaled(*(self.scales[z] / scales[z] for z in (x, y)))
-            for fold, products in self._products.get((x, y), {}).items()
+            part: products.rescaled(*(self.scales[z] / scales[z] for z in (x, y)))
+            for part, products in self._products.get((x, y), {}).items()
         }
 
     def pairs(self) -> list[tuple[str, str]]:
@@ -137,30 +167,30 @@ class SplitSums:
         """Return what there are products of a layer with, but for itself."""
         return [y for x, y in self._products if x == layer != y]
 
-    def products(self, layer: str, other: str) -> list[Products]:
-        """Return the products of two layers, for every fold where folds are wanted.
+    def products(self, layer: str, other: str, parts: Sequence[int] = ()) -> Products:
+        """Return the products of two layers over some parts of the samples, by default all.
 
         Raises:
             UsageError: there are none of these two.
         """
         if (layer, other) not in self._products:
             raise no_sums(layer, other)
-        by_fold = self._products[layer, other]
-        return [by_fold[fold] for fold in sorted(by_fold)]
+        by_part = self._products[layer, other]
+        chosen = [by_part[part] for part in parts or sorted(by_part) if part in by_part]
+        require(len(chosen), 1)
+        return chosen[0] if len(chosen) == 1 else Products.sum(chosen)
 
-    def _by_fold(self, sample_ids: Tensor) -> list[Tensor]:
-        """Return the positions of each fold's samples in a chunk."""
-        if not self.has_folds:
-            return [torch.arange(len(sample_ids), device=sample_ids.device)]
-        fold = self.folds.of(sample_ids)
-        sizes = fold.bincount(minlength=FOLDS).tolist()
-        return list(torch.split(fold.argsort(stable=True), sizes))
+    def _positions(self, part_of: Tensor) -> list[Tensor]:
+        """Return the positions of each part's samples in a chunk."""
+        if self._parts.count == 1:
+            return [torch.arange(len(part_of), device=part_of.device)]
+        sizes = part_of.bincount(minlength=self._parts.count).tolist()
+        return list(torch.split(part_of.argsort(stable=True), sizes))
 
-    def _pairs(self, layers: Sequence[Layer]) -> Iterator[tuple[str, str]]:
-        has_labels = self.folds.labels is not None
+    def _pairs(self, layers: Sequence[Layer], targets: Tensor | None) -> Iterator[tuple[str, str]]:
         for layer, following in zip(layers, [*layers[1:], None], strict=True):
             yield layer.name, layer.name
-            if "labels" in self._wanted and has_labels:
+            if targets is not None:
                 yield layer.name, LABELS
             if "next" not in self._wanted or following is None:
                 continue
@@ -174,159 +204,3 @@ def no_sums(layer: str, other: str) -> UsageError:
         f"there are no sums over the split of {layer} and {other or 'the labels'}: it needs two "
         "neighbours, and a metric that names the statistic in its needs"
     )
-
-
-# Ridge regression, each fold held out
-
-
-@attrs.frozen(eq=False)
-class RidgeFactors:
-    """What ridge fits to some samples need of X: its mean (p,), the LU factors of X̃ᵀX̃ + λI."""
-
-    x_mean: Tensor
-    factors: Tensor
-    pivots: Tensor
-
-    @classmethod
-    def of(cls, own: Products, lambda_: Tensor) -> RidgeFactors:
-        """Prepare for fits to the samples of products of X with X, which are used up."""
-        x_mean, matrix = own.x_mean, own.take_centred_cross()
-        matrix.diagonal().add_(lambda_)
-        factors, pivots, _ = torch.linalg.lu_factor_ex(matrix)
-        return cls(x_mean, factors, pivots)
-
-    def fit(self, cross: Products) -> RidgeFit:
-        """Return the fit to products of X with targets Y, which are used up."""
-        weights = torch.linalg.lu_solve(self.factors, self.pivots, cross.take_centred_cross())
-        return RidgeFit(self.x_mean, cross.y_mean, weights)
-
-
-@attrs.frozen(eq=False)
-class RidgeFit:
-    """A linear map with an intercept: ŷ = ȳ + Wᵀ(x - x̄), with W (p, q)."""
-
-    x_mean: Tensor
-    y_mean: Tensor
-    weights: Tensor
-
-    @property
-    def intercept(self) -> Tensor:
-        """ȳ - Wᵀx̄, (q,)."""
-        return self.y_mean - self.x_mean @ self.weights
-
-    def squared_error(self, own: Products, cross: Products) -> Tensor:
-        """Return Σ ‖y - ŷ‖² over samples known by their products of X with X, and X with Y.
-
-        With x = δ + (x - x̄) and y = ε + (y - ȳ) counted from the pivots, the error of a sample is
-        y - Wᵀx - c with c = ε - Wᵀδ. Expanded, Σ ‖y - Wᵀx - c‖² is
-        Σ‖y‖² - 2 tr Wᵀ Σxyᵀ + tr Wᵀ Σxxᵀ W - 2 c·Σ(y - Wᵀx) + n ‖c‖².
-        """
-        w, n = self.weights, own.n
-        c = (self.y_mean - cross.y_pivot) - (self.x_mean - cross.x_pivot) @ w
-        about_pivots = torch.addmm(cross.cross, own.cross, w, beta=-2).mul_(w).sum()
-        residual_sum = cross.y_sum - cross.x_sum @ w
-        return cross.y_total + about_pivots - 2 * c @ residual_sum + n * c @ c
-
-
-class SumMoments(SecondMoments):
-    """Second moments from sums over samples; of pairs, those of neighbours alone."""
-
-    def __init__(self, sums: SplitSums, guards: Guards) -> None:
-        self._sums, self._names = sums, list(sums.widths)
-        own = [sums.products(name, name) for name in self._names[:1]] if sums.pairs() else []
-        n = sum(part.n for parts in own for part in parts)
-        super().__init__(n, list(sums.widths.values()), sums.folds, guards)
-
-    @cached
-    def scales(self) -> Tensor:
-        return torch.stack([self._sums.scales[name] for name in self._names])
-
-    @cached
-    def inner(self) -> InnerProduct:
-        require(self.n, 1)
-        size = len(self._names)
-        dtype = precise(self.widths.device)
-        squares = torch.full((size, size), torch.nan, dtype=dtype, device=self.widths.device)
-        lengths, totals = squares.clone(), squares[0].clone()
-        for x, y in self._sums.pairs():
-            if y != LABELS:
-                i, j, pair = self._names.index(x), self._names.index(y), self._total(x, y).inner()
-                squares[i, j] = squares[j, i] = pair.squares
-                lengths[i, j] = lengths[j, i] = pair.lengths
-                totals[i] = pair.x_total
-        return InnerProduct(self.n, squares, lengths, totals[:, None], totals[None, :])
-
-    def require_pair(self, first: int, second: int) -> None:
-        x, y = self._names[first], self._names[second]
-        if (x, y) not in self._sums.pairs() and (y, x) not in self._sums.pairs():
-            raise no_sums(x, y)
-
-    def log_det(self, scale: Tensor, floor: Tensor) -> Tensor:
-        return torch.stack(
-            [
-                log_det(self.scatter(i), scale[i], floor[i], self._sums.widths[name])
-                for i, name in enumerate(self._names)
-            ]
-        )
-
-    @cached
-    def scatter(self, layer: int) -> Tensor:
-        require(self.n, 1)
-        name = self._names[layer]
-        return self._total(name, name).centred_cross()
-
-    def mean(self, layer: int) -> Tensor:
-        require(self.n, 1)
-        name = self._names[layer]
-        return self._total(name, name).x_mean
-
-    def unit_variances(self, layer: int) -> Tensor:
-        return self.scatter(layer).diagonal() / self.n
-
-    def held_out_r2(self, layer: int, target: int, penalty: float) -> Tensor:
-        require(self.n, FOLDS)
-        x, y = self._names[layer], self._names[target]
-        _, errors = self._held_out(x, penalty)
-        if y not in errors:
-            raise UsageError(f"held_out_r2 predicts the next layer, not {y}")
-        return 1 - errors[y] / self._total(x, y).y_scatter
-
-    def held_out_scores(
-        self, layer: int, activations: Tensor, sample_ids: Tensor, penalty: float
-    ) -> Tensor:
-        require(self.n, FOLDS)
-        name = self._names[layer]
-        fits, _ = self._held_out(name, penalty)
-        weights = torch.stack([fit.weights for fit in fits], dim=1)  # (p, folds, C)
-        intercepts = torch.stack([fit.intercept for fit in fits])
-        by_fold = torch.tensordot(self._sums.scaled(name, activations), weights, dims=1)
-        folds = self.folds.of(sample_ids)
-        samples = torch.arange(len(folds), device=folds.device)
-        scores = by_fold[samples, folds] + intercepts[folds]
-        return torch.where(self.folds.has_classes, scores, torch.nan)
-
-    @cached
-    def _held_out(self, layer: str, penalty: float) -> tuple[list[RidgeFit], dict[str, Tensor]]:
-        """Return each fold's fit of the labels to the others, and Σ ‖y - ŷ‖² of the next layer.
-
-        Each factor serves all targets of its fold, and only one is in memory at a time.
-        """
-        if not self._sums.has_folds:
-            raise UsageError("held-out statistics were not asked for: name them in the needs")
-        total = self._total(layer, layer)
-        lambda_ = ridge_lambda(total.y_scatter, self._sums.widths[layer], penalty)
-        fits, errors = [], dict[str, Tensor]()
-        for i, own in enumerate(self._sums.products(layer, layer)):
-            factors = RidgeFactors.of(total - own, lambda_)
-            for target in self._sums.targets(layer):
-                cross = self._sums.products(layer, target)[i]
-                fit = factors.fit(self._total(layer, target) - cross)
-                if target == LABELS:
-                    fits.append(fit)
-                else:
-                    errors[target] = errors.get(target, 0) + fit.squared_error(own, cross)
-        return fits, errors
-
-    @cached
-    def _total(self, layer: str, other: str) -> Products:
-        return Products.sum(self._sums.products(layer, other))

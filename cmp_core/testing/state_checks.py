@@ -13,24 +13,26 @@ from torch import Tensor
 
 from cmp_core.events.activations import LayerView
 from cmp_core.measurement.metric import Metric
+from cmp_core.statistics.classes import Classes
+from cmp_core.statistics.fits import Fitting
 from cmp_core.statistics.folds import Folds
-from cmp_core.statistics.split import SplitAccumulator, SplitStatistics
 from cmp_core.testing.compare import EXACT
 from cmp_core.testing.events import example_event, select
 
 
 def _shard_views(metric: Metric, shards: Sequence[Tensor]) -> list[LayerView]:
-    """Return what a class sees of some shards of one split at its last layer."""
+    """Return what a class sees of some shards of one split at a layer."""
     event = example_event(n=90, part="chunk")
-    folds = Folds(event.sample_ids, event.labels, event.num_classes)
-    split = SplitAccumulator(metric.definition.sums, folds, left_out={})
-    split.update(event.all_layers, event.sample_ids, event.labels)
-    fitted = SplitStatistics(split)
-    chunks = [
-        attrs.evolve(select(event, where, metric.definition.pass_indices[0]), fitted=fitted)
-        for where in shards
-    ]
-    return [LayerView(chunk, chunk.layers[-1]) for chunk in chunks]
+    # A layer that has the neighbour which the metric needs.
+    place = 0 if metric.definition.neighbour == "next" else -1
+    ids, labels = event.sample_ids, event.labels
+    assert labels is not None  # example events have them
+    folds, classes = Folds(ids, labels), Classes(event.num_classes, labels)
+    fitting = Fitting(metric.definition.fits, event.n, classes, folds, ids.device)
+    fitting.update(event.all_layers, ids, labels)
+    fits = fitting.fits()
+    chunks = [attrs.evolve(select(event, where), folds=folds, fits=fits) for where in shards]
+    return [LayerView(chunk, chunk.layers[place]) for chunk in chunks]
 
 
 def _new_state(metric: Metric) -> Any:
@@ -52,7 +54,7 @@ def _shards() -> list[Tensor]:
 
 
 def _computed(metric: Metric, state: Any) -> list[float]:
-    """Return a copy's value, as numbers; a state that scores in a second pass is fitted first."""
+    """Return a copy's value, as numbers; a state of two passes takes the second one first."""
     state = copy.deepcopy(state)
     if metric.definition.passes == 2:
         event = example_event(n=90, part="chunk")

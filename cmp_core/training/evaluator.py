@@ -19,7 +19,8 @@ from cmp_core.events.payloads import RunFinished
 from cmp_core.events.rows import INPUT, Row
 from cmp_core.layers.arrays import wide
 from cmp_core.layers.layer import Layer
-from cmp_core.measurement.measurer import Measurer
+from cmp_core.measurement.measurer import FitSamples, Measurer
+from cmp_core.statistics.fits import LinearFits
 from cmp_core.training.class_means import ClassMeans
 from cmp_core.training.learning_rule import LearningRule
 from cmp_core.training.model import LayeredModel
@@ -75,8 +76,34 @@ class Evaluator:
         self.means.measure((self._without_anchors(batch), batch.labels) for batch in batches)
 
     @torch.no_grad()
-    def measure(self, phase: Phase, epoch: int, step: int) -> Result:
-        """Measure a split in eval mode; `train` is the fixed training subset."""
+    def fit(self, epoch: int, step: int, *, to_all: bool = False) -> LinearFits | None:
+        """Make the linear fits that score splits, in eval mode; none where no metric asks for them.
+
+        Args:
+            epoch, step: of the weights.
+            to_all: fit to all training samples, for the test, instead of a fixed part of them.
+        """
+        self._model.eval()
+        data = self._data
+        positions = np.arange(len(data.train.ids)) if to_all else data.fitting
+
+        def read() -> Iterator[LayerActivations]:
+            for batch in data.train.batches(positions, self._chunk):
+                yield self.event(self._model(batch.inputs), batch, "train", "chunk", epoch, step)
+
+        samples = FitSamples(len(positions), data.train.labels[positions], read)
+        scored = [data.test.labels] if to_all else [data.val.labels, data.train.labels]
+        return self._measurer.fit(samples, *scored)
+
+    @torch.no_grad()
+    def measure(self, phase: Phase, epoch: int, step: int, fits: LinearFits | None) -> Result:
+        """Measure a split in eval mode; `train` is the fixed training subset.
+
+        Args:
+            phase: of the split.
+            epoch, step: of the weights.
+            fits: to training samples, of these weights.
+        """
         self._model.eval()
         split, positions = self._split(phase)
         totals: list[Tensor] = []
@@ -89,7 +116,7 @@ class Evaluator:
                     totals.append(torch.stack([loss, correct(layers, batch.labels).sum()]))
                 yield self.event(layers, batch, phase, "chunk", epoch, step, pass_index)
 
-        rows = self._measurer.split(split.ids[positions], split.labels[positions], read)
+        rows = self._measurer.split(split.ids[positions], split.labels[positions], read, fits)
         loss, hits = torch.stack(totals).cpu().double().sum(0).tolist()
         n = len(positions)
         return Result(acc=hits / n, loss=loss / n, rows=rows, n=n)
@@ -97,7 +124,7 @@ class Evaluator:
     def test(self, epoch: int, step: int) -> RunFinished:
         """Measure the current weights, which are those of an epoch and step, on the test split."""
         self.refresh_class_means()
-        test = self.measure("test", epoch, step)
+        test = self.measure("test", epoch, step, self.fit(epoch, step, to_all=True))
         return RunFinished(
             epoch=epoch,
             step=step,

@@ -188,8 +188,9 @@ class Trainer:
         """Measure validation and the training subset, and tell whether this epoch is the best."""
         progress = self.progress
         self._evaluator.refresh_class_means()
-        val = self._evaluator.measure("val", progress.epoch, progress.step)
-        train = self._evaluator.measure("train", progress.epoch, progress.step)
+        fits = self._evaluator.fit(progress.epoch, progress.step)
+        val = self._evaluator.measure("val", progress.epoch, progress.step, fits)
+        train = self._evaluator.measure("train", progress.epoch, progress.step, fits)
         is_best = progress.epoch > 0 and val.acc > progress.best_acc
         if is_best:
             progress.best_acc = val.acc

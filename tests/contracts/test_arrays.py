@@ -55,15 +55,19 @@ Function = Callable[[Any, Any, Any], Any]
 OF_ACTIVATIONS: Mapping[str, Function] = {
     "eigenspectrum": lambda x, y, labels: eigenspectrum(x),
     "f1_score": lambda x, y, labels: f1_score(x, labels),
+    "f1_score, ridge": lambda x, y, labels: f1_score(x, labels, penalty=0.01),
     "gaussian_entropy": lambda x, y, labels: gaussian_entropy(x),
     "label_information": lambda x, y, labels: label_information(x, labels),
+    "label_information, ridge": lambda x, y, labels: label_information(x, labels, penalty=0.01),
     "linear_cka": lambda x, y, labels: linear_cka(x, y),
     "linear_cka_matrix": lambda x, y, labels: linear_cka_matrix([x, y]).flatten(),
     "mutual_information": lambda x, y, labels: mutual_information(x),
     "participation_ratio": lambda x, y, labels: participation_ratio(x),
     "pc1_binned": lambda x, y, labels: pc1_binned(x, y),
     "probe_accuracy": lambda x, y, labels: probe_accuracy(x, labels),
+    "probe_accuracy, ridge": lambda x, y, labels: probe_accuracy(x, labels, penalty=0.01),
     "ridge_r2": lambda x, y, labels: ridge_r2(x, y),
+    "ridge_r2, ridge": lambda x, y, labels: ridge_r2(x, y, penalty=0.01),
 }
 OF_SCORES: Mapping[str, Function] = {
     "accuracy": lambda x, y, labels: accuracy(x, labels),
@@ -213,8 +217,9 @@ def test_large_samples_offsets_and_constant_units_leave_the_right_values(case: C
         found = numbers(OF_ACTIVATIONS["participation_ratio"], x, y, labels)
         assert found is None or found == pytest.approx([trace / xx], rel=1e-5)
     assert mutual_information(x) == pytest.approx(oracles.mutual_information(x), rel=1e-6, abs=1e-6)
-    assert ridge_r2(x, y) == pytest.approx(oracles.ridge_r2(x, y), rel=1e-6, abs=1e-6)
+    wanted = oracles.ridge_r2(x, y, penalty=0.01)
+    assert ridge_r2(x, y, penalty=0.01) == pytest.approx(wanted, rel=1e-6, abs=1e-6)
     if len(np.unique(labels)) > 1:
-        information = label_information(x, labels)
-        wanted = oracles.label_information(x, labels)
+        information = label_information(x, labels, penalty=0.01)
+        wanted = oracles.label_information(x, labels, penalty=0.01)
         assert information == pytest.approx(wanted, rel=1e-6, abs=1e-6)

@@ -18,7 +18,7 @@ from cmp_core.events.activations import LayerActivations
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.metric import definition_of
 from cmp_core.plugins.loader import load_plugins
-from cmp_core.statistics.folds import Folds
+from cmp_core.statistics.classes import Classes
 from cmp_core.testing import measure, measure_split
 from cmp_metrics.accuracy import accuracy
 from cmp_metrics.alignment import alignment
@@ -316,6 +316,4 @@ def test_classes_that_nobody_has_take_no_memory() -> None:
         function = OF_LABELS[name]
         wanted = function(layer.activations, labels)
         assert row.value == pytest.approx(wanted, rel=1e-9)
-    folds = Folds(event.sample_ids, labels, 900_000)
-    assert folds.targets.shape == (60, 3)
-    assert folds.prior.shape == (5, 3)
+    assert Classes(900_000, labels).one_hot(labels).shape == (60, 3)

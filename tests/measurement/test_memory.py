@@ -14,18 +14,21 @@ from cmp_core.measurement.memory import Demand
 from cmp_core.measurement.recompute import recompute
 from cmp_core.plugins.loader import load_plugins
 
-ALL = Demand(frozenset({"own", "next", "labels", "folds"}), subset=True)
+ALL = Demand(frozenset({"own", "next", "labels"}), frozenset({"next", "labels"}), subset=True)
 WIDTHS = {"input": 150_528, "layer_0": 256, "layer_1": 25_600}
 
 
 def test_of_few_samples_a_wide_layer_takes_its_samples_and_their_gram_matrices() -> None:
     needed = ALL.bytes_of(WIDTHS, n=100, num_classes=10)
-    assert needed["layer_1"] == 100 * 25_600 * (16 + 4 + 16) + 12 * 8 * 100 * 100
-    assert Demand(frozenset(), subset=False).bytes_of(WIDTHS, 100, 10) == dict.fromkeys(WIDTHS, 0)
+    assert needed["layer_1"] == 100 * 25_600 * (16 + 4 + 16) + 4 * 8 * 100 * 100
+    nothing = Demand(frozenset(), frozenset(), subset=False)
+    assert nothing.bytes_of(WIDTHS, 100, 10) == dict.fromkeys(WIDTHS, 0)
+    assert nothing.bytes_of_fits(WIDTHS, 100, 10, in_folds=True) == {}
 
 
 def test_of_many_samples_it_takes_sums() -> None:
-    needed = Demand(frozenset({"own"}), subset=False).bytes_of({"a": 1000, "b": 10}, 10**6, 0)
+    sums = Demand(frozenset({"own"}), frozenset(), subset=False)
+    needed = sums.bytes_of({"a": 1000, "b": 10}, 10**6, 0)
     assert needed == {"a": 3 * 8 * 1000**2, "b": 3 * 8 * 10**2}
 
 

@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import hypergeom
 from sklearn.covariance import ledoit_wolf
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import f1_score as sklearn_f1
 
 from tests.oracles.sampling import folds_of
@@ -121,43 +121,53 @@ def folds(n: int, labels: Labels | None) -> Labels:
 
 
 def held_out(x: Array, y: Array, fold: Labels, penalty: float) -> Array:
-    """scikit-learn's ridge regression, fitted once for every fold left out."""
+    """scikit-learn's regressions, fitted once for every fold left out; by least squares for 0."""
     alpha = penalty * ((x - x.mean(0)) ** 2).sum() / x.shape[1]
     predicted = np.empty_like(y)
     for f in np.unique(fold):
         own = fold == f
-        model = Ridge(alpha=alpha, solver="svd").fit(x[~own], y[~own])
+        model = Ridge(alpha=alpha, solver="svd") if penalty else LinearRegression()
+        model.fit(x[~own], y[~own])
         predicted[own] = model.predict(x[own]).reshape(y[own].shape)
     return predicted
 
 
-def ridge_r2(x: Array, y: Array, penalty: float = 0.01, labels: Labels | None = None) -> float:
+def squared_errors(x: Array, y: Array, penalty: float = 0, labels: Labels | None = None) -> Array:
     predicted = held_out(x, y, folds(len(x), labels), penalty)
-    return 1 - float(((y - predicted) ** 2).sum() / ((y - y.mean(0)) ** 2).sum())
+    errors: Array = ((y - predicted) ** 2).sum(axis=1)
+    return errors
 
 
-def probe_scores(x: Array, labels: Labels, penalty: float = 0.01) -> Array:
+def ridge_r2(x: Array, y: Array, penalty: float = 0, labels: Labels | None = None) -> float:
+    return 1 - float(squared_errors(x, y, penalty, labels).sum() / ((y - y.mean(0)) ** 2).sum())
+
+
+def probe_scores(x: Array, labels: Labels, penalty: float = 0) -> Array:
     return held_out(x, np.eye(labels.max() + 1)[labels], folds(len(x), labels), penalty)
 
 
-def probe_accuracy(x: Array, labels: Labels, penalty: float = 0.01) -> float:
+def probe_accuracy(x: Array, labels: Labels, penalty: float = 0) -> float:
     return float((probe_scores(x, labels, penalty).argmax(1) == labels).mean())
 
 
-def f1_score(x: Array, labels: Labels, penalty: float = 0.01) -> float:
+def f1_score(x: Array, labels: Labels, penalty: float = 0) -> float:
     predicted = probe_scores(x, labels, penalty).argmax(1)
     return float(sklearn_f1(labels, predicted, average="macro", zero_division=0))
 
 
-def label_information(x: Array, labels: Labels, penalty: float = 0.01) -> float:
-    scores, fold = probe_scores(x, labels, penalty), folds(len(x), labels)
-    one_hot = np.eye(labels.max() + 1)[labels]
-    sharpness = np.array(SHARPNESS)[:, None]
+def label_information(x: Array, labels: Labels, penalty: float = 0) -> float:
+    fold, one_hot = folds(len(x), labels), np.eye(labels.max() + 1)[labels]
+    counts = np.stack([one_hot[fold != f].sum(0) + 1 for f in fold])
+    prior = counts / counts.sum(1, keepdims=True)
+    return information(probe_scores(x, labels, penalty), prior, labels)
+
+
+def information(scores: Array, prior: Array, labels: Labels) -> float:
+    """What scores and frequencies (n, C) tell, the sharpness chosen on four of five folds."""
+    fold, sharpness = folds(len(labels), labels), np.array(SHARPNESS)[:, None]
     nats = np.zeros((5, len(SHARPNESS)))
-    for s, y, f in zip(scores, labels, fold, strict=True):
-        counts = one_hot[fold != f].sum(0) + 1
-        prior = counts / counts.sum()
-        nats[f] -= log_softmax(np.log(prior) + sharpness * (s - prior), axis=1)[:, y]
+    for s, p, y, f in zip(scores, prior, labels, fold, strict=True):
+        nats[f] -= log_softmax(np.log(p) + sharpness * (s - p), axis=1)[:, y]
     others = [np.delete(nats, f, axis=0).sum(0) for f in range(5)]
-    best = [np.flatnonzero(o - o.min() <= 1e-9 * len(x))[0] for o in others]
-    return float(sum(nats[f, 0] - nats[f, best[f]] for f in range(5)) / len(x))
+    best = [np.flatnonzero(o - o.min() <= 1e-9 * len(labels))[0] for o in others]
+    return float(sum(nats[f, 0] - nats[f, best[f]] for f in range(5)) / len(labels))

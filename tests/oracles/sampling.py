@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 _BITS = 2**64
 _GOLDEN = 0x9E3779B97F4A7C15
-_FOLD_SEED = 1
+_FOLD_SEED, _HALF_SEED = 1, 2
 
 
 def split_mix_64(seed: int) -> Iterator[int]:
@@ -28,6 +28,11 @@ def stream_of(seed: int) -> int:
 def hash_of(sample_id: int, seed: int) -> int:
     """Return the id-th number of a seed's stream, whose first is that of id 1."""
     return next(split_mix_64(stream_of(seed) + (sample_id - 1) * _GOLDEN))
+
+
+def half_of(sample_id: int) -> int:
+    """Return the half of a sample among the fitting samples: the last bit of its hash."""
+    return hash_of(sample_id, _HALF_SEED) % 2
 
 
 def folds_of(ids: Sequence[int], labels: Sequence[int] | None) -> list[int]:

@@ -15,7 +15,7 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from cmp_core.layers.layer import Layer
-from cmp_core.statistics.batch import statistics_of
+from cmp_core.statistics.arrays import statistics_of
 from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.interface import LayerStatistics
 from cmp_core.statistics.split import SplitAccumulator, SplitStatistics
@@ -99,13 +99,14 @@ STATISTICS: dict[str, tuple[Statistic, Callable[[Array, Array, Labels], Any]]] =
         lambda a, b: -a.mean_log_kernel_density(0.25, 1.0),
         lambda x, y, labels: [oracles.mutual_information(x)[name] for name in ("kt", "lower")],
     ),
-    "held_out_r2": (
-        lambda a, b: a.held_out_r2(b),
-        lambda x, y, labels: oracles.ridge_r2(x, y, labels=labels),
+    "deviations": (lambda a, b: a.deviations(), lambda x, y, labels: x - x.mean(0)),
+    "held_out_errors": (
+        lambda a, b: a.held_out_errors(b),
+        lambda x, y, labels: oracles.squared_errors(x, y, 0.01, labels),
     ),
     "held_out_scores": (
         lambda a, b: a.held_out_scores(),
-        lambda x, y, labels: oracles.probe_scores(x, labels),
+        lambda x, y, labels: oracles.probe_scores(x, labels, 0.01),
     ),
 }
 
@@ -128,14 +129,14 @@ def test_a_training_batch_in_float32_is_predicted_as_in_float64() -> None:
     y = np.maximum(x @ rng.normal(size=(1024, 64)), 0).astype("float32")
     first, second = statistics_of(x, y)
     exact, target = statistics_of(x.astype("float64"), y.astype("float64"))
-    wanted = float(exact.held_out_r2(target))
-    assert float(first.held_out_r2(second)) == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+    wanted = exact.held_out_errors(target).numpy()
+    np.testing.assert_allclose(first.held_out_errors(second).numpy(), wanted, rtol=1e-4)
 
 
 def in_chunks(x: Tensor, size: int) -> LayerStatistics:
     """Return the statistics of a split of one layer, read in chunks."""
     ids = torch.arange(len(x))
-    split = SplitAccumulator(frozenset({"own"}), Folds(ids, None, 0), left_out={})
+    split = SplitAccumulator(frozenset({"own"}), Folds(ids, None), 0, left_out={})
     for where in ids.split(size):
         split.update([Layer("layer", 0, "", x[where])], ids[where], None)
     return SplitStatistics(split)["layer"]

@@ -10,14 +10,9 @@ from torch import Tensor
 
 from cmp_core import statistics_of
 from cmp_core.errors import UndefinedError
-from cmp_core.statistics.interface import (
-    SECOND_PASS,
-    SUMS,
-    LayerStatistics,
-    SecondMoments,
-    StatisticsCache,
-    cached,
-)
+from cmp_core.statistics.cache import StatisticsCache, cached
+from cmp_core.statistics.interface import SUMS, LayerStatistics
+from cmp_core.statistics.second_moments import SecondMoments
 from cmp_core.testing import example_event
 from tests.splits import split_statistics
 
@@ -59,16 +54,14 @@ def test_what_is_summed_for_a_statistic_suffices() -> None:
     event = example_event(n=40, part="chunk")
     arguments = {"channel_log_det": (4.0,)}
     for name, wanted in SUMS.items():
-        if name in SECOND_PASS:
-            continue
         split = split_statistics(wanted, event)
-        other = [split["layer_1"]] if name in ("hsic", "held_out_r2") else []
+        other = [split["layer_1"]] if name == "hsic" else []
         value = getattr(split["layer_0"], name)(*other, *arguments.get(name, ()))
         assert value.isfinite().all(), name
 
 
 def test_every_second_moment_has_its_line_in_the_layer() -> None:
-    engine = {"scales", "inner", "log_det", "held_out_r2", "held_out_scores", "shrunk_log_det"}
+    engine = {"scales", "inner", "log_det", "shrunk_log_det"}
     engine |= {"require_layer", "require_pair", "hsic", "mean_log_kernel_density"}
     for name, method in vars(SecondMoments).items():
         if callable(method) and not name.startswith("_") and name not in engine:

@@ -20,7 +20,7 @@ from tests.oracles import metrics as oracles
 from tests.splits import new_split
 
 N = 60
-WANTED = frozenset({"own", "next", "labels", "folds"})
+WANTED = frozenset({"own", "next", "labels"})
 WIDTHS = {
     "the wide one first": (90, 8, 7),
     "the wide one in the middle": (9, 90, 8),
@@ -58,7 +58,6 @@ def statistics_of_chunks(
 def test_every_statistic_is_that_of_the_twin_in_either_form(widths: str, factor: float) -> None:
     event = event_of(WIDTHS[widths], factor)
     statistics = statistics_of_chunks(event)
-    labels = event.labels.numpy()  # type: ignore[union-attr]
     for layer, following in zip(event.layers, [*event.layers[1:], None], strict=True):
         x, own = layer.activations.numpy(), statistics[layer.name]
         assert_near(own.mean(), x.mean(axis=0))
@@ -69,17 +68,11 @@ def test_every_statistic_is_that_of_the_twin_in_either_form(widths: str, factor:
         assert_near(own.eigenvalues(), oracles.eigenspectrum(x))
         entropy = (own.shrunk_log_det() + x.shape[1] * np.log(2 * np.pi * np.e)) / 2
         assert_near(entropy, oracles.gaussian_entropy(x))
-        scores = statistics.moments.held_out_scores(
-            statistics.names.index(layer.name), layer.activations, event.sample_ids, 0.01
-        )
-        assert_near(scores, oracles.probe_scores(x, labels), tolerance=1e-6)
         if following is not None:
             y = following.activations.numpy()
             after = statistics[following.name]
             assert_near(own.hsic(after), oracles.hsic(x, y), tolerance=1e-6)
             assert_near(after.hsic(own), oracles.hsic(x, y), tolerance=1e-6)
-            r2 = oracles.ridge_r2(x, y, labels=labels)
-            assert_near(own.held_out_r2(after), r2, tolerance=1e-6)
 
 
 def assert_near(found: Tensor, wanted: Any, tolerance: float = 1e-8) -> None:
@@ -133,7 +126,7 @@ def test_a_layer_left_out_says_why_and_costs_its_own_values_alone(widths: str) -
         lambda s: s["layer_1"].variance(),
         lambda s: s["layer_1"].scatter(),
         lambda s: s["layer_0"].hsic(s["layer_1"]),
-        lambda s: s["layer_1"].held_out_r2(s["layer_2"]),
+        lambda s: s["layer_1"].hsic(s["layer_2"]),
     ):
         with pytest.raises(UndefinedError, match="too wide"):
             ask(statistics)

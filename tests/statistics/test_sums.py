@@ -26,13 +26,14 @@ from cmp_metrics.label_information import LabelInformation
 from cmp_metrics.linear_cka import linear_cka_metric
 from cmp_metrics.participation_ratio import participation_ratio_metric
 from cmp_metrics.probe_accuracy import probe_accuracy_metric
-from cmp_metrics.ridge_r2 import ridge_r2_metric
+from cmp_metrics.ridge_r2 import RidgeR2
 from tests.oracles import metrics as oracles
 from tests.splits import new_split
 
 N = 300
 WIDTHS = {"narrow": (12, 9, 7), "wide": (310, 8, 305)}
-ALL_WANTED = frozenset({"own", "next", "labels", "folds"})
+ALL_WANTED = frozenset({"own", "next", "labels"})
+FITTED = ("ridge_r2", "probe_accuracy", "f1_score", "label_information")
 Array = NDArray[np.float64]
 
 
@@ -93,7 +94,7 @@ CASES: dict[str, tuple[Any, Twin]] = {
     "eigenspectrum": (eigenspectrum_metric, of_layer(lambda x: oracles.eigenspectrum(x)[:64])),
     "gaussian_entropy": (gaussian_entropy_metric, of_layer(oracles.gaussian_entropy)),
     "linear_cka": (linear_cka_metric, of_pair(oracles.linear_cka)),
-    "ridge_r2": (ridge_r2_metric, predicted),
+    "ridge_r2": (RidgeR2, predicted),
     "probe_accuracy": (probe_accuracy_metric, of_labels(oracles.probe_accuracy)),
     "f1_score": (F1Score, of_labels(oracles.f1_score)),
     "label_information": (LabelInformation, of_labels(oracles.label_information)),
@@ -119,6 +120,8 @@ def assert_reads_as_the_twin(
     rows = measured(name, data(widths, dtype).event, size, order)
     layers = ["layer_0", "layer_1", "layer_2"]
     wanted = {"linear_cka": layers[1:], "ridge_r2": layers[:2]}.get(name, ["input", *layers])
+    if widths == "wide" and name in FITTED:  # least squares take more samples than units
+        wanted = [] if name == "ridge_r2" else ["input", "layer_1"]
     assert [row.layer for row in rows if not row.pair] == wanted
     for row in rows:
         value = np.asarray(expected(name, widths, dtype, row.layer, row.other))
@@ -171,23 +174,15 @@ def add(sums: SplitAccumulator, event: LayerActivations, where: Tensor) -> Split
     return sums
 
 
-def computed(sums: SplitAccumulator, event: LayerActivations) -> list[float]:
+def computed(sums: SplitAccumulator) -> list[float]:
     statistics = SplitStatistics(sums)
     first, second = statistics["layer_0"], statistics["layer_1"]
-    scores = statistics.moments.held_out_scores(
-        statistics.names.index("layer_0"),
-        event.layers[0].activations,
-        event.sample_ids,
-        0.01,
-    )
     values = [
         first.squared_norm(),
         first.squared_trace(),
         first.hsic(second),
         second.hsic(first),
-        first.held_out_r2(second),
         second.shrunk_log_det(),
-        *scores[::50].flatten(),
     ]
     return [float(value) for value in values]
 
@@ -196,7 +191,7 @@ def computed(sums: SplitAccumulator, event: LayerActivations) -> list[float]:
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_shards_merge_in_any_order_and_go_on(widths: str, seed: int) -> None:
     event = data(widths, torch.float64).event
-    whole = computed(add(new_sums(event), event, torch.arange(N)), event)
+    whole = computed(add(new_sums(event), event, torch.arange(N)))
     *shards, rest = torch.split(shuffled(seed), [3, 97, 60, 80, 60])
     a, b, c, d = (add(new_sums(event), event, shard) for shard in shards)
     empty = new_sums(event)
@@ -205,7 +200,7 @@ def test_shards_merge_in_any_order_and_go_on(widths: str, seed: int) -> None:
         d.merge(c.merge(b.merge(a))),
         empty.merge(c).merge(a.merge(empty)).merge(d.merge(b)),
     ):
-        assert computed(add(merged, event, rest), event) == pytest.approx(whole, rel=1e-9)
+        assert computed(add(merged, event, rest)) == pytest.approx(whole, rel=1e-9)
 
 
 def sizes(value: object, n: int) -> list[int]:
@@ -232,7 +227,7 @@ def test_memory_does_not_grow_with_the_samples() -> None:
             add(sums, event, where)
         totals.append(sizes(vars(sums.sums), n))
     assert totals[0] == totals[1]
-    assert sum(totals[0]) > 5 * (6 * 6 + 5 * 5 + 6 * 5), "the sums were not found"
+    assert sum(totals[0]) > 6 * 6 + 5 * 5 + 6 * 5, "the sums were not found"
 
 
 # Leakage
@@ -250,15 +245,15 @@ def random_split(n: int, widths: tuple[int, ...], classes: int = 10) -> LayerAct
 
 
 def test_random_labels_over_a_split_read_chance() -> None:
-    """In sample, 300 units would tell 400 samples apart."""
-    n, widths = 400, (32, 300)
+    """In sample, 240 units would tell most of 400 samples apart."""
+    n, widths = 400, (32, 240)
     event = random_split(n, widths)
     low, high = (k / n for k in binom.interval(0.999, n, 0.1))
     order = torch.arange(n)
     for row in measured("probe_accuracy", event, 128, order):
         assert low <= float(row.value) <= high, row  # type: ignore[arg-type]
     for row in measured("f1_score", event, 128, order):
-        assert low - 0.02 <= float(row.value) <= high, row  # type: ignore[arg-type]
+        assert low - 0.02 <= float(row.value) <= high + 0.02, row  # type: ignore[arg-type]
     for row in measured("label_information", event, 128, order):
         assert abs(float(row.value)) < 0.03, row  # type: ignore[arg-type]
 

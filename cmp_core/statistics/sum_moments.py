@@ -1,0 +1,73 @@
+"""Second moments from sums over samples that have come in chunks."""
+
+# ruff: noqa: D102 (SecondMoments says what the methods return)
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cmp_core.layers.arrays import precise
+from cmp_core.statistics.cache import cached
+from cmp_core.statistics.guards import Guards
+from cmp_core.statistics.moments import InnerProduct, Products, log_det, require
+from cmp_core.statistics.second_moments import SecondMoments
+from cmp_core.statistics.sums import LABELS, SplitSums, no_sums
+
+
+class SumMoments(SecondMoments):
+    """Second moments from sums over samples; of pairs, those of neighbours alone."""
+
+    def __init__(self, sums: SplitSums, n: int, guards: Guards) -> None:
+        super().__init__(n, list(sums.widths.values()), sums.device, guards)
+        self._sums, self._names = sums, list(sums.widths)
+
+    @cached
+    def scales(self) -> Tensor:
+        return torch.stack([self._sums.scales[name] for name in self._names])
+
+    @cached
+    def inner(self) -> InnerProduct:
+        require(self.n, 1)
+        size = len(self._names)
+        dtype = precise(self.widths.device)
+        squares = torch.full((size, size), torch.nan, dtype=dtype, device=self.widths.device)
+        lengths, totals = squares.clone(), squares[0].clone()
+        for x, y in self._sums.pairs():
+            if y != LABELS:
+                i, j, pair = self._names.index(x), self._names.index(y), self._total(x, y).inner()
+                squares[i, j] = squares[j, i] = pair.squares
+                lengths[i, j] = lengths[j, i] = pair.lengths
+                totals[i] = pair.x_total
+        return InnerProduct(self.n, squares, lengths, totals[:, None], totals[None, :])
+
+    def require_pair(self, first: int, second: int) -> None:
+        x, y = self._names[first], self._names[second]
+        if (x, y) not in self._sums.pairs() and (y, x) not in self._sums.pairs():
+            raise no_sums(x, y)
+
+    def log_det(self, scale: Tensor, floor: Tensor) -> Tensor:
+        return torch.stack(
+            [
+                log_det(self.scatter(i), scale[i], floor[i], self._sums.widths[name])
+                for i, name in enumerate(self._names)
+            ]
+        )
+
+    @cached
+    def scatter(self, layer: int) -> Tensor:
+        require(self.n, 1)
+        name = self._names[layer]
+        return self._total(name, name).centred_cross()
+
+    def mean(self, layer: int) -> Tensor:
+        require(self.n, 1)
+        name = self._names[layer]
+        return self._total(name, name).x_mean
+
+    def unit_variances(self, layer: int) -> Tensor:
+        return self.scatter(layer).diagonal() / self.n
+
+    @cached
+    def _total(self, layer: str, other: str) -> Products:
+        return self._sums.products(layer, other)

@@ -1,0 +1,237 @@
+"""Tests of `cmp_core.statistics.fits`: least squares against scikit-learn, fitted once for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import f1_score as sklearn_f1, r2_score
+
+from cmp_core import UndefinedError, UsageError, held_out_statistics_of, statistics_of
+from cmp_core.layers.layer import Layer
+from cmp_core.statistics.classes import Classes
+from cmp_core.statistics.fits import Fitting, LinearFits
+from cmp_core.statistics.folds import Folds
+from cmp_core.statistics.least_squares import LeastSquares
+from cmp_metrics.f1_score import f1_score
+from cmp_metrics.label_information import label_information
+from cmp_metrics.probe_accuracy import probe_accuracy
+from cmp_metrics.ridge_r2 import ridge_r2
+from tests.oracles import metrics as oracles
+from tests.oracles.sampling import half_of
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+M, N = 500, 200
+TARGETS = frozenset({"next", "labels"})
+
+
+def sides(seed: int = 0) -> tuple[Array, Array, Labels]:
+    """Return a layer, the next one and labels that they tell of, of M + N samples."""
+    rng = np.random.default_rng(seed)
+    x = np.maximum(rng.normal(size=(M + N, 12)), 0) + 3
+    y = np.maximum(x @ rng.normal(size=(12, 9)) + rng.normal(size=(M + N, 9)), 0)
+    labels = x @ rng.normal(size=(12, 4)) + rng.normal(size=(M + N, 4))
+    return x, y, (labels - labels.mean(0)).argmax(1)
+
+
+X, Y, LABELS = sides()
+FIT, SCORED = slice(0, M), slice(M, None)
+
+
+def scores(rows: slice = FIT) -> Array:
+    model = LinearRegression().fit(X[rows], np.eye(4)[LABELS[rows]])
+    predicted: Array = model.predict(X[SCORED])
+    return predicted
+
+
+def test_values_by_a_fit_to_other_samples_are_scikit_learns() -> None:
+    fit, given = (X[FIT], LABELS[FIT]), (X[SCORED], LABELS[SCORED])
+    predicted = scores().argmax(1)
+    assert probe_accuracy(*given, fit=fit) == np.mean(predicted == LABELS[SCORED])
+    f1 = sklearn_f1(LABELS[SCORED], predicted, average="macro")
+    assert f1_score(*given, fit=fit) == pytest.approx(f1, rel=1e-12)
+    model = LinearRegression().fit(X[FIT], Y[FIT])
+    wanted = r2_score(Y[SCORED], model.predict(X[SCORED]), multioutput="variance_weighted")
+    found = ridge_r2(X[SCORED], Y[SCORED], fit=(X[FIT], Y[FIT]))
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+def test_label_information_takes_the_prior_of_the_fitting_samples() -> None:
+    information = label_information(X[SCORED], LABELS[SCORED], fit=(X[FIT], LABELS[FIT]))
+    prior = (np.bincount(LABELS[FIT]) + 1) / (M + 4)
+    wanted = oracles.information(scores(), np.tile(prior, (N, 1)), LABELS[SCORED])
+    assert information == pytest.approx(wanted, rel=1e-9)
+
+
+def fits(folds: Folds | None, chunk: int, rows: slice = FIT) -> LinearFits:
+    """Return fits to samples that come in chunks, in an order of their own."""
+    ids = torch.arange(M + N)[rows] * 3
+    names = (("a", X), ("b", Y))
+    layers = [Layer(name, i, "", torch.from_numpy(z[rows])) for i, (name, z) in enumerate(names)]
+    labels = torch.from_numpy(LABELS[rows])
+    fitting = Fitting(TARGETS, len(ids), Classes(4, labels), folds, ids.device)
+    order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(chunk))
+    for where in order.split(chunk):
+        parts = [Layer(x.name, x.depth, "", x.activations[where]) for x in layers]
+        fitting.update(parts, ids[where], labels[where])
+    return fitting.fits()
+
+
+def scored(of: LinearFits, layer: str, array: Array, rows: slice) -> Array:
+    ids = torch.arange(M + N)[rows] * 3
+    return of.scores(layer, torch.from_numpy(array[rows]) / of.scales[layer], ids).numpy()
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 128, M])
+def test_chunks_and_their_order_change_nothing(chunk: int) -> None:
+    np.testing.assert_allclose(scored(fits(None, chunk), "a", X, SCORED), scores(), atol=1e-10)
+
+
+def test_half_of_the_fitting_samples_is_chosen_by_a_hash() -> None:
+    half = np.array([half_of(3 * i) == 0 for i in range(M)])
+    assert 0.4 < half.mean() < 0.6
+    model = LinearRegression().fit(X[FIT][half], np.eye(4)[LABELS[FIT][half]])
+    found = scored(fits(None, 64).half, "a", X, SCORED)
+    np.testing.assert_allclose(found, model.predict(X[SCORED]), atol=1e-10)
+
+
+def test_without_other_samples_each_fold_is_scored_by_the_fit_to_the_others() -> None:
+    ids, labels = torch.arange(M) * 3, torch.from_numpy(LABELS[FIT])
+    folds = Folds(ids, labels)
+    of, fold = fits(folds, 64), folds.of(ids).numpy()
+    wanted = oracles.held_out(X[FIT], np.eye(4)[LABELS[FIT]], fold, penalty=0)
+    np.testing.assert_allclose(scored(of, "a", X, FIT), wanted, atol=1e-10)
+    assert (of.n, of.source) == (M - M // 5, "cross-validation")
+    half = np.array([half_of(3 * i) == 0 for i in range(M)])
+    for f in range(5):
+        rows = (fold != f) & half
+        model = LinearRegression().fit(X[FIT][rows], np.eye(4)[LABELS[FIT][rows]])
+        found = scored(of.half, "a", X, FIT)[fold == f]
+        np.testing.assert_allclose(found, model.predict(X[FIT][fold == f]), atol=1e-10)
+
+
+# What is linearly there, whatever the units
+
+
+def affine(x: Array, seed: int) -> Array:
+    """Map a layer by an invertible matrix whose singular values span three decades."""
+    rng = np.random.default_rng(seed)
+    p = x.shape[1]
+    left, right = (np.linalg.qr(rng.normal(size=(p, p)))[0] for _ in range(2))
+    return x @ (left * np.logspace(-1.5, 1.5, p)) @ right + rng.normal(size=p)
+
+
+@pytest.mark.parametrize("fit", [None, FIT])
+def test_an_invertible_map_changes_nothing(fit: slice | None) -> None:
+    for seed in range(3):
+        mapped = affine(X, seed)
+        for function, target in (
+            (probe_accuracy, LABELS),
+            (label_information, LABELS),
+            (ridge_r2, Y),
+        ):
+            values: list[Any] = [
+                function(z[SCORED], target[SCORED], fit=fit and (z[fit], target[fit]))
+                for z in (X, mapped)
+            ]
+            assert values[1] == pytest.approx(values[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [359, 2000])
+def test_powers_of_a_map_are_not_more_predictive(n: int) -> None:
+    """X, XD, XD², XD³ hold the same, and a ridge probe does not see that."""
+    rng = np.random.default_rng(1)
+    p = 256
+    stretch = np.geomspace(1, 10, p)
+    isotropic = rng.normal(size=(n, p))
+    labels = (isotropic @ rng.normal(size=(p, 10))).argmax(1)
+    layers = [isotropic * stretch ** (power - 3) for power in range(4)]  # X, XD, XD², XD³
+    assert len({probe_accuracy(layer, labels) for layer in layers}) == 1
+    ridge = [probe_accuracy(layer, labels, penalty=0.01) for layer in layers]
+    assert abs(ridge[-1] - ridge[0]) > 0.02, "there is nothing to get wrong"
+
+
+def test_units_that_are_sums_of_others_change_nothing() -> None:
+    more = np.concatenate([X, X[:, :3] @ np.ones((3, 2)), np.full((M + N, 1), 7.0)], axis=1)
+    for dtype in (np.float64, np.float32):
+        found = probe_accuracy(
+            more[SCORED].astype(dtype), LABELS[SCORED], fit=(more[FIT].astype(dtype), LABELS[FIT])
+        )
+        wanted = np.mean(scores().argmax(1) == LABELS[SCORED])
+        assert found == pytest.approx(wanted, abs=0 if dtype == np.float64 else 0.01)
+
+
+def test_the_units_that_count_are_as_many_as_the_rank() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 20)) @ rng.normal(size=(20, 35))
+    x = torch.from_numpy(x - x.mean(0))
+    solved = LeastSquares.of(x.T @ x)
+    assert solved.rank == 20
+    y = torch.from_numpy(rng.normal(size=(300, 2)))
+    y = y - y.mean(dim=0)
+    wanted = x @ torch.linalg.lstsq(x, y, driver="gelsd").solution
+    np.testing.assert_allclose(x @ solved.weights(x.T @ y), wanted, atol=1e-8)
+
+
+# What cannot be fitted
+
+
+def test_no_more_samples_than_units_are_too_few() -> None:
+    with pytest.raises(UndefinedError, match="too few fitting samples for least squares: 11 for"):
+        probe_accuracy(X[SCORED], LABELS[SCORED], fit=(X[:11], LABELS[:11]))
+    with pytest.raises(UndefinedError, match="40 for the 60 units of layer_0; pool"):
+        ridge_r2(np.random.default_rng(0).normal(size=(50, 60)), np.eye(50)[:, :3])
+    wide = np.random.default_rng(0).normal(size=(50, 60))
+    assert np.isfinite(probe_accuracy(wide, np.arange(50) % 2, penalty=0.01))
+
+
+def test_nothing_to_fit_is_undefined() -> None:
+    for x, labels in ((np.ones((50, 3)), np.arange(50) % 2), (X[:50], np.zeros(50, np.int64))):
+        with pytest.raises(UndefinedError, match="there is nothing to fit"):
+            probe_accuracy(x, labels)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: probe_accuracy(X, LABELS, fit=(X,)), "expected 2 arrays, activations and labels"),
+        (lambda: ridge_r2(X, Y, fit=(X, Y, X)), "expected 2 arrays, activations, got 3"),
+        (lambda: ridge_r2(X, Y, fit=(Y, X)), "expected 12 units of layer_0, got 9"),
+        (lambda: probe_accuracy(X, LABELS, fit=(X, LABELS[:9])), "labels of 700 samples, got 9"),
+        (lambda: probe_accuracy(X, LABELS, fit=(X, LABELS), penalty=1.0), "got both"),
+    ],
+)
+def test_fitting_samples_that_do_not_suit_are_refused(call: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        call()
+
+
+def test_a_class_that_the_fit_has_not_seen_is_never_named_and_not_impossible() -> None:
+    fit = LABELS[FIT] != 3
+    given = (X[SCORED], LABELS[SCORED])
+    known = X[FIT][fit], LABELS[FIT][fit]
+    accuracy = probe_accuracy(*given, fit=known)
+    assert accuracy <= np.mean(LABELS[SCORED] != 3)
+    assert np.isfinite(label_information(*given, fit=known))
+    assert label_information(
+        X[SCORED], LABELS[SCORED] + 10**9, fit=(known[0], known[1] + 10**9)
+    ) == (label_information(*given, fit=known))
+
+
+def test_on_a_batch_the_probe_is_the_ridge_regression_by_folds() -> None:
+    (statistics,) = statistics_of(X[:100], labels=LABELS[:100])
+    wanted = oracles.probe_scores(X[:100], LABELS[:100], 0.01)
+    np.testing.assert_allclose(statistics.held_out_scores().numpy(), wanted, atol=1e-9)
+
+
+def test_deviations_are_about_the_fitting_samples_mean() -> None:
+    first, _ = held_out_statistics_of(X[SCORED], Y[SCORED], fit=(X[FIT], Y[FIT]))
+    (scale,) = {float(2.0 ** np.floor(np.log2(np.abs(X[SCORED]).max())))}
+    wanted = (X[SCORED] - X[FIT].mean(0)) / float(first._all.samples.scale(0))
+    assert scale > 0
+    np.testing.assert_allclose(first.deviations().numpy(), wanted, atol=1e-12)
