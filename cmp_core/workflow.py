@@ -20,11 +20,12 @@ from rich.console import Console
 from cmp_core.config.load import dump_config, load_config
 from cmp_core.config.schema import Config, Selection, keys_about
 from cmp_core.console import out, warn
-from cmp_core.data.load import Data, load_data
+from cmp_core.data.load import FITTING, Data, load_data
 from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
+from cmp_core.layers.sampling import choose
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
 from cmp_core.listeners.log import LogWriter, cut_log
 from cmp_core.listeners.screen import Screen
@@ -343,10 +344,14 @@ def _snapshots(
     options, data = parts.config.snapshots, parts.data
     assert options is not None
     ids = {"val": data.val.ids, "train": data.train.ids[data.measured], "test": data.test.ids}
+    fitting = data.fitting
+    if options.phase == "test":  # which is scored by fits to all training samples
+        fitting = choose(data.train.ids, FITTING, parts.config.seed)
     return SnapshotListener(
         options,
         _resolve(parts),
         ids[options.phase],
+        data.train.ids[fitting],
         parts.layers,
         data.input_size,
         len(data.class_names),

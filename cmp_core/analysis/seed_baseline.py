@@ -64,7 +64,7 @@ def compare_seeds(runs: Sequence[RunRecord]) -> tuple[SeedDifference, ...]:
                 raise UndefinedError("the snapshots of the runs are of different splits")
             phase = one.phase
             ids, rows, other_rows = np.intersect1d(
-                one.sample_ids, other.sample_ids, return_indices=True
+                one.sample_ids[one.scored], other.sample_ids[other.scored], return_indices=True
             )
             if len(ids) < FEWEST:
                 raise UndefinedError(

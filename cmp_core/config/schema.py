@@ -116,6 +116,11 @@ class Snapshots:
         help="names of layers, or all",
     )
     inputs: bool = _key(True, help="store the inputs as well")
+    fit: str = _key(
+        "last",
+        _one_of("last", "all", "none"),
+        help="which files have the training samples that probes are fitted to, at most 8,192",
+    )
     dtype: str = _key("float32", _one_of("float32", "float16"), help="type of stored numbers")
     compression: str = _key("gzip", _one_of("gzip", "lzf", "none"), help="of the stored numbers")
 

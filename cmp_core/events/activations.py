@@ -23,7 +23,7 @@ from cmp_core.statistics.split import SplitStatistics
 
 Source = Literal["live", "replay"]
 Phase = Literal["train", "val", "test"]
-Part = Literal["batch", "chunk", "subset"]
+Part = Literal["batch", "chunk", "subset", "fit"]
 
 CHUNK = 1024
 """Samples of a split whose activations are in memory at once, of a run, a file or an array."""
@@ -51,9 +51,11 @@ class LayerActivations(Event):
 
     Attributes:
         source: `live` during training, `replay` from a snapshot.
-        phase: `train`, `val` or `test`.
+        phase: `train`, `val` or `test`; of samples to fit to that of the split which they score,
+            `val` for the training subset too.
         part: `batch` is measured by itself; `chunk` is a piece of a split, whose values come
-            with `cmp_split_finished`; `subset` is a split's fixed subsample, which comes with it.
+            with `cmp_split_finished`; `subset` is a split's fixed subsample, which comes with it;
+            `fit` is a piece of the samples that linear fits are made to, which plugins do not see.
         pass_index: 1, or 2 when the split is read again for metrics that need two passes.
         epoch: 0 for the untrained network.
         step: optimizer steps so far.

@@ -67,8 +67,9 @@ def log_form(
 
     `n` and `metrics` {layer: {metric: number}} are always there; `vectors`, `pairs` {metric:
     matrix in the order of `layers`}, `reference` {metric: number}, `missing` {layer: {metric:
-    reason}} and `counts` {layer, or pairs: {metric: samples, where they are not n}} only where they
-    hold something.
+    reason}}, `counts` {layer, or pairs: {metric: samples, where they are not n}} and `fit` {source,
+    n, half: {layer: {metric: number by half of the fitting samples, or null}}} only where they hold
+    something.
 
     >>> rows = [Row("layer_0", "accuracy", 0.5, n=4), Row("head", "margin", None, 4, "no anchors")]
     >>> log_form(rows, ("layer_0", "head"), n=4)["missing"]
@@ -79,6 +80,9 @@ def log_form(
         if row.value is not None and row.n != n:
             place = "pairs" if row.pair else row.layer
             form.setdefault("counts", {}).setdefault(place, {})[row.metric] = row.n
+        if row.fit is not None:
+            fit = form.setdefault("fit", {"source": row.fit.source, "n": row.fit.n, "half": {}})
+            fit["half"].setdefault(row.layer, {})[row.metric] = row.fit.half
         if row.value is None:
             name = f"{row.metric}:{row.other}" if row.pair else row.metric
             form.setdefault("missing", {}).setdefault(row.layer, {})[name] = row.reason

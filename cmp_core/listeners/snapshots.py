@@ -44,6 +44,7 @@ class SnapshotListener:
         options: which samples, layers and epochs.
         config: as it is stored in the files.
         ids: the sample ids of the split whose phase is stored.
+        fitting: those of the training samples that linear fits are made to; empty for none.
         layers: what `probe` returned, for the sizes.
         input_size, num_classes: d and C, for the sizes.
         folder: the run directory.
@@ -56,6 +57,7 @@ class SnapshotListener:
         options: Snapshots,
         config: Config,
         ids: NDArray[np.int64],
+        fitting: NDArray[np.int64],
         layers: tuple[Layer, ...],
         input_size: int,
         num_classes: int,
@@ -67,6 +69,7 @@ class SnapshotListener:
         self._folder, self._dispatcher, self._console = folder, dispatcher, console
         size = len(ids) if options.samples == "all" else int(options.samples)
         self._ids = torch.from_numpy(ids[choose(ids, size)])
+        self._fitting = torch.from_numpy(fitting if options.fit != "none" else fitting[:0])
         kept = chosen_layers(options, layers)
         self._names = {layer.name for layer in kept}
         self._epochs = scheduled(options.schedule, config.epochs)
@@ -74,23 +77,26 @@ class SnapshotListener:
         widths = [layer.activations.shape[1] for layer in kept]
         widths += [input_size] if options.inputs else []
         numbers = sum(widths) + len(widths) * num_classes
-        self._bytes = len(self._ids) * numbers * np.dtype(options.dtype).itemsize
+        self._sample_bytes = numbers * np.dtype(options.dtype).itemsize
         self._writer: SnapshotWriter | None = None
-        self._is_stopped = False
+        self._has_mask = self._is_stopped = False
 
     @hookimpl
     def cmp_run_started(self, event: RunStarted) -> None:
         """Say what will be stored, and warn where there is no room for it."""
         phase = self._options.phase
-        count = 1 if phase == "test" else sum(epoch >= event.epoch for epoch in self._epochs)
-        total = count * self._bytes
-        times = "1 snapshot" if count == 1 else f"{count} snapshots"
-        self._console.print(
-            Text(
-                f"{times} of {len(self._ids):,} {phase} samples, {decimal(self._bytes)} each "
-                f"before compression, {decimal(total)} in all"
-            )
-        )
+        epochs = [epoch for epoch in self._epochs if epoch >= event.epoch]
+        if phase == "test":
+            epochs = [self._config.epochs]
+        n, fitting = len(self._ids), len(self._fitting)
+        with_fitting = sum(map(self._has_fitting, epochs))
+        total = (len(epochs) * n + with_fitting * fitting) * self._sample_bytes
+        times = "1 snapshot" if len(epochs) == 1 else f"{len(epochs)} snapshots"
+        told = f"{times} of {n:,} {phase} samples"
+        if with_fitting:
+            which = "all" if with_fitting == len(epochs) else "the last"
+            told += f", {which} with {fitting:,} training samples that probes are fitted to"
+        self._console.print(Text(f"{told}: {decimal(total)} in all before compression"))
         free = shutil.disk_usage(self._folder).free
         if total > free:
             warn(
@@ -100,26 +106,29 @@ class SnapshotListener:
 
     @hookimpl
     def cmp_layer_activations(self, event: LayerActivations) -> None:
-        """Write the chosen samples of a chunk."""
-        if not self._is_wanted(event.phase, event.epoch) or event.part != "chunk":
+        """Write the chosen samples of a chunk, and before them those that fits are made to."""
+        if not self._is_wanted(event.part, event.phase, event.epoch) or event.pass_index != 1:
             return
-        if event.pass_index != 1:
-            return
-        where = torch.isin(event.sample_ids, self._ids.to(event.sample_ids.device)).nonzero()[:, 0]
+        is_fitting = event.part == "fit"
+        chosen = self._fitting if is_fitting else self._ids
+        where = torch.isin(event.sample_ids, chosen.to(event.sample_ids.device)).nonzero()[:, 0]
         try:
             if self._writer is None:
+                self._has_mask = is_fitting
                 self._writer = SnapshotWriter(
                     self._folder / ACTIVATIONS / f"step_{event.step:08d}.h5",
                     self._folder / _TEMPORARY,
-                    len(self._ids),
+                    len(self._ids) + (len(self._fitting) if is_fitting else 0),
                     self._options.dtype,
                     self._options.compression,
                 )
+            mask = torch.full_like(where, is_fitting, dtype=torch.bool)
             self._writer.append(
                 tuple(_select(layer, where) for layer in self._kept(event)),
                 event.sample_ids[where],
                 None if event.labels is None else event.labels[where],
                 event.inputs[where] if self._options.inputs and event.inputs is not None else None,
+                mask if self._has_mask else None,
             )
         except (OSError, UsageError) as error:
             self._stop(error)
@@ -127,7 +136,7 @@ class SnapshotListener:
     @hookimpl
     def cmp_split_finished(self, event: SplitFinished, run: Run) -> None:
         """Put the snapshot in place and tell of it."""
-        if not self._is_wanted(event.phase, event.epoch) or self._writer is None:
+        if not self._is_wanted("chunk", event.phase, event.epoch) or self._writer is None:
             return
         try:
             self._writer.finish(self._attributes(event, run))
@@ -143,9 +152,22 @@ class SnapshotListener:
         """Drop a snapshot that is not whole."""
         self._abort()
 
-    def _is_wanted(self, phase: str, epoch: int) -> bool:
-        is_turn = phase == "test" or epoch in self._epochs
-        return phase == self._options.phase and is_turn and not self._is_stopped
+    def _has_fitting(self, epoch: int) -> bool:
+        """Whether the file of an epoch has the samples that fits are made to."""
+        if self._options.phase == "test":
+            is_last = epoch > 0
+        else:
+            is_last = epoch == max(self._epochs, default=None)
+        return len(self._fitting) > 0 and (is_last or self._options.fit == "all")
+
+    def _is_wanted(self, part: str, phase: str, epoch: int) -> bool:
+        """Whether samples are stored, of the stored split or of those that score it."""
+        is_test, wants_test = phase == "test", self._options.phase == "test"
+        if self._is_stopped or not (wants_test or epoch in self._epochs):
+            return False
+        if part == "fit":
+            return is_test == wants_test and self._has_fitting(epoch)
+        return part == "chunk" and phase == self._options.phase
 
     def _kept(self, event: LayerActivations) -> list[Layer]:
         layers = [layer for layer in event.layers if layer.name in self._names]

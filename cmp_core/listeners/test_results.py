@@ -43,7 +43,8 @@ class TestResultsWriter:
     @hookimpl
     def cmp_layer_activations(self, event: LayerActivations) -> None:
         """Keep what each layer predicts for a chunk of the test split."""
-        if event.phase != "test" or event.pass_index != 1 or event.labels is None:
+        is_first = event.part == "chunk" and event.pass_index == 1
+        if event.phase != "test" or not is_first or event.labels is None:
             return
         predicted = {
             layer.name: layer.scores.argmax(1).cpu()

@@ -41,7 +41,7 @@ class FitSamples:
     Attributes:
         n: how many.
         labels: (n,), or none.
-        read: yields their chunks.
+        read: yields their chunks, each with `part="fit"`.
     """
 
     n: int
@@ -135,8 +135,13 @@ class Measurer:
             samples: what is fitted to.
             scored: labels (n,) of the splits that the fits will score.
         """
-        labels = [samples.labels, *scored]
-        return self._fitted(samples.read(), samples.n, labels, None)
+
+        def read() -> Iterator[LayerActivations]:
+            for chunk in samples.read():
+                self.dispatcher.emit_to_essential("cmp_layer_activations", chunk)
+                yield chunk
+
+        return self._fitted(read(), samples.n, [samples.labels, *scored], None)
 
     def _fitted(
         self,

@@ -18,14 +18,14 @@ from cmp_core.config.schema import Config, keys_about
 from cmp_core.errors import CmpError, DataError, UsageError
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
-from cmp_core.measurement.measurer import Measurer
+from cmp_core.measurement.measurer import FitSamples, Measurer
 from cmp_core.measurement.selection import select_metrics
 from cmp_core.plugins.discovery import BLOCK, is_known_here
 from cmp_core.plugins.failures import Failure
 from cmp_core.plugins.loader import Plugins, is_path, load_plugins
 from cmp_core.runs.directory import ACTIVATIONS
 from cmp_core.snapshots.read import Snapshot, open_snapshot
-from cmp_core.snapshots.replay import replay
+from cmp_core.snapshots.replay import replay, replay_fitting
 
 
 @attrs.frozen
@@ -65,6 +65,9 @@ class Recomputed:
                 "reason": row.reason,
                 "n": row.n,
                 "pair": row.pair,
+                "fit": None if row.fit is None else row.fit.source,
+                "n_fit": None if row.fit is None else row.fit.n,
+                "by_half_fit": None if row.fit is None else row.fit.half,
             }
 
 
@@ -189,8 +192,17 @@ def measure(
     run = Run(config, classes, names)
     metrics = select_metrics(loaded, config)
     measurer = Measurer(metrics, run, loaded.manager, config.on_plugin_error, processes)
+    scored, targets = snapshot.scored, snapshot.targets
+    fits = None
+    if snapshot.fit is not None:
+        fitting = None if targets is None else targets[snapshot.fit]
+        samples = FitSamples(int(snapshot.fit.sum()), fitting, lambda: replay_fitting(snapshot))
+        fits = measurer.fit(samples, None if targets is None else targets[scored])
     rows = measurer.split(
-        snapshot.sample_ids, snapshot.targets, lambda pass_index: replay(snapshot, pass_index)
+        snapshot.sample_ids[scored],
+        None if targets is None else targets[scored],
+        lambda pass_index: replay(snapshot, pass_index),
+        fits,
     )
     return Recomputed(
         path=snapshot.path,

@@ -90,7 +90,28 @@ class Dispatcher:
                     break
                 if shown.modified(exact=exact):
                     shown = event.copy(exact=exact)
-        for implementation in implementations[len(others) :]:
+        answers |= self._answers_of_essential(implementations[len(others) :], hook, event, fatal)
+        return answers
+
+    def emit_to_essential(self, hook: str, event: Event) -> None:
+        """Call the implementations of essential plugins alone."""
+        essential = [i for i in self._implementations(hook) if self._is_essential(i)]
+        self._answers_of_essential(essential, hook, event, None)
+
+    def _answers_of_essential(
+        self,
+        implementations: list[pluggy.HookImpl],
+        hook: str,
+        event: Event,
+        fatal: Exception | None,
+    ) -> dict[str, Any]:
+        """Return what essential plugins answer.
+
+        Raises:
+            Exception: what is already fatal, or the first error of theirs; after all were called.
+        """
+        answers: dict[str, Any] = {}
+        for implementation in implementations:
             try:
                 answers[implementation.plugin_name] = self._answer(implementation, event)
             except (Exception, SystemExit) as error:

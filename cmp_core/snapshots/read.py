@@ -42,6 +42,7 @@ class Snapshot:
         config: YAML text of the run's configuration, or empty.
         num_classes: C, 0 where nothing tells it.
         sample_ids: (n,) int64; 0 to n-1 where the file has none.
+        fit: (n,) bool, the samples that linear fits are made to and that are not scored, or none.
         labels: (n,) int64, or none.
         targets: (n,), labels from 0 to C-1, or none: where nothing tells C, positions among the
             labels that there are.
@@ -60,6 +61,7 @@ class Snapshot:
     config: str
     num_classes: int
     sample_ids: NDArray[np.int64]
+    fit: NDArray[np.bool_] | None
     labels: NDArray[np.int64] | None
     targets: NDArray[np.int64] | None
     inputs: StoredArray | None
@@ -70,8 +72,13 @@ class Snapshot:
 
     @property
     def n(self) -> int:
-        """Number of samples."""
+        """Number of samples, those to fit to among them."""
         return len(self.sample_ids)
+
+    @property
+    def scored(self) -> NDArray[np.intp]:
+        """The rows of samples that are measured, (k,)."""
+        return np.arange(self.n) if self.fit is None else np.flatnonzero(~self.fit)
 
     def verify(self) -> bool:
         """Read everything, and return whether the file holds a hash, which then was compared.
@@ -155,6 +162,7 @@ class _Reader:
             found = ", ".join(f"{x.name} {x.depth}" for x in layers) or "none"
             raise self._wrong(f"/{LAYERS}", "layers, each of another depth", found)
         labels = self._integers("labels", n)
+        fit = self._mask("fit", n)
         num_classes, targets = self._classes(labels, layers)
         return Snapshot(
             path=self._path,
@@ -166,7 +174,8 @@ class _Reader:
             model=self._text("model"),
             config=self._text("config"),
             num_classes=num_classes,
-            sample_ids=self._ids(n),
+            sample_ids=self._ids(n, fit),
+            fit=fit,
             labels=labels,
             targets=targets,
             inputs=self._numbers(self._file, "inputs", n),
@@ -280,15 +289,28 @@ class _Reader:
             raise self._wrong("/labels", expected, f"{labels.min()} to {labels.max()}")
         return number, labels
 
-    def _ids(self, n: int) -> NDArray[np.int64]:
+    def _ids(self, n: int, fit: NDArray[np.bool_] | None) -> NDArray[np.int64]:
         ids = self._integers("sample_ids", n)
         if ids is None:
             return np.arange(n)
-        values, counts = np.unique(ids, return_counts=True)
-        if (counts > 1).any():
-            found = f"{values[counts > 1][0]} {counts.max()} times"
-            raise self._wrong("/sample_ids", "every id once", found)
+        # Samples to fit to may be of another set, with ids of its own.
+        for own in (ids,) if fit is None else (ids[~fit], ids[fit]):
+            values, counts = np.unique(own, return_counts=True)
+            if (counts > 1).any():
+                found = f"{values[counts > 1][0]} {counts.max()} times"
+                raise self._wrong("/sample_ids", "every id once", found)
         return ids
+
+    def _mask(self, name: str, n: int) -> NDArray[np.bool_] | None:
+        """Return which samples are fitted to, or none where there is no such sample."""
+        values = self._integers(name, n)
+        if values is None or not values.any():
+            return None
+        if (wrong := values[(values != 0) & (values != 1)]).size:
+            raise self._wrong(f"/{name}", "true or false for each sample", str(wrong[0]))
+        if values.all():
+            raise self._wrong(f"/{name}", "samples that are not fitted to", "none")
+        return values.astype(bool)
 
     def _integers(self, name: str, n: int) -> NDArray[np.int64] | None:
         dataset = self._optional(name)

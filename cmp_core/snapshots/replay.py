@@ -25,13 +25,29 @@ def replay(snapshot: Snapshot, pass_index: int = 1) -> Iterator[LayerActivations
     Activations and inputs of more than two dimensions are flattened to (n, units);
     whole numbers and truth values become float64.
     """
+    for chunk, is_fitted_to in _chunks(snapshot, pass_index):
+        if not is_fitted_to.any():
+            yield chunk
+        elif not is_fitted_to.all():
+            yield chunk.select((~is_fitted_to).nonzero()[:, 0], "chunk")
+
+
+def replay_fitting(snapshot: Snapshot) -> Iterator[LayerActivations]:
+    """Yield the chunks of the samples that linear fits are made to."""
+    for chunk, is_fitted_to in _chunks(snapshot):
+        if is_fitted_to.any():
+            yield chunk.select(is_fitted_to.nonzero()[:, 0], "fit")
+
+
+def _chunks(snapshot: Snapshot, pass_index: int = 1) -> Iterator[tuple[LayerActivations, Tensor]]:
+    """Yield all rows in chunks, and which of each are fitted to, (k,) bool."""
     arrays = [snapshot.inputs, *(layer.activations for layer in snapshot.layers)]
     size = chunk_size(sum(math.prod(array.shape[1:]) for array in arrays if array is not None))
     targets = snapshot.targets
     for start in range(0, snapshot.n, size):
         rows = slice(start, min(start + size, snapshot.n))
         inputs = _flat(snapshot.inputs, rows)
-        yield LayerActivations(
+        chunk = LayerActivations(
             source="replay",
             phase=cast("Phase", snapshot.phase),
             part="chunk",
@@ -45,6 +61,8 @@ def replay(snapshot: Snapshot, pass_index: int = 1) -> Iterator[LayerActivations
             pass_index=pass_index,
             reference=_reference(snapshot, inputs, rows),
         )
+        fit = np.zeros(chunk.n, dtype=bool) if snapshot.fit is None else snapshot.fit[rows]
+        yield chunk, torch.from_numpy(fit)
 
 
 def _reference(snapshot: Snapshot, inputs: Tensor | None, rows: slice) -> Layer | None:

@@ -57,8 +57,15 @@ class SnapshotWriter:
         sample_ids: Tensor,
         labels: Tensor | None,
         inputs: Tensor | None,
+        fit: Tensor | None = None,
     ) -> None:
         """Write the next samples; the layer `input` has no activations of its own but `inputs`.
+
+        Args:
+            layers: with activations, scores and anchors.
+            sample_ids, labels: (k,) each.
+            inputs: (k, d), or none.
+            fit: which of them linear fits are made to, (k,) bool; none where the file has no such.
 
         Raises:
             UsageError: a value is too large for float16.
@@ -69,6 +76,7 @@ class SnapshotWriter:
         rows = slice(self._written, self._written + len(sample_ids))
         self._put("sample_ids", rows, sample_ids, "sample")
         self._put("labels", rows, labels, "sample")
+        self._put("fit", rows, fit, "sample")
         self._put("inputs", rows, inputs, "sample")
         for layer in layers:
             group = self._file.require_group(f"{LAYERS}/{layer.name}").name

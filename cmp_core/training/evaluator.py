@@ -86,10 +86,11 @@ class Evaluator:
         self._model.eval()
         data = self._data
         positions = np.arange(len(data.train.ids)) if to_all else data.fitting
+        phase: Phase = "test" if to_all else "val"
 
         def read() -> Iterator[LayerActivations]:
             for batch in data.train.batches(positions, self._chunk):
-                yield self.event(self._model(batch.inputs), batch, "train", "chunk", epoch, step)
+                yield self.event(self._model(batch.inputs), batch, phase, "fit", epoch, step)
 
         samples = FitSamples(len(positions), data.train.labels[positions], read)
         scored = [data.test.labels] if to_all else [data.val.labels, data.train.labels]
@@ -144,7 +145,7 @@ class Evaluator:
         step: int,
         pass_index: int = 1,
     ) -> LayerActivations:
-        """Return the detached event of a batch; only chunks carry the input as a reference."""
+        """Return the detached event of a batch, with the input as a reference if it is no batch."""
         inputs = batch.inputs.flatten(1)
         return LayerActivations(
             source="live",
@@ -158,7 +159,7 @@ class Evaluator:
             inputs=inputs,
             num_classes=len(self._data.class_names),
             pass_index=pass_index,
-            reference=self.means.attach(_reference(inputs)) if part == "chunk" else None,
+            reference=self.means.attach(_reference(inputs)) if part != "batch" else None,
         )
 
     def _split(self, phase: Phase) -> tuple[Split, NDArray[np.intp]]:

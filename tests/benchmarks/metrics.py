@@ -93,7 +93,7 @@ def validation(config: Config, raw: RawData) -> None:
         steps = 55_000 // config.batch_size
         bare._data.train.ids = bare._data.train.ids[: STEPS * config.batch_size]
         result = compare(
-            lambda: subject._evaluator.measure("val", 1, 1),
+            lambda: subject._evaluator.measure("val", 1, 1, subject._evaluator.fit(1, 1)),
             lambda: bare._train_epoch(1),
             rounds=5,
         )
@@ -115,7 +115,7 @@ def measure_one_split(config: Config, raw: RawData, size: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         subject = trainer(attrs.evolve(config, val_size=size), raw, Path(folder), measures=True)
         before = _peak()
-        subject._evaluator.measure("val", 1, 1)
+        subject._evaluator.measure("val", 1, 1, subject._evaluator.fit(1, 1))
     print(f"{(_peak() - before) / 2**30:.2f} GiB")
 
 

@@ -119,7 +119,8 @@ def share_of_a_run(config: Config, folder: Path) -> None:
     path = folder / "one.h5"
     store = partial(write, path, 2048, (config.N,) * config.layers, "gzip")
     result = compare(store, lambda: run._train_epoch(1), rounds=3)
-    measuring = compare(lambda: run._evaluator.measure("val", 1, 1), store, rounds=1)
+    fits = run._evaluator.fit(1, 1)
+    measuring = compare(lambda: run._evaluator.measure("val", 1, 1, fits), store, rounds=1)
     epoch = result[1] * steps / 100 + 2 * measuring[0]
     share = len(log_spaced(10)) * result[0] / (10 * epoch)
     print(f"default snapshots of a 10-epoch run at N = {config.N}: {share:.1%} (at most 10 %)")

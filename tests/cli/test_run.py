@@ -25,8 +25,8 @@ def test_a_run_in_a_pipe_prints_plain_lines_and_the_results(cmp: Cmp, tmp_path: 
     assert "\x1b" not in done.stdout
     shown = done.stdout.splitlines()
     assert shown[0] == "greedy (5,248 parameters) on digits, 2 epochs of 41 steps, cpu"
-    stored = "3 snapshots of 144 val samples, 139.4 kB each before compression, 418.2 kB in all"
-    assert shown[2] == stored
+    stored = "3 snapshots of 144 val samples, the last with 1,150 training samples that probes are"
+    assert shown[2] == f"{stored} fitted to: 1.5 MB in all before compression"
     assert [line.split()[0] for line in shown[3:6]] == ["untrained", "epoch", "epoch"]
     assert re.search(r"layer_3 +0\.\d{4}", done.stdout)
     directory = shown[1].removeprefix("run directory ")

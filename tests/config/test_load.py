@@ -78,7 +78,7 @@ def test_a_configuration_survives_yaml() -> None:
         val_size=100,
         learning_rule="backprop",
     )
-    options = Snapshots("train", (0, -1), "all", ("layer_0",), False, "float16", "lzf")
+    options = Snapshots("train", (0, -1), "all", ("layer_0",), False, "all", "float16", "lzf")
     for snapshots in (options, Snapshots(), None):
         one = attrs.evolve(config, snapshots=snapshots)
         assert build_config(parse_yaml(dump_config(one), "it")) == one

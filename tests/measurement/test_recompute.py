@@ -42,7 +42,7 @@ from tests.run_files import lines
 
 Make = Callable[..., Path]
 KEYS = ["snapshot", "phase", "epoch", "step", "layer", "other", "metric"]
-KEYS += ["value", "reason", "n", "pair"]
+KEYS += ["value", "reason", "n", "pair", "fit", "n_fit", "by_half_fit"]
 
 
 def small(out: Path, **values: Any) -> Config:
@@ -116,7 +116,7 @@ def assert_as_in_the_log(directory: Path, phase: str = "val", prefix: str = "") 
         assert not result.failures
         assert result.phase == phase
         entry = logged[result.epoch]
-        kinds = ("n", "metrics", "vectors", "pairs", "reference", "missing", "counts")
+        kinds = ("n", "metrics", "vectors", "pairs", "reference", "missing", "counts", "fit")
         expected = {prefix + kind: entry[prefix + kind] for kind in kinds if prefix + kind in entry}
         found = log_form(result.rows, names, int(entry[prefix + "n"]), prefix)
         assert_close(found, expected, f"epoch {result.epoch}")
@@ -124,7 +124,7 @@ def assert_as_in_the_log(directory: Path, phase: str = "val", prefix: str = "") 
     return count
 
 
-ALL = {"snapshots": Snapshots(samples="all"), "plugins": ("cmp:dead_units",)}
+ALL = {"snapshots": Snapshots(samples="all", fit="all"), "plugins": ("cmp:dead_units",)}
 
 
 @pytest.mark.parametrize("model", ["greedy", "mlp"])
@@ -139,7 +139,7 @@ def test_every_value_and_reason_is_that_of_the_run(make: Make, model: str) -> No
 
 
 def test_values_of_the_training_subset_are_those_of_the_run(make: Make) -> None:
-    options = Snapshots(phase="train", samples="all", schedule=(0, -1))
+    options = Snapshots(phase="train", samples="all", schedule=(0, -1), fit="all")
     directory = make(snapshots=options)
     assert assert_as_in_the_log(directory, "train", "train_") > 100
 
@@ -167,7 +167,8 @@ def test_arrays_of_many_chunks_have_the_values_of_a_file(
 ) -> None:
     names = ("probe_accuracy", "gaussian_entropy", "linear_cka")
     metrics = tuple(Selection(name, name) for name in names)
-    directory = make(snapshots=Snapshots(samples="all", schedule=(-1,)), metrics=metrics)
+    options = Snapshots(samples="all", schedule=(-1,), fit="none")
+    directory = make(snapshots=options, metrics=metrics)
     monkeypatch.setattr("cmp_core.events.activations.CHUNK", 64)
     (result,) = recompute([directory], workers=1)
     (path,) = (directory / "activations").glob("*.h5")

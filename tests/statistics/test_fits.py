@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import f1_score as sklearn_f1, r2_score
 
-from cmp_core import UndefinedError, UsageError, held_out_statistics_of, statistics_of
+from cmp_core import UndefinedError
 from cmp_core.layers.layer import Layer
 from cmp_core.statistics.classes import Classes
 from cmp_core.statistics.fits import Fitting, LinearFits
 from cmp_core.statistics.folds import Folds
-from cmp_core.statistics.least_squares import LeastSquares
 from cmp_metrics.f1_score import f1_score
 from cmp_metrics.label_information import label_information
 from cmp_metrics.probe_accuracy import probe_accuracy
@@ -166,18 +165,6 @@ def test_units_that_are_sums_of_others_change_nothing() -> None:
         assert found == pytest.approx(wanted, abs=0 if dtype == np.float64 else 0.01)
 
 
-def test_the_units_that_count_are_as_many_as_the_rank() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(300, 20)) @ rng.normal(size=(20, 35))
-    x = torch.from_numpy(x - x.mean(0))
-    solved = LeastSquares.of(x.T @ x)
-    assert solved.rank == 20
-    y = torch.from_numpy(rng.normal(size=(300, 2)))
-    y = y - y.mean(dim=0)
-    wanted = x @ torch.linalg.lstsq(x, y, driver="gelsd").solution
-    np.testing.assert_allclose(x @ solved.weights(x.T @ y), wanted, atol=1e-8)
-
-
 # What cannot be fitted
 
 
@@ -196,21 +183,6 @@ def test_nothing_to_fit_is_undefined() -> None:
             probe_accuracy(x, labels)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: probe_accuracy(X, LABELS, fit=(X,)), "expected 2 arrays, activations and labels"),
-        (lambda: ridge_r2(X, Y, fit=(X, Y, X)), "expected 2 arrays, activations, got 3"),
-        (lambda: ridge_r2(X, Y, fit=(Y, X)), "expected 12 units of layer_0, got 9"),
-        (lambda: probe_accuracy(X, LABELS, fit=(X, LABELS[:9])), "labels of 700 samples, got 9"),
-        (lambda: probe_accuracy(X, LABELS, fit=(X, LABELS), penalty=1.0), "got both"),
-    ],
-)
-def test_fitting_samples_that_do_not_suit_are_refused(call: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        call()
-
-
 def test_a_class_that_the_fit_has_not_seen_is_never_named_and_not_impossible() -> None:
     fit = LABELS[FIT] != 3
     given = (X[SCORED], LABELS[SCORED])
@@ -221,17 +193,3 @@ def test_a_class_that_the_fit_has_not_seen_is_never_named_and_not_impossible() -
     assert label_information(
         X[SCORED], LABELS[SCORED] + 10**9, fit=(known[0], known[1] + 10**9)
     ) == (label_information(*given, fit=known))
-
-
-def test_on_a_batch_the_probe_is_the_ridge_regression_by_folds() -> None:
-    (statistics,) = statistics_of(X[:100], labels=LABELS[:100])
-    wanted = oracles.probe_scores(X[:100], LABELS[:100], 0.01)
-    np.testing.assert_allclose(statistics.held_out_scores().numpy(), wanted, atol=1e-9)
-
-
-def test_deviations_are_about_the_fitting_samples_mean() -> None:
-    first, _ = held_out_statistics_of(X[SCORED], Y[SCORED], fit=(X[FIT], Y[FIT]))
-    (scale,) = {float(2.0 ** np.floor(np.log2(np.abs(X[SCORED]).max())))}
-    wanted = (X[SCORED] - X[FIT].mean(0)) / float(first._all.samples.scale(0))
-    assert scale > 0
-    np.testing.assert_allclose(first.deviations().numpy(), wanted, atol=1e-12)
