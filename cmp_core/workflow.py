@@ -5,6 +5,7 @@ This is the one place where plugins, data, model, learning rule and listeners ar
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -187,6 +188,7 @@ class _Parts:
     model: LayeredModel
     rule: LearningRule
     layers: tuple[Layer, ...]
+    untrained: dict[str, Any]
 
     def describe(self, directory: Path) -> Run:
         names = tuple(layer.name for layer in self.layers)
@@ -225,7 +227,8 @@ def _prepare(config: Config, plugins: Plugins) -> _Parts:
     layers = probe(model, rule, data)
     if config.snapshots is not None:
         chosen_layers(config.snapshots, layers)
-    return _Parts(config, plugins, metrics, plots, device, data, model, rule, layers)
+    untrained = copy.deepcopy(model.state_dict())
+    return _Parts(config, plugins, metrics, plots, device, data, model, rule, layers, untrained)
 
 
 CHANGEABLE = keys_about("place")
@@ -371,7 +374,15 @@ def _must_fit(directory: Path) -> Iterator[None]:
 
 
 def _evaluator(parts: _Parts, measurer: Measurer) -> Evaluator:
-    return Evaluator(parts.model, parts.rule, parts.data, measurer, parts.layers, parts.config)
+    return Evaluator(
+        parts.model,
+        parts.rule,
+        parts.data,
+        measurer,
+        parts.layers,
+        parts.untrained,
+        parts.config,
+    )
 
 
 def _outcome(folder: Path, parts: _Parts, dispatcher: Dispatcher, plugin_errors: Path) -> Outcome:

@@ -16,7 +16,7 @@ from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
 from cmp_core.statistics.batch import moments_at_hand
 from cmp_core.statistics.fits import LinearFits
-from cmp_core.statistics.folds import Folds
+from cmp_core.statistics.folds import Folds, Groups
 from cmp_core.statistics.guards import Guards
 from cmp_core.statistics.interface import EventStatistics, LayerStatistics
 from cmp_core.statistics.split import SplitStatistics
@@ -66,6 +66,8 @@ class LayerActivations(Event):
         fits: linear fits that score the samples of a split; none for a batch, or where no metric
             asks for them.
         folds: of the split that the samples are from; none for a batch, which has its own.
+        groups: of the split, of which each is left out once for standard errors; none where no
+            errors are wanted.
         scales: of each layer, see `binary_scale`; none where these samples are all there are.
         left_out: layers whose samples would not fit into the memory, with the reason.
     """
@@ -84,6 +86,7 @@ class LayerActivations(Event):
     reference: Layer | None = None
     fits: LinearFits | None = None
     folds: Folds | None = None
+    groups: Groups | None = None
     scales: Mapping[str, Tensor] | None = None
     left_out: Mapping[str, str] = attrs.field(factory=dict)
     _guards: Guards = attrs.field(
@@ -120,6 +123,15 @@ class LayerActivations(Event):
     def by_half_fits(self) -> LayerActivations | None:
         """The same samples, scored by fits to half of the fitting samples; none without fits."""
         return None if self.fits is None else attrs.evolve(self, fits=self.fits.half)
+
+    @cached_property
+    def by_group(self) -> tuple[LayerActivations | None, ...]:
+        """The samples of each group, none for a group that has no samples here."""
+        if self.groups is None:
+            return ()
+        group_of = self.groups.of(self.sample_ids)
+        positions = [(group_of == i).nonzero()[:, 0] for i in range(self.groups.count)]
+        return tuple(self.select(where, self.part) if len(where) else None for where in positions)
 
     def modified(self, *, exact: bool = False) -> str | None:
         """Return the name of a tensor that was written to since the event was made, or none."""
@@ -209,6 +221,8 @@ class SplitFinished(Event):
         statistics: shared statistics of the whole split, as far as the selected metrics declare
             to need them.
         fits: linear fits that have scored the samples; none where no metric asks for them.
+        groups: of the samples, of which each is left out once for standard errors; none where no
+            errors are wanted.
         subset: the split's fixed subsample, chosen by a hash of the sample ids, for metrics that
             must see their samples at once; none where no selected metric does.
     """
@@ -223,12 +237,21 @@ class SplitFinished(Event):
     num_classes: int
     statistics: SplitStatistics
     fits: LinearFits | None = None
+    groups: Groups | None = None
     subset: LayerActivations | None = None
 
     @property
     def all_layers(self) -> tuple[Layer, ...]:
         """The reference, if there is one, and the layers."""
         return self.layers if self.reference is None else (self.reference, *self.layers)
+
+    @cached_property
+    def without_groups(self) -> tuple[SplitFinished, ...]:
+        """The split without each group of its samples; empty where no errors are wanted."""
+        if self.groups is None or self.statistics.groups is None:
+            return ()
+        rest = [self.statistics.without(i) for i in range(self.groups.count)]
+        return tuple(attrs.evolve(self, n=x.n, statistics=x, subset=None) for x in rest)
 
     def modified(self, *, exact: bool = False) -> str | None:
         """Return the name of a tensor of the subset or the statistics that was written to."""

@@ -141,6 +141,7 @@ class RunFinished(Event):
         acc: test accuracy of the output layer; test_loss: the learning rule's loss; both are none
             where the run was only to be trained.
         rows: values on the test split, of n samples.
+        untrained_rows: values of the network before training on the same samples.
     """
 
     epoch: int
@@ -148,4 +149,5 @@ class RunFinished(Event):
     acc: float | None = None
     test_loss: float | None = None
     rows: tuple[Row, ...] = ()
+    untrained_rows: tuple[Row, ...] = ()
     n: int = 0

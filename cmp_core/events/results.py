@@ -34,6 +34,8 @@ class MetricResult:
         reason: why there is none.
         undefined: the reason should the value turn out not to be finite.
         by_half_fits: whether it is the value by linear fits to half of the fitting samples.
+        influence: how much each sample, or each group, moves the value, (u,) or for a vector
+            (u, p), or none; see `jackknife`.
     """
 
     layer: str
@@ -45,3 +47,4 @@ class MetricResult:
     reason: str | None = None
     undefined: str = "the value is not a finite number"
     by_half_fits: bool = False
+    influence: Tensor | None = None

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
 INPUT = "input"
 """Name of the reference layer: the network's input, measured like a layer."""
@@ -43,6 +45,9 @@ class Row:
         other: the second layer that the value rests on, or none.
         pair: whether the value is an entry of the metric's matrix over all pairs of layers.
         fit: what the linear fits rest on that the value comes from; none where there are none.
+        error: standard error of the value over samples, or none where it was not asked for.
+        influence: what the error comes from: how much each sample (n,), or each of 20 groups,
+            moves the value; their mean is about 0.
     """
 
     layer: str
@@ -53,6 +58,8 @@ class Row:
     other: str | None = None
     pair: bool = False
     fit: FitInfo | None = None
+    error: Value | None = None
+    influence: NDArray[np.float64] | None = attrs.field(default=None, eq=False, repr=False)
 
 
 def finite_or_none(value: float) -> float | None:
@@ -69,7 +76,7 @@ def log_form(
     matrix in the order of `layers`}, `reference` {metric: number}, `missing` {layer: {metric:
     reason}}, `counts` {layer, or pairs: {metric: samples, where they are not n}} and `fit` {source,
     n, half: {layer: {metric: number by half of the fitting samples, or null}}} only where they hold
-    something.
+    something. `errors` {layer: {metric: number}} has the standard errors, where there are any.
 
     >>> rows = [Row("layer_0", "accuracy", 0.5, n=4), Row("head", "margin", None, 4, "no anchors")]
     >>> log_form(rows, ("layer_0", "head"), n=4)["missing"]
@@ -83,6 +90,8 @@ def log_form(
         if row.fit is not None:
             fit = form.setdefault("fit", {"source": row.fit.source, "n": row.fit.n, "half": {}})
             fit["half"].setdefault(row.layer, {})[row.metric] = row.fit.half
+        if row.error is not None and not isinstance(row.error, tuple):
+            form.setdefault("errors", {}).setdefault(row.layer, {})[row.metric] = row.error
         if row.value is None:
             name = f"{row.metric}:{row.other}" if row.pair else row.metric
             form.setdefault("missing", {}).setdefault(row.layer, {})[name] = row.reason

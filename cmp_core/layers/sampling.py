@@ -79,7 +79,11 @@ def balanced(
     return np.sort(order[np.argsort(rank[order], kind="stable")][:size])
 
 
-def stratified_fold_order(ids: Tensor, labels: Tensor | None) -> Tensor:
+GROUPS = 20
+"""Parts of the measured samples of which each is left out once, for a standard error."""
+
+
+def fold_order(ids: Tensor, labels: Tensor | None) -> Tensor:
     """Return the order (n,) in which samples are assigned to folds: the k-th to fold k mod 5.
 
     They are sorted by class and, within a class, by the hash of their id: every fold gets the same
@@ -87,6 +91,14 @@ def stratified_fold_order(ids: Tensor, labels: Tensor | None) -> Tensor:
     """
     order = torch.argsort(_hash(ids, seed=_FOLD_SEED))
     return order if labels is None else order[torch.argsort(labels[order], stable=True)]
+
+
+def group_order(ids: Tensor) -> Tensor:
+    """Return the order (n,) in which samples are assigned to groups: the k-th to group k mod 20.
+
+    By the hash of their id alone: groups of equal classes would vary less than samples do.
+    """
+    return torch.argsort(_hash(ids, seed=_GROUP_SEED))
 
 
 def halves_of(ids: Tensor) -> Tensor:
@@ -98,17 +110,17 @@ def halves_of(ids: Tensor) -> Tensor:
     return torch.bitwise_and(_hash(ids, seed=_HALF_SEED), 1)
 
 
-_FOLD_SEED, _HALF_SEED = 1, 2
+_FOLD_SEED, _HALF_SEED, _GROUP_SEED = 1, 2, 3
 """Other hashes than that of the subsets, so that these are no special part of a fold or half."""
 
 
-def folds_of(order: Tensor) -> Tensor:
-    """Return the fold (n,) of every sample, 0 to 4, given their order.
+def parts_of(order: Tensor, count: int) -> Tensor:
+    """Return the part (n,) of every sample, 0 to `count` - 1, given their order.
 
     >>> labels = torch.tensor([0] * 5 + [1] * 5)
-    >>> folds_of(stratified_fold_order(torch.arange(10), labels)).bincount()
+    >>> parts_of(fold_order(torch.arange(10), labels), FOLDS).bincount()
     tensor([2, 2, 2, 2, 2])
     """
-    fold = torch.empty_like(order)
-    fold[order] = torch.arange(len(order), device=order.device) % FOLDS
-    return fold
+    part = torch.empty_like(order)
+    part[order] = torch.arange(len(order), device=order.device) % count
+    return part

@@ -87,7 +87,7 @@ class SnapshotListener:
         phase = self._options.phase
         epochs = [epoch for epoch in self._epochs if epoch >= event.epoch]
         if phase == "test":
-            epochs = [self._config.epochs]
+            epochs = [0, self._config.epochs]
         n, fitting = len(self._ids), len(self._fitting)
         with_fitting = sum(map(self._has_fitting, epochs))
         total = (len(epochs) * n + with_fitting * fitting) * self._sample_bytes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -14,10 +16,11 @@ from torch import Tensor
 from cmp_core.events.activations import LayerActivations
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import Run, RunFinished
-from cmp_core.events.rows import finite_or_none, log_form
+from cmp_core.events.rows import Row, finite_or_none, log_form
 from cmp_core.runs.directory import (
     CLASS_REPORT,
     CONFUSION,
+    TEST_INFLUENCES,
     TEST_PREDICTIONS,
     TEST_RESULTS,
     save_whole,
@@ -45,6 +48,8 @@ class TestResultsWriter:
         """Keep what each layer predicts for a chunk of the test split."""
         is_first = event.part == "chunk" and event.pass_index == 1
         if event.phase != "test" or not is_first or event.labels is None:
+            return
+        if event.epoch == 0:  # the untrained network, whose predictions nobody asks for
             return
         predicted = {
             layer.name: layer.scores.argmax(1).cpu()
@@ -74,6 +79,7 @@ class TestResultsWriter:
             "checkpoint": self._checkpoint,
             "epoch": event.epoch,
             **log_form(event.rows, run.layer_names, event.n),
+            "untrained": log_form(event.untrained_rows, run.layer_names, event.n),
         }
         report = _class_report(labels, predictions, run.class_names)
         for name, content in ((TEST_RESULTS, results), (CLASS_REPORT, report)):
@@ -81,10 +87,26 @@ class TestResultsWriter:
             write_whole(self._folder / name, text + "\n")
         confusion = confusion_matrix(labels, predictions, labels=range(run.num_classes))
         save_whole(self._folder / CONFUSION, lambda file: np.save(file, confusion))
-        save_whole(
-            self._folder / TEST_PREDICTIONS,
-            lambda file: np.savez_compressed(file, **columns),  # type: ignore[arg-type]
-        )
+        influences: dict[str, NDArray[Any]] = {
+            "sample_ids": columns["sample_ids"],
+            **_influences(event.rows),
+            **_influences(event.untrained_rows, "untrained/"),
+        }
+        save_whole(self._folder / TEST_PREDICTIONS, partial(_save_arrays, columns))
+        save_whole(self._folder / TEST_INFLUENCES, partial(_save_arrays, influences))
+
+
+def _influences(rows: Sequence[Row], prefix: str = "") -> dict[str, NDArray[np.float32]]:
+    """Return what the standard errors come from, by layer and metric."""
+    return {
+        f"{prefix}{row.layer}/{row.metric}": row.influence.astype(np.float32)
+        for row in rows
+        if row.influence is not None and not row.pair
+    }
+
+
+def _save_arrays(arrays: Mapping[str, NDArray[Any]], file: BinaryIO) -> None:
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _class_report(

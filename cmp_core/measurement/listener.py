@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from numbers import Real
@@ -19,7 +19,9 @@ from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.results import DeviceValue, MetricResult, SampleMean, SampleValues
 from cmp_core.layers.arrays import precise, wide
 from cmp_core.layers.layer import Layer
+from cmp_core.measurement.jackknife import influences, of_mean
 from cmp_core.measurement.metric import Metric
+from cmp_core.statistics.folds import Groups
 from cmp_core.statistics.interface import LayerStatistics
 
 _Place = tuple[str, str | None, bool]
@@ -45,6 +47,7 @@ class MetricListener:
         self._is_fitted = bool(definition.fits)
         self._gathered: dict[str, _State] = {}
         self._by_half_fits: dict[str, _State] = {}
+        self._by_group: list[dict[str, _State]] = []
         self._running: dict[str, _State] = {}
 
     @hookimpl
@@ -60,6 +63,8 @@ class MetricListener:
             self._gather(self._gathered, event, event.pass_index)
             if self._is_fitted and event.by_half_fits is not None:
                 self._gather(self._by_half_fits, event.by_half_fits, event.pass_index)
+            if self._split == "state" and self._pass_indices == (1,):
+                self._gather_by_group(event)
         return None
 
     @hookimpl
@@ -73,13 +78,16 @@ class MetricListener:
         halves: list[MetricResult] = []
         if self._split in ("mean", "state"):
             finished, self._gathered = self._gathered, {}
-            results += self._computed(finished, event)
+            by_group, self._by_group = self._by_group, []
+            results += self._computed(finished, event, by_group)
             finished, self._by_half_fits = self._by_half_fits, {}
             halves += self._computed(finished, event)
         elif self._split == "moments":
             results += self._at_once(event)
+            self._add_influences(results, event, map(self._at_once, event.without_groups))
         elif subset is not None:
             results += self._at_once(subset)
+            self._add_influences(results, event, self._without_groups(subset))
             if self._is_fitted and subset.by_half_fits is not None:
                 halves += self._at_once(subset.by_half_fits)
         results += [attrs.evolve(half, by_half_fits=True) for half in halves]
@@ -169,16 +177,16 @@ class MetricListener:
 
     # Chunk after chunk: classes, and functions of single samples, with a state for each layer
 
-    def _new_state(self) -> _State:
+    def _new_state(self, groups: Groups | None = None) -> _State:
         if self._split == "mean":
-            return _State(_Means(self._implementation, self._of_samples))
+            return _State(_Means(self._implementation, self._of_samples, groups))
         return _State(self._implementation())
 
     def _gather(self, states: dict[str, _State], event: LayerActivations, pass_index: int) -> None:
         for view in self._views(event):
             state = states.get(view.name)
             if state is None:
-                state = states[view.name] = self._new_state()
+                state = states[view.name] = self._new_state(event.groups)
             n = view.n
             if state.reason is not None or not n:  # many functions raise on no samples
                 continue
@@ -191,8 +199,18 @@ class MetricListener:
                 state.update(views, n, is_first=is_first)
 
     def _computed(
-        self, states: dict[str, _State], event: LayerActivations | SplitFinished
+        self,
+        states: dict[str, _State],
+        event: LayerActivations | SplitFinished,
+        by_group: Sequence[dict[str, _State]] = (),
     ) -> list[MetricResult]:
+        """Return what the states of all layers give.
+
+        Args:
+            states: by layer.
+            event: the batch or the split.
+            by_group: the states of each group of samples by itself, for standard errors.
+        """
         results: list[MetricResult] = []
         for view in self._views(event):
             state = states.get(view.name)
@@ -200,10 +218,24 @@ class MetricListener:
                 continue
             places = [self._place(view)]
             try:
-                results += self._results(places, state.n, state.compute())
+                own = self._results(places, state.n, state.compute())
             except UndefinedError as error:
                 results += self._missing(places, state.n, str(error))
+                continue
+            if isinstance(state.inner, _Means):
+                self._add_sample_influences(own, state.inner)
+            elif by_group and isinstance(event, SplitFinished):
+                of_layer = [group.get(view.name) for group in by_group]
+                rest = (self._results(places, 0, x) for x in _left_out(of_layer))
+                self._add_influences(own, event, rest)
+            results += own
         return results
+
+    def _add_sample_influences(self, results: Sequence[MetricResult], means: _Means) -> None:
+        by_name = {self._named(name): values for name, values in means.values.items()}
+        for result in results:
+            if result.metric in by_name:
+                result.influence = of_mean(by_name[result.metric])
 
     def _follow(self, event: LayerActivations) -> list[MetricResult]:
         """Update a running metric by a training batch, and read it."""
@@ -214,6 +246,44 @@ class MetricListener:
             state.begin_batch()
         self._gather(self._running, event, 1)
         return self._computed(self._running, event)
+
+    # Standard errors
+
+    def _gather_by_group(self, event: LayerActivations) -> None:
+        """Take in the samples of each group by itself."""
+        for i, part in enumerate(event.by_group):
+            if len(self._by_group) <= i:
+                self._by_group.append({})
+            if part is not None:
+                self._gather(self._by_group[i], part, event.pass_index)
+
+    def _without_groups(self, subset: LayerActivations) -> Iterator[list[MetricResult]]:
+        """Yield the results of a subset without each group."""
+        if subset.groups is not None:
+            group_of = subset.groups.of(subset.sample_ids)
+            for i in range(subset.groups.count):
+                where = (group_of != i).nonzero()[:, 0]
+                yield self._at_once(subset.select(where, "subset"))
+
+    @staticmethod
+    def _add_influences(
+        results: Sequence[MetricResult],
+        event: SplitFinished,
+        replicates: Iterable[Sequence[MetricResult]],
+    ) -> None:
+        """Add to results what leaving out each group makes of them."""
+        known: dict[tuple[str, str], list[Any]] = {}
+        for replicate in replicates:
+            for result in replicate:
+                known.setdefault((result.layer, result.metric), []).append(result.value)
+        if not known or event.groups is None:
+            return
+        shares = event.groups.shares(event.groups.sample_ids)
+        for result in results:
+            others = known.get((result.layer, result.metric), [])
+            if isinstance(result.value, Tensor) and len(others) == len(shares):
+                named = [{"": value} for value in others]
+                result.influence = influences({"": result.value}, named, shares).get("")
 
     # Results
 
@@ -236,7 +306,7 @@ class MetricListener:
             raise ValueError(f"metric '{label}': it returned an empty mapping")
         results: list[MetricResult] = []
         for name, value in values.items():
-            named = f"{label}_{name}" if name else label
+            named = self._named(name)
             if isinstance(value, UndefinedError):
                 results += self._missing(places, n, str(value), named)
                 continue
@@ -244,6 +314,10 @@ class MetricListener:
             for layer, other, pair in places:
                 results.append(MetricResult(layer, named, n, other, pair, own, undefined=undefined))
         return results
+
+    def _named(self, name: str) -> str:
+        """Return under which name a value is logged, given its own; the headline's is empty."""
+        return f"{self.metric.label}_{name}" if name else self.metric.label
 
     def _checked(self, value: Any) -> DeviceValue:
         """Return a value as one that can be transferred to the host."""
@@ -341,19 +415,47 @@ class _State:
 class _Means:
     """The state of a function that returns one value per sample, NaN where there is none."""
 
-    def __init__(self, function: Any, check: Any) -> None:
-        self._function, self._check = function, check
+    def __init__(self, function: Any, check: Any, groups: Groups | None) -> None:
+        self._function, self._check, self._groups = function, check, groups
         self._totals: dict[str, Tensor] = {}
+        self.values: dict[str, Tensor] = {}
+        """Of all samples, (n,), where errors are wanted."""
 
     def update(self, *views: LayerView) -> None:
         for name, values in _by_name(self._function(*views)).items():
-            own = total_and_count(self._check(values, views[0].n))
+            checked = self._check(values, views[0].n)
+            own = total_and_count(checked)
             self._totals[name] = self._totals[name] + own if name in self._totals else own
+            if self._groups is not None:
+                known = self.values.get(name)
+                if known is None:
+                    n = len(self._groups.sample_ids)
+                    known = self.values[name] = checked.new_full((n,), torch.nan)
+                known[self._groups.places(views[0].sample_ids)] = checked
 
     def compute(self) -> dict[str, SampleMean]:
         if not self._totals:  # the function has raised each time
             raise UndefinedError(_EMPTY)
         return {name: SampleMean(total) for name, total in self._totals.items()}
+
+
+def _left_out(states: Sequence[_State | None]) -> Iterator[Mapping[str, Any]]:
+    """Yield the values of all states but each one, merged; nothing where one has none."""
+    known = [state.inner for state in states if state is not None and state.reason is None]
+    if len(known) < len(states):
+        return
+    before, after = list(known[:1]), list(known[-1:])
+    for state in known[1:-1]:
+        before.append(before[-1].merge(state))
+    for state in known[-2:0:-1]:
+        after.append(state.merge(after[-1]))
+    after.reverse()
+    merged = [after[0], *(a.merge(b) for a, b in zip(before, after[1:], strict=False)), before[-1]]
+    for state in merged:
+        try:
+            yield _by_name(state.compute())
+        except UndefinedError:
+            return
 
 
 def total_and_count(values: Tensor) -> Tensor:

@@ -24,13 +24,14 @@ from cmp_core.layers.arrays import binary_scale, precise, wide
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.memory import memory_of
 from cmp_core.layers.sampling import choose
+from cmp_core.measurement.jackknife import FEWEST, standard_error
 from cmp_core.measurement.listener import MetricListener, total_and_count
 from cmp_core.measurement.memory import STATISTICS_SHARE, SUBSET_SIZE, Demand
 from cmp_core.measurement.metric import Metric
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.statistics.classes import Classes
 from cmp_core.statistics.fits import Fitting, LinearFits
-from cmp_core.statistics.folds import Folds
+from cmp_core.statistics.folds import Folds, Groups
 from cmp_core.statistics.split import SplitAccumulator, SplitStatistics
 
 
@@ -180,6 +181,8 @@ class Measurer:
         labels: NDArray[np.int64] | None,
         read: Callable[[int], Iterable[LayerActivations]],
         fits: LinearFits | None = None,
+        *,
+        errors: bool = False,
     ) -> tuple[Row, ...]:
         """Measure a split.
 
@@ -189,12 +192,14 @@ class Measurer:
             read: given 1 or 2, yields the split's chunks for that pass; given 0, for a reading
                 before these, which no plugin sees.
             fits: to other samples; without them the split's own are fitted to in five folds.
+            errors: give each value a standard error; there is none below 40 samples.
         """
         failures_before = self.dispatcher.failure_counts()
         folds = Folds(torch.from_numpy(ids), None if labels is None else torch.from_numpy(labels))
         if fits is None:
             fits = self._fitted(read(0), len(ids), [labels], folds)
-        split = _Split(self._demand, self.left_out, folds, fits)
+        groups = Groups(folds.sample_ids) if errors and len(ids) >= FEWEST else None
+        split = _Split(self._demand, self._available, folds, fits, groups)
         for pass_index in range(1, self._passes + 1):
             for chunk in read(pass_index):
                 if pass_index == 1:
@@ -240,12 +245,13 @@ class _Split:
     def __init__(
         self,
         demand: Demand,
-        left_out: Callable[[Mapping[str, int], int, int, torch.device], dict[str, str]],
+        available: Callable[[torch.device], int],
         folds: Folds,
         fits: LinearFits | None,
+        groups: Groups | None,
     ) -> None:
-        self._sums, self._choose_left_out = demand.sums, left_out
-        self._folds, self._fits = folds, fits
+        self._demand, self._available = demand, available
+        self._folds, self._fits, self._groups = folds, fits, groups
         self._chosen: Tensor | None = None
         if demand.subset:
             ids = folds.sample_ids.cpu()
@@ -271,19 +277,33 @@ class _Split:
         device, n = chunk.sample_ids.device, len(self._folds.sample_ids)
         self._chosen = None if self._chosen is None else self._chosen.to(device)
         self._folds = self._folds.to(device)
+        self._groups = None if self._groups is None else self._groups.to(device)
         known = {} if self._fits is None else self._fits.scales
         self._scales = {
             x.name: known[x.name] if x.name in known else binary_scale(x.activations)
             for x in chunk.all_layers
         }
-        self._left_out = self._choose_left_out(_widths(chunk), n, chunk.num_classes, device)
+        size = _widths(chunk), n, chunk.num_classes, self._available(device)
+        self._left_out = self._demand.left_out(*size)
+        # Sums of each group take twenty times as much: where they do not fit, errors are left out.
+        has_room = self._groups and self._demand.left_out(*size, by_group=True) == self._left_out
         self.accumulator = SplitAccumulator(
-            self._sums, self._folds, chunk.num_classes, self._left_out
+            self._demand.sums,
+            self._folds,
+            chunk.num_classes,
+            self._left_out,
+            self._groups if has_room else None,
         )
 
     def measured(self, chunk: LayerActivations) -> LayerActivations:
         """Return a chunk as metrics see it."""
-        return attrs.evolve(chunk, scales=self._scales, folds=self._folds, fits=self._fits)
+        return attrs.evolve(
+            chunk,
+            scales=self._scales,
+            folds=self._folds,
+            groups=self._groups,
+            fits=self._fits,
+        )
 
     def _without_left_out(self, chunk: LayerActivations) -> LayerActivations:
         """Return the chunk without the activations of layers that do not fit."""
@@ -315,9 +335,16 @@ class _Split:
             reference=None if chunk.reference is None else _without_samples(chunk.reference),
             num_classes=chunk.num_classes,
             statistics=statistics,
-            subset=_join(self._parts, self._folds, self._fits) if self._parts else None,
+            subset=self._subset(),
             fits=self._fits,
+            groups=self._groups,
         )
+
+    def _subset(self) -> LayerActivations | None:
+        if not self._parts:
+            return None
+        joined = _join(self._parts)
+        return attrs.evolve(joined, folds=self._folds, groups=self._groups, fits=self._fits)
 
 
 def _widths(chunk: LayerActivations) -> dict[str, int]:
@@ -328,9 +355,7 @@ def _without_samples(layer: Layer) -> Layer:
     return attrs.evolve(layer, activations=layer.activations[:0], scores=None, anchors=None)
 
 
-def _join(
-    parts: Sequence[LayerActivations], folds: Folds, fits: LinearFits | None
-) -> LayerActivations:
+def _join(parts: Sequence[LayerActivations]) -> LayerActivations:
     """Return all samples of the parts as one event, in the order of their ids."""
     order = torch.argsort(torch.cat([part.sample_ids for part in parts]))
 
@@ -352,8 +377,6 @@ def _join(
         inputs=cat([part.inputs for part in parts]),
         labels=cat([part.labels for part in parts]),
         sample_ids=torch.cat([part.sample_ids for part in parts])[order],
-        folds=folds,
-        fits=fits,
     )
 
 
@@ -424,14 +447,28 @@ def _on_host(results: Sequence[MetricResult], extremes: Mapping[str, _Extremes])
     """
     # A value of a symmetric pair stands at two places.
     distinct = {id(r.value): r.value for r in results if r.value is not None}
+    influences = {id(r.influence): r.influence for r in results if r.influence is not None}
     flat = [value for layer in extremes.values() for value in layer.values]
-    numbers = host_values([*flat, *_as_tensors(list(distinct.values()))])
-    values = dict(zip(distinct, numbers[len(flat) :], strict=True))
+    errors_of = [standard_error(influence) for influence in influences.values()]
+    numbers = host_values([*flat, *errors_of, *_as_tensors(list(distinct.values()))])
+    errors = dict(zip(influences, numbers[len(flat) :], strict=False))
+    values = dict(zip(distinct, numbers[len(flat) + len(errors) :], strict=True))
     rest = iter(numbers)
     max_abs = {
         name: tuple(map(abs, islice(rest, len(layer.values)))) for name, layer in extremes.items()
     }
-    return tuple(_row(result, values, max_abs) for result in results)
+    return tuple(_with_error(_row(r, values, max_abs), r.influence, errors) for r in results)
+
+
+def _with_error(row: Row, influence: Tensor | None, errors: Mapping[int, Value]) -> Row:
+    """Return a row with the standard error that influences give, if they are finite."""
+    error = errors.get(id(influence))
+    if row.value is None or influence is None or error is None:
+        return row
+    if not all(map(math.isfinite, error if isinstance(error, tuple) else (error,))):
+        return row
+    numbers = influence.double().cpu().numpy() if influence.ndim == 1 else None
+    return attrs.evolve(row, error=error, influence=numbers)
 
 
 def _as_tensors(values: Sequence[DeviceValue]) -> list[Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from cmp_core.layers.sampling import FOLDS
+from cmp_core.layers.sampling import FOLDS, GROUPS
 from cmp_core.statistics.fits import fewest, too_wide
 from cmp_core.statistics.mixed import is_wide
 from cmp_core.statistics.split import kept_layers
@@ -38,12 +38,15 @@ class Demand:
     fits: frozenset[str]
     subset: bool
 
-    def bytes_of(self, widths: Mapping[str, int], n: int, num_classes: int) -> dict[str, int]:
+    def bytes_of(
+        self, widths: Mapping[str, int], n: int, num_classes: int, *, by_group: bool = False
+    ) -> dict[str, int]:
         """Return what each layer takes, for n samples; the activations are counted as float32.
 
-        Sums take p² numbers for a layer of p units. Where n ≤ p the samples themselves, n p, and
-        Gram matrices, n², take less.
+        Sums take p² numbers for a layer of p units, for standard errors those of each group. Where
+        n ≤ p the samples themselves, n p, and Gram matrices, n², take less.
         """
+        parts = GROUPS + 1 if by_group else 1
         names, kept = list(widths), kept_layers(widths, n, self.sums)
         subset = min(n, SUBSET_SIZE) if self.subset else 0
         needed = {}
@@ -57,11 +60,11 @@ class Demand:
             if is_wide(n, p):
                 needed[name] += _FLOAT64 * (2 * n * p + _GRAMS * n * n)
                 continue
-            needed[name] += _FLOAT64 * 3 * p * p
+            needed[name] += _FLOAT64 * (parts + 2) * p * p
             if "labels" in self.sums:
-                needed[name] += _FLOAT64 * p * min(num_classes, n)
+                needed[name] += _FLOAT64 * parts * p * min(num_classes, n)
             if "next" in self.sums and following is not None and not is_wide(n, widths[following]):
-                needed[name] += _FLOAT64 * p * widths[following]
+                needed[name] += _FLOAT64 * parts * p * widths[following]
         return needed
 
     def bytes_of_fits(
@@ -87,7 +90,13 @@ class Demand:
         return needed
 
     def left_out(
-        self, widths: Mapping[str, int], n: int, num_classes: int, available: int
+        self,
+        widths: Mapping[str, int],
+        n: int,
+        num_classes: int,
+        available: int,
+        *,
+        by_group: bool = False,
     ) -> dict[str, str]:
         """Return the layers that are left out, those that need most first, with the reason.
 
@@ -96,8 +105,9 @@ class Demand:
             n: samples in the split.
             num_classes: C.
             available: bytes that the statistics of all layers together may take.
+            by_group: whether there are sums of each group of samples, for standard errors.
         """
-        needed = self.bytes_of(widths, n, num_classes)
+        needed = self.bytes_of(widths, n, num_classes, by_group=by_group)
         what, remedy = f"its statistics over {n:,} samples", "use fewer samples"
         return _beyond(available, needed, widths, what, f"pool or select units, or {remedy}")
 

@@ -62,6 +62,7 @@ class Recomputed:
                 "other": row.other,
                 "metric": row.metric,
                 "value": list(row.value) if isinstance(row.value, tuple) else row.value,
+                "error": list(row.error) if isinstance(row.error, tuple) else row.error,
                 "reason": row.reason,
                 "n": row.n,
                 "pair": row.pair,
@@ -203,6 +204,7 @@ def measure(
         None if targets is None else targets[scored],
         lambda pass_index: replay(snapshot, pass_index),
         fits,
+        errors=True,
     )
     return Recomputed(
         path=snapshot.path,

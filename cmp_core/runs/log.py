@@ -26,8 +26,8 @@ Key = tuple[str, str, str]
 
 PHASES = ("val", "train", "test", "batch")
 
-_Point = tuple[int, int, float, float]
-"""Epoch, step, and two values: loss and accuracy, or a metric's value and n."""
+_Point = tuple[float, ...]
+"""Epoch, step, and then loss and accuracy, or of a metric what `Series` has in this order."""
 
 _Time = tuple[int, int, int]
 """Epoch, step, and the place among lines that share both."""
@@ -41,12 +41,18 @@ class Series:
         epochs, steps: (k,) int64; the step is 0 where it is not known.
         values: (k,) float64, finite.
         n: (k,) int64, samples that each value rests on; 0 where that is not known.
+        errors: (k,), standard errors over samples; NaN where there are none.
+        n_fit: (k,) int64, fitting samples of the linear fits that a value comes from; 0 for none.
+        halves: (k,), values by fits to half of these; NaN where there are none.
     """
 
     epochs: NDArray[np.int64]
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
     n: NDArray[np.int64]
+    errors: NDArray[np.float64]
+    n_fit: NDArray[np.int64]
+    halves: NDArray[np.float64]
 
 
 @attrs.frozen(eq=False)
@@ -192,6 +198,9 @@ class _Gathered:
     def add_test(self, text: str) -> dict[str, Any]:
         """Take in the content of `test_results.json`, and return it."""
         results = self._object(text) or {}
+        before = results.get("untrained")
+        if isinstance(before, dict):
+            self._add(before, "test", "", (0, 0, 0))
         self._add(results, "test", "", (as_count(results.get("epoch")) or 0, 0, 0))
         return results
 
@@ -222,14 +231,31 @@ class _Gathered:
             (layer, metric): whole if (n := as_count(fewer)) is None else n
             for layer, metric, fewer in self._entries(line, f"{prefix}counts")
         }
+        errors, halves = (
+            {(layer, metric): as_number(value) for layer, metric, value in entries}
+            for entries in (
+                self._entries(line, f"{prefix}errors"),
+                self._halves(line.get(f"{prefix}fit"), f"{prefix}fit"),
+            )
+        )
+        fit = line.get(f"{prefix}fit")
+        n_fit = (as_count(fit.get("n")) if isinstance(fit, dict) else None) or 0
         reference = self._items(line.get(f"{prefix}reference"), f"{prefix}reference")
         of_input = [(INPUT, metric, value) for metric, value in reference]
         for layer, metric, value in [*self._entries(line, f"{prefix}metrics"), *of_input]:
             self._layers[layer] = None
             number = as_number(value)
             if math.isfinite(number):
-                n = counts.get((layer, metric), whole)
-                self._values[phase, layer, metric][time] = (epoch, step, number, n)
+                key = layer, metric
+                self._values[phase, layer, metric][time] = (
+                    epoch,
+                    step,
+                    number,
+                    counts.get(key, whole),
+                    errors.get(key, math.nan),
+                    n_fit if key in halves else 0,
+                    halves.get(key, math.nan),
+                )
             else:
                 self._missing[phase, layer, metric][f"{_shown(value)} in the log"] += 1
         for layer, metric, vector in self._entries(line, f"{prefix}vectors"):
@@ -249,6 +275,12 @@ class _Gathered:
         for layer, values in self._items(line.get(key), key):
             for metric, value in self._items(values, f"{key}.{layer}"):
                 yield layer, metric, value
+
+    def _halves(self, part: Any, name: str) -> Iterator[tuple[str, str, Any]]:
+        """Yield layer, metric and value by half of the fitting samples."""
+        for key, values in self._items(part, name):
+            if key == "half":
+                yield from self._entries({"half": values}, "half")
 
     def _items(self, part: Any, name: str) -> Iterable[tuple[str, Any]]:
         if part is not None and not isinstance(part, dict):
@@ -301,17 +333,21 @@ def _shown(value: Any) -> str:
 
 
 def _curve(points: Iterable[_Point]) -> Curve:
-    epochs, steps, loss, acc = _columns(points)
-    return Curve(epochs.astype(np.int64), steps.astype(np.int64), loss, acc)
+    epochs, steps, loss, acc = _columns(points, 4)
+    return Curve(_whole(epochs), _whole(steps), loss, acc)
 
 
 def _series(points: Iterable[_Point]) -> Series:
-    epochs, steps, values, n = _columns(points)
-    return Series(epochs.astype(np.int64), steps.astype(np.int64), values, n.astype(np.int64))
+    epochs, steps, values, n, errors, n_fit, halves = _columns(points, 7)
+    return Series(_whole(epochs), _whole(steps), values, _whole(n), errors, _whole(n_fit), halves)
 
 
-def _columns(points: Iterable[_Point]) -> tuple[NDArray[np.float64], ...]:
-    table = np.array(list(points), dtype=np.float64).reshape(-1, 4)
+def _whole(column: NDArray[np.float64]) -> NDArray[np.int64]:
+    return column.astype(np.int64)
+
+
+def _columns(points: Iterable[_Point], count: int) -> tuple[NDArray[np.float64], ...]:
+    table = np.array(list(points), dtype=np.float64).reshape(-1, count)
     return tuple(table.T)
 
 
@@ -324,7 +360,8 @@ def _means_over_epochs(series: Mapping[Key, Series]) -> dict[Key, Series]:
             values = np.bincount(place, batches.values) / np.bincount(place)
             last = np.zeros(len(epochs), dtype=np.int64)
             last[place] = np.arange(len(place))  # of several the last is kept
+            none = np.full(len(epochs), np.nan)
             means["train", layer, metric] = Series(
-                epochs, batches.steps[last], values, batches.n[last]
+                epochs, batches.steps[last], values, batches.n[last], none, 0 * epochs, none
             )
     return means

@@ -149,6 +149,31 @@ class GramMoments(SampleMoments):
         return GramRidge.of(self.grams(), self.widths, self._folds.order, penalty)
 
 
+class GramMomentsWithout(GramMoments):
+    """Second moments of some of the samples, from the Gram matrices of all.
+
+    Little is kept in memory: there is one of these for every group that is left out.
+    """
+
+    def __init__(self, whole: GramMoments, kept: Tensor) -> None:
+        """Take the samples at the positions `kept`, (m,)."""
+        super().__init__(whole._layers, whole._folds, whole.classes, Guards())
+        self._whole, self._kept, self.n = whole, kept, len(kept)
+
+    def scales(self) -> Tensor:
+        return self._whole.scales()
+
+    def centred(self, group: range) -> Tensor:
+        return centre_(self._whole.centred(group)[:, self._kept])
+
+    def means(self, group: range) -> Tensor:
+        shift = self._whole.centred(group)[:, self._kept].mean(dim=1)
+        return self._whole.means(group) + shift
+
+    def grams(self) -> Grams:
+        return self._whole.grams().of_samples(self._kept)
+
+
 class MixedSampleMoments(MixedMoments, SampleMoments):
     """Second moments of many samples, each layer in its own form."""
 

@@ -39,11 +39,19 @@ class Grams:
         off, and most of all what it leaves along (1, …, 1).
         """
         exact = (x.to(precise(x.device)) for x in rows)
-        matrices = torch.cat([x @ x.mT for x in exact])
+        return cls._centred(torch.cat([x @ x.mT for x in exact]))
+
+    @classmethod
+    def _centred(cls, matrices: Tensor) -> Grams:
+        """Centre Gram matrices (L, n, n) in their memory."""
         means = matrices.mean(dim=1, keepdim=True)
         rest = means.mean(dim=2, keepdim=True)
         matrices.sub_(means).sub_(means.transpose(1, 2)).add_(rest)
         return cls(matrices, matrices.diagonal(dim1=1, dim2=2))
+
+    def of_samples(self, where: Tensor) -> Grams:
+        """Return the Gram matrices of the samples at some positions (m,)."""
+        return self._centred(self.matrices[:, where][:, :, where])
 
     def inner(self) -> InnerProduct:
         """Return the inner products of all pairs of layers, as fields that broadcast to (L, L)."""
@@ -81,7 +89,7 @@ class GramRidge:
         Args:
             grams: of L layers.
             widths: number of units of each layer, (L,).
-            order: the order in which samples are assigned to folds, see `stratified_fold_order`.
+            order: the order in which samples are assigned to folds, see `fold_order`.
             penalty: relative to the mean eigenvalue.
         """
         # The fit to the others predicts Ŷ for S, and so does the fit to all samples once Y_S is

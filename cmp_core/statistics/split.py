@@ -14,17 +14,17 @@ from torch import Tensor
 from cmp_core.errors import UndefinedError, UsageError
 from cmp_core.layers.arrays import precise
 from cmp_core.layers.layer import Layer
-from cmp_core.statistics.batch import GramMoments
+from cmp_core.statistics.batch import GramMoments, GramMomentsWithout
 from cmp_core.statistics.cache import cached
 from cmp_core.statistics.classes import Classes
-from cmp_core.statistics.folds import Folds
+from cmp_core.statistics.folds import Folds, Groups
 from cmp_core.statistics.guards import Guards
 from cmp_core.statistics.interface import Statistics
 from cmp_core.statistics.mixed import MixedMoments, is_wide
 from cmp_core.statistics.moments import InnerProduct, require
 from cmp_core.statistics.second_moments import SecondMoments
-from cmp_core.statistics.sum_moments import SumMoments
-from cmp_core.statistics.sums import SplitSums, no_sums
+from cmp_core.statistics.sum_moments import SumMoments, SumMomentsWithout
+from cmp_core.statistics.sums import WHOLE, Parts, SplitSums, no_sums
 
 
 class SplitAccumulator:
@@ -38,15 +38,22 @@ class SplitAccumulator:
         folds: of the whole split.
         num_classes: C.
         left_out: layers that are too wide for the memory, with the reason.
+        groups: of which each can be left out again, or none.
     """
 
     def __init__(
-        self, wanted: frozenset[str], folds: Folds, num_classes: int, left_out: Mapping[str, str]
+        self,
+        wanted: frozenset[str],
+        folds: Folds,
+        num_classes: int,
+        left_out: Mapping[str, str],
+        groups: Groups | None = None,
     ) -> None:
-        self.wanted, self.folds, self.left_out = wanted, folds, left_out
+        self.wanted, self.folds, self.left_out, self.groups = wanted, folds, left_out, groups
         self.classes = None if folds.labels is None else Classes(num_classes, folds.labels)
         self._num_classes = num_classes
-        self.sums = SplitSums(wanted, folds.sample_ids.device, self.classes)
+        parts = WHOLE if groups is None else Parts(groups.count, groups.of)
+        self.sums = SplitSums(wanted, folds.sample_ids.device, self.classes, parts)
         self.widths: dict[str, int] = {}
         self.samples: dict[str, Layer] = {}
 
@@ -71,7 +78,9 @@ class SplitAccumulator:
 
     def merge(self, other: SplitAccumulator) -> SplitAccumulator:
         """Return what both have taken in, of different samples of one split; change neither."""
-        merged = SplitAccumulator(self.wanted, self.folds, self._num_classes, self.left_out)
+        merged = SplitAccumulator(
+            self.wanted, self.folds, self._num_classes, self.left_out, self.groups
+        )
         merged.sums = self.sums.merge(other.sums)
         merged.widths = self.widths or other.widths
         for name, layer in (self.samples | other.samples).items():
@@ -119,6 +128,14 @@ class SplitMoments(MixedMoments):
         return GramMoments(chosen, self._split.folds, self._split.classes, guards)
 
     @cached
+    def grams_of(self, *layers: str) -> GramMoments:
+        """Return `gram_moments`, and keep them."""
+        return self.gram_moments(*layers)
+
+    def alone(self, layer: str) -> GramMoments:
+        return self.grams_of(layer)
+
+    @cached
     def sums(self) -> SumMoments:
         return SumMoments(self._split.sums, self.n, self.guards)
 
@@ -164,12 +181,31 @@ class SplitMoments(MixedMoments):
         return 0 <= samples[x].depth == samples[y].depth - 1
 
 
+class SplitMomentsWithout(SplitMoments):
+    """The second moments of all samples of a split but those of one group."""
+
+    def __init__(self, whole: SplitMoments, group: int) -> None:
+        super().__init__(whole._split, Guards())
+        groups = whole._split.groups
+        assert groups is not None  # otherwise nothing can be left out
+        self._whole, self._group = whole, group
+        self._kept = (groups.of(groups.sample_ids) != group).nonzero()[:, 0]
+        self.n = len(self._kept)  # the forms of the layers stay those of the whole
+
+    def gram_moments(self, *layers: str) -> GramMoments:
+        return GramMomentsWithout(self._whole.grams_of(*layers), self._kept)
+
+    @cached
+    def sums(self) -> SumMoments:
+        return SumMomentsWithout(self._whole.sums(), self._group, self.n)
+
+
 class SplitStatistics(Statistics):
     """The statistics of a split's layers by name, once all of its chunks were taken in."""
 
-    def __init__(self, split: SplitAccumulator) -> None:
-        super().__init__(split.widths, split.n)
-        self._split, self._moments = split, SplitMoments(split, Guards())
+    def __init__(self, split: SplitAccumulator, moments: SplitMoments | None = None) -> None:
+        self._split, self._moments = split, moments or SplitMoments(split, Guards())
+        super().__init__(split.widths, self._moments.n)
 
     @property
     def moments(self) -> SecondMoments:
@@ -187,6 +223,15 @@ class SplitStatistics(Statistics):
             "a statistic of single samples was asked for, but under split='moments' a function "
             "sees a split through statistics of all samples alone"
         )
+
+    @property
+    def groups(self) -> Groups | None:
+        """Parts of the samples of which each can be left out, or none."""
+        return self._split.groups
+
+    def without(self, group: int) -> SplitStatistics:
+        """Return the statistics of all samples but those of a group."""
+        return SplitStatistics(self._split, SplitMomentsWithout(self._moments, group))
 
     def renew(self) -> None:
         """Forget what was computed, for somebody has written into it."""

@@ -71,3 +71,25 @@ class SumMoments(SecondMoments):
     @cached
     def _total(self, layer: str, other: str) -> Products:
         return self._sums.products(layer, other)
+
+
+class SumMomentsWithout(SumMoments):
+    """Second moments from sums over all samples but those of one part.
+
+    Little is kept in memory: there is one of these for every part.
+    """
+
+    def __init__(self, whole: SumMoments, part: int, n: int) -> None:
+        super().__init__(whole._sums, n, Guards())
+        self._whole, self._part = whole, part
+
+    def scatter(self, layer: int) -> Tensor:
+        require(self.n, 1)
+        name = self._names[layer]
+        return self._total(name, name).centred_cross()
+
+    def _total(self, layer: str, other: str) -> Products:
+        total = self._whole._total(layer, other)
+        if not self._sums.has_part(layer, other, self._part):
+            return total
+        return total - self._sums.products(layer, other, [self._part])

@@ -180,6 +180,10 @@ class SplitSums:
         require(len(chosen), 1)
         return chosen[0] if len(chosen) == 1 else Products.sum(chosen)
 
+    def has_part(self, layer: str, other: str, part: int) -> bool:
+        """Whether a part has samples in the products of two layers."""
+        return part in self._products.get((layer, other), {})
+
     def _positions(self, part_of: Tensor) -> list[Tensor]:
         """Return the positions of each part's samples in a chunk."""
         if self._parts.count == 1:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -45,6 +47,7 @@ class Evaluator:
         data: the splits.
         measurer: where events go.
         layers: what `probe` returned.
+        untrained: the model's state before training.
         config: `similarity` and `tau` of the class means' scores.
     """
 
@@ -55,9 +58,10 @@ class Evaluator:
         data: Data,
         measurer: Measurer,
         layers: Sequence[Layer],
+        untrained: Mapping[str, Any],
         config: Config,
     ) -> None:
-        self._model = model
+        self._model, self._untrained = model, untrained
         self._rule = rule
         self._data = data
         self._measurer = measurer
@@ -97,13 +101,22 @@ class Evaluator:
         return self._measurer.fit(samples, *scored)
 
     @torch.no_grad()
-    def measure(self, phase: Phase, epoch: int, step: int, fits: LinearFits | None) -> Result:
+    def measure(
+        self,
+        phase: Phase,
+        epoch: int,
+        step: int,
+        fits: LinearFits | None,
+        *,
+        errors: bool = False,
+    ) -> Result:
         """Measure a split in eval mode; `train` is the fixed training subset.
 
         Args:
             phase: of the split.
             epoch, step: of the weights.
             fits: to training samples, of these weights.
+            errors: give each value a standard error.
         """
         self._model.eval()
         split, positions = self._split(phase)
@@ -117,23 +130,37 @@ class Evaluator:
                     totals.append(torch.stack([loss, correct(layers, batch.labels).sum()]))
                 yield self.event(layers, batch, phase, "chunk", epoch, step, pass_index)
 
-        rows = self._measurer.split(split.ids[positions], split.labels[positions], read, fits)
+        ids, labels = split.ids[positions], split.labels[positions]
+        rows = self._measurer.split(ids, labels, read, fits, errors=errors)
         loss, hits = torch.stack(totals).cpu().double().sum(0).tolist()
         n = len(positions)
         return Result(acc=hits / n, loss=loss / n, rows=rows, n=n)
 
     def test(self, epoch: int, step: int) -> RunFinished:
-        """Measure the current weights, which are those of an epoch and step, on the test split."""
-        self.refresh_class_means()
-        test = self.measure("test", epoch, step, self.fit(epoch, step, to_all=True))
+        """Measure the current weights and those before training on the test split.
+
+        Args:
+            epoch, step: of the current weights, which the model has again afterwards.
+        """
+        trained = copy.deepcopy(self._model.state_dict())
+        self._model.load_state_dict(self._untrained)
+        before = self._tested(0, 0)
+        self._model.load_state_dict(trained)
+        test = self._tested(epoch, step)
         return RunFinished(
             epoch=epoch,
             step=step,
             acc=test.acc,
             test_loss=test.loss,
             rows=test.rows,
+            untrained_rows=before.rows,
             n=test.n,
         )
+
+    def _tested(self, epoch: int, step: int) -> Result:
+        self.refresh_class_means()
+        fits = self.fit(epoch, step, to_all=True)
+        return self.measure("test", epoch, step, fits, errors=True)
 
     def event(
         self,

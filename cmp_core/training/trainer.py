@@ -188,9 +188,10 @@ class Trainer:
         """Measure validation and the training subset, and tell whether this epoch is the best."""
         progress = self.progress
         self._evaluator.refresh_class_means()
-        fits = self._evaluator.fit(progress.epoch, progress.step)
-        val = self._evaluator.measure("val", progress.epoch, progress.step, fits)
-        train = self._evaluator.measure("train", progress.epoch, progress.step, fits)
+        now, errors = (progress.epoch, progress.step), self._has_errors(progress.epoch)
+        fits = self._evaluator.fit(*now)
+        val = self._evaluator.measure("val", *now, fits, errors=errors)
+        train = self._evaluator.measure("train", *now, fits, errors=errors)
         is_best = progress.epoch > 0 and val.acc > progress.best_acc
         if is_best:
             progress.best_acc = val.acc
@@ -210,6 +211,10 @@ class Trainer:
         )
         self._dispatcher.emit("cmp_epoch_finished", finished)
         self._check_stop()
+
+    def _has_errors(self, epoch: int) -> bool:
+        """Whether values of an epoch get standard errors: before training, and at the end."""
+        return epoch in (0, self._config.epochs)
 
     # Before and after
 

@@ -58,7 +58,7 @@ def trainer(config: Config, raw: RawData, folder: Path, *, measures: bool) -> Tr
     run = Run(config, data.class_names, names, folder)
     measurer = Measurer(metrics, run, plugins.manager, "raise")
     dispatcher = measurer.dispatcher
-    evaluator = Evaluator(model, rule, data, measurer, layers, config)
+    evaluator = Evaluator(model, rule, data, measurer, layers, {}, config)
     dispatcher.add_essential(Screen(Console(file=io.StringIO())))
     dispatcher.add_essential(LogWriter(folder))
     result = Trainer(model, rule, data, dispatcher, measurer, evaluator, CPU)

@@ -85,7 +85,7 @@ def _trainer(model: MLP, data: Data, config: Config, folder: Path) -> Trainer:
     measurer = Measurer([], run, load_plugins().manager)
     dispatcher = measurer.dispatcher
     rule = Backprop(model, config, 10**6)
-    evaluator = Evaluator(model, rule, data, measurer, probe(model, rule, data), config)
+    evaluator = Evaluator(model, rule, data, measurer, probe(model, rule, data), {}, config)
     dispatcher.add_essential(Screen(Console(file=io.StringIO())))
     dispatcher.add_essential(LogWriter(folder))
     trainer = Trainer(model, rule, data, dispatcher, measurer, evaluator, CPU)

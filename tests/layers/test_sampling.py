@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from cmp_core.layers import sampling
-from cmp_core.layers.sampling import balanced, by_hash, choose, hash_ids, stratified_fold_order
+from cmp_core.layers.sampling import FOLDS, balanced, by_hash, choose, fold_order, hash_ids
 from tests.oracles.sampling import folds_of, hash_of, split_mix_64, stream_of
 
 REFERENCE = {
@@ -49,16 +49,14 @@ def test_samples_are_assigned_to_folds_by_class_and_then_by_hash(
     samples: dict[int, int], is_labelled: bool
 ) -> None:
     ids, labels = list(samples), list(samples.values()) if is_labelled else None
-    order = stratified_fold_order(
-        torch.tensor(ids), None if labels is None else torch.tensor(labels)
-    )
-    assert sampling.folds_of(order).tolist() == folds_of(ids, labels)
+    order = fold_order(torch.tensor(ids), None if labels is None else torch.tensor(labels))
+    assert sampling.parts_of(order, FOLDS).tolist() == folds_of(ids, labels)
 
 
 def test_a_subset_is_no_special_part_of_the_folds() -> None:
     """By one hash for both, the subset would be assigned in one piece."""
     ids = np.arange(10_000)
-    place = np.argsort(stratified_fold_order(torch.from_numpy(ids), None).numpy())
+    place = np.argsort(fold_order(torch.from_numpy(ids), None).numpy())
     counts = np.histogram(place[choose(ids, 1000)], bins=10, range=(0, 10_000))[0]
     assert np.all(np.abs(counts - 100) < 50)  # five standard deviations
 

@@ -42,7 +42,7 @@ from tests.run_files import lines
 
 Make = Callable[..., Path]
 KEYS = ["snapshot", "phase", "epoch", "step", "layer", "other", "metric"]
-KEYS += ["value", "reason", "n", "pair", "fit", "n_fit", "by_half_fit"]
+KEYS += ["value", "error", "reason", "n", "pair", "fit", "n_fit", "by_half_fit"]
 
 
 def small(out: Path, **values: Any) -> Config:
