@@ -40,7 +40,8 @@ def label_information(
     """Return the usable information about the label, H(Y | prior) - H(Y | probe), in nats.
 
     The probe's probabilities are q_c ∝ π_c exp(β (s_c - π_c)), with the scores s of the linear
-    probe of `probe_accuracy` and the class frequencies π of its fitting samples. The sharpness β of
+    probe of `probe_accuracy`, cut off at 0 and 1 as they estimate probabilities, and the class
+    frequencies π of its fitting samples. The sharpness β of
     a fold of the scored samples is the one of a fixed list that is best on the other folds, of
     several equal ones (to 1e-9 nats a sample) the smallest. H is the mean of -log q_y; at β = 0
     the probe says the prior and the value is 0. π counts one sample more of each class that is
@@ -108,7 +109,8 @@ class LabelInformation(TensorSum):
 
 def _surprise(statistics: LayerStatistics, penalty: float) -> Tensor:
     """Return Σ -log q_y for every sharpness and fold, and a last row of counts, (10, 5)."""
-    scores, prior = statistics.held_out_scores(penalty), statistics.held_out_prior()
+    scores = statistics.held_out_scores(penalty).clamp(0, 1)
+    prior = statistics.held_out_prior()
     beta = scores.new_tensor(_SHARPNESS)[:, None, None]
     logits = prior.log() + beta * (scores - prior)  # (9, n, C)
     surprise = logits.logsumexp(dim=2) - of_class(logits, statistics.columns())

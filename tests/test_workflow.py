@@ -102,6 +102,7 @@ FILES = {
     "best.pt",
     "last.pt",
     "test_results.json",
+    "test_influences.npz",
     "test_predictions.npz",
     "confusion.npy",
     "class_report.json",

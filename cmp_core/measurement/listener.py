@@ -43,6 +43,7 @@ class MetricListener:
         self._is_rescaled = "scale" in definition.invariances
         self.code = definition.implementation
         self._implementation = partial(definition.implementation, **metric.options)
+        self._influence = definition.influence and partial(definition.influence, **metric.options)
         self._needs = [attrgetter(path) for path in _resolved(definition.needs)]
         self._is_fitted = bool(definition.fits)
         self._gathered: dict[str, _State] = {}
@@ -86,8 +87,13 @@ class MetricListener:
             results += self._at_once(event)
             self._add_influences(results, event, map(self._at_once, event.without_groups))
         elif subset is not None:
+            # A function that writes into the samples must not spoil what it is called with again.
+            again = subset.copy() if subset.groups and not self._influence else subset
             results += self._at_once(subset)
-            self._add_influences(results, event, self._without_groups(subset))
+            if self._influence:
+                self._add_own_influences(results, subset)
+            else:
+                self._add_influences(results, event, self._without_groups(again))
             if self._is_fitted and subset.by_half_fits is not None:
                 halves += self._at_once(subset.by_half_fits)
         results += [attrs.evolve(half, by_half_fits=True) for half in halves]
@@ -264,6 +270,21 @@ class MetricListener:
             for i in range(subset.groups.count):
                 where = (group_of != i).nonzero()[:, 0]
                 yield self._at_once(subset.select(where, "subset"))
+
+    def _add_own_influences(
+        self, results: Sequence[MetricResult], subset: LayerActivations
+    ) -> None:
+        """Add to results what the metric itself says about the influence of each sample."""
+        if self._influence is None or subset.groups is None:
+            return
+        known = {result.layer for result in results if result.value is not None}
+        by_place: dict[tuple[str, str], Tensor] = {}
+        for view in self._views(subset):
+            if view.name in known:
+                values = _by_name(self._influence(*self._arguments(view)))
+                by_place |= {(view.name, self._named(name)): x for name, x in values.items()}
+        for result in results:
+            result.influence = by_place.get((result.layer, result.metric))
 
     @staticmethod
     def _add_influences(

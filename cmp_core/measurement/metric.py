@@ -106,6 +106,10 @@ class MetricDefinition:
         slow: measured over splits only, not on training batches, and dropped altogether by
             `enable_slow_metrics: false`.
         undefined: what it means when the value is not a finite number.
+        influence: for split `subset`: called like the function, returns how much each sample moves
+            the value, (n,), or a mapping of sub-value names to such: the derivative of the value by
+            the weight of the sample, times n. Otherwise the function is called again without each
+            of 20 groups of samples.
     """
 
     name: str
@@ -122,6 +126,7 @@ class MetricDefinition:
     needs: tuple[str, ...] = ()
     slow: bool = False
     undefined: str = "the value is not a finite number"
+    influence: Callable[..., Tensor | Mapping[str, Tensor]] | None = None
 
     @cached_property
     def sums(self) -> frozenset[str]:
@@ -194,6 +199,8 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
         yield unknown("invariance", name, _INVARIANCES)
     if "symmetric" in definition.invariances and definition.scope != "pair":
         yield "invariance symmetric is for metrics of scope pair"
+    if definition.influence is not None and definition.split != "subset":
+        yield "influence is for functions under split='subset'"
     if definition.scope == "pair" and definition.split not in ("moments", "subset"):
         yield "scope pair is for functions of two views under split='moments' or 'subset'"
     yield from _mistakes_in_spelling(definition)
@@ -314,6 +321,7 @@ def metric(
     needs: tuple[str, ...] = (),
     slow: bool = False,
     undefined: str = "the value is not a finite number",
+    influence: Callable[..., Tensor | Mapping[str, Tensor]] | None = None,
 ) -> Callable[[Implementation], Implementation]:
     """Declare a function or class to be a metric; see `MetricDefinition` for the traits.
 
@@ -348,6 +356,7 @@ def metric(
             needs=needs,
             slow=slow,
             undefined=undefined,
+            influence=influence,
         )
         implementation.metric_definition = definition  # type: ignore[attr-defined]
         return implementation

@@ -166,7 +166,7 @@ def information(scores: Array, prior: Array, labels: Labels) -> float:
     """What scores and frequencies (n, C) tell, the sharpness chosen on four of five folds."""
     fold, sharpness = folds(len(labels), labels), np.array(SHARPNESS)[:, None]
     nats = np.zeros((5, len(SHARPNESS)))
-    for s, p, y, f in zip(scores, prior, labels, fold, strict=True):
+    for s, p, y, f in zip(np.clip(scores, 0, 1), prior, labels, fold, strict=True):
         nats[f] -= log_softmax(np.log(p) + sharpness * (s - p), axis=1)[:, y]
     others = [np.delete(nats, f, axis=0).sum(0) for f in range(5)]
     best = [np.flatnonzero(o - o.min() <= 1e-9 * len(labels))[0] for o in others]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 _BITS = 2**64
 _GOLDEN = 0x9E3779B97F4A7C15
-_FOLD_SEED, _HALF_SEED = 1, 2
+_FOLD_SEED, _HALF_SEED, _GROUP_SEED = 1, 2, 3
 
 
 def split_mix_64(seed: int) -> Iterator[int]:
@@ -33,6 +33,19 @@ def hash_of(sample_id: int, seed: int) -> int:
 def half_of(sample_id: int) -> int:
     """Return the half of a sample among the fitting samples: the last bit of its hash."""
     return hash_of(sample_id, _HALF_SEED) % 2
+
+
+def groups_of(ids: Sequence[int]) -> list[int]:
+    """Return the group of every sample: by hash, the k-th goes to group k mod 20."""
+
+    def place(i: int) -> int:
+        number = hash_of(ids[i], _GROUP_SEED)
+        return number - _BITS * (number >= _BITS // 2)
+
+    group = [0] * len(ids)
+    for k, i in enumerate(sorted(range(len(ids)), key=place)):
+        group[i] = k % 20
+    return group
 
 
 def folds_of(ids: Sequence[int], labels: Sequence[int] | None) -> list[int]:

@@ -202,7 +202,7 @@ def test_a_hidden_write_reaches_no_other_value(bare: Config, tmp_path: Path, nam
     more = hostile(tmp_path, {name: WRITES[name]})
     outcome = run(attrs.evolve(bare, metrics=chosen, plugins=(*bare.plugins, *more)))
     assert logged(outcome) == expected
-    assert all("in place" in failure.error for failure in outcome.failures)
+    assert all("in place" in failure.error for failure in outcome.failures), outcome.failures
     assert {failure.plugin for failure in outcome.failures} == {
         f"{name}_plugin",
         f"metric:hostile_{name}",

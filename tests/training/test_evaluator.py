@@ -49,6 +49,7 @@ def test_the_test_event_names_the_step_of_the_weights(tiny: Config, tmp_path: Pa
     )
     outcome = run(attrs.evolve(tiny, plugins=(str(path),), epochs=4, lr=0.02))
     evaluate(outcome.directory)
-    epoch, step, *again = (tmp_path / "seen").read_text().split()
-    assert again == [epoch, step]
+    *untrained, epoch, step = (tmp_path / "seen").read_text().split()[:4]
+    assert untrained == ["0", "0"]
+    assert (tmp_path / "seen").read_text().split() == 2 * ["0", "0", epoch, step]
     assert int(step) == 11 * int(epoch)
