@@ -96,7 +96,9 @@ def _show_snapshot(snapshot: Snapshot) -> None:
     if origin:
         say(f"from {origin}")
     labels = "without labels" if snapshot.labels is None else f"{snapshot.num_classes} classes"
-    say(f"{snapshot.n:,} samples, {labels}")
+    fitting = 0 if snapshot.fit is None else int(snapshot.fit.sum())
+    told = f", {fitting:,} of them to fit probes to" if fitting else ""
+    say(f"{snapshot.n:,} samples{told}, {labels}")
     table = Table("array", "shape", "type", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("in the file", justify="right")
     if snapshot.inputs is not None:

@@ -18,8 +18,9 @@ from rich.table import Table
 from cmp_core.cli._results import exit_code
 from cmp_core.console import out, say, track, warn
 from cmp_core.errors import UsageError
-from cmp_core.events.rows import Value
+from cmp_core.events.rows import FitInfo, Row
 from cmp_core.measurement.recompute import Recomputed, find_snapshots, recompute
+from cmp_core.report.words import with_error
 from cmp_core.runs.directory import write_whole
 
 
@@ -76,21 +77,37 @@ def _print_table(result: Recomputed) -> None:
     cells: dict[str, dict[str, str]] = {}
     for row in result.rows:
         if not row.pair:
-            cells.setdefault(row.metric, {})[row.layer] = _cell(row.value)
+            cells.setdefault(row.metric, {})[row.layer] = _cell(row)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric", no_wrap=True, min_width=max(map(len, cells), default=0))
     layers = list(dict.fromkeys(row.layer for row in result.rows))
     for layer in layers:
-        table.add_column(escape(layer), justify="right", no_wrap=True, min_width=max(9, len(layer)))
+        width = max(len(layer), *(len(own.get(layer, "")) for own in cells.values()))
+        table.add_column(escape(layer), justify="right", no_wrap=True, min_width=width)
     for metric, by_layer in cells.items():
         table.add_row(escape(metric), *(by_layer.get(layer, "") for layer in layers))
     out().print(table)
+    fitted = {row.metric: row.fit for row in result.rows if row.fit is not None}
+    if fitted:
+        say(f"{', '.join(fitted)}: {_fitted(next(iter(fitted.values())))}")
 
 
-def _cell(value: Value | None) -> str:
-    if value is None:
+def _cell(row: Row) -> str:
+    """Return a value with its standard error in brackets, in units of the last digits."""
+    if row.value is None:
         return "–"
-    return f"({len(value)})" if isinstance(value, tuple) else f"{value:.4g}"
+    if isinstance(row.value, tuple):
+        return f"({len(row.value)})"
+    return with_error(row.value, row.error if isinstance(row.error, float) else None)
+
+
+def _fitted(fit: FitInfo) -> str:
+    if fit.source == "training":
+        return f"by least squares, fitted to {fit.n:,} training samples of the file"
+    return (
+        f"by least squares in five folds, fitted to {fit.n:,} samples each: the file has none to "
+        "fit to"
+    )
 
 
 def _print_reasons(results: Iterable[Recomputed]) -> None:

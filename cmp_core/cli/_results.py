@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,8 @@ def print_test(outcome: Outcome) -> None:
     table = Table("layer", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("test accuracy", justify="right")
     for layer, accuracy in results["acc_layers"].items():
-        table.add_row(escape(layer), f"{accuracy:.4f}")
+        error = math.sqrt(accuracy * (1 - accuracy) / max(1, results["n"] - 1))
+        table.add_row(escape(layer), f"{accuracy:.4f} ± {error:.4f}")
     out().print(table)
     say(
         f"{results['checkpoint']} checkpoint, epoch {results['epoch']}: "

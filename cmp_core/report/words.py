@@ -21,6 +21,22 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
+def with_error(value: float, error: float | None) -> str:
+    """Return a number and, in brackets, its standard error in units of the last digits.
+
+    >>> with_error(0.96231, 0.00194), with_error(-267.54, 0.652), with_error(35120.0, 448.0)
+    ('0.9623(19)', '−267.54(65)', '35120(448)')
+    >>> with_error(0.5, None), with_error(1.0, 0.0)
+    ('0.5', '1')
+    """
+    if error is None or not (math.isfinite(value) and 0 < error < math.inf):
+        return number(value, 4)
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    if digits > 9:  # an exponent reads better than so many zeros
+        return f"{number(value, 4)} ± {number(error, 2)}"
+    return f"{value:.{digits}f}({error * 10**digits:.0f})".replace("-", "−")
+
+
 def p_value(p: float) -> str:
     """Return a p-value; of very small ones only how small.
 

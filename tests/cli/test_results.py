@@ -42,8 +42,8 @@ Screen = pytest.CaptureFixture[str]
 def test_every_layer_has_a_line(capsys: Screen) -> None:
     print_test(OUTCOME)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["[red]0", "0.2500"] in rows
-    assert ["head", "0.9877"] in rows
+    assert ["[red]0", "0.2500", "±", "0.0039"] in rows  # √(¼ · ¾ / 12,344)
+    assert ["head", "0.9877", "±", "0.0010"] in rows
     told = "best checkpoint, epoch 3: test accuracy 0.9877 (n = 12,345)"
     assert rows[-1] == told.split()
 

@@ -15,7 +15,7 @@ import pytest
 
 from cmp_core import open_snapshot, run
 from cmp_core.config.load import load_config
-from cmp_core.config.schema import Snapshots
+from cmp_core.config.schema import Selection, Snapshots
 from cmp_core.errors import ConfigError
 from cmp_core.layers.sampling import choose
 from cmp_core.measurement.recompute import recompute
@@ -167,7 +167,7 @@ LIMITS = ((50_000, "none"), (300_000, "none"), (70_000, "gzip"))
 FULL = f"""
 import resource
 from pathlib import Path
-from cmp_core.config.schema import Snapshots
+from cmp_core.config.schema import Selection, Snapshots
 from cmp_core import run
 from tests.small_runs import small
 for limit, compression in {LIMITS}:
@@ -198,3 +198,33 @@ def test_a_full_disk_costs_the_snapshots_and_not_the_run(tmp_path: Path) -> None
         assert "File too large" in line
         assert not list(directory.rglob("*.h5"))
         assert json.loads((directory / "status.json").read_text())["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("fit", "counts"), [("last", [0, 1150]), ("all", [1150] * 2), ("none", [0, 0])]
+)
+def test_which_files_have_the_samples_that_probes_are_fitted_to(
+    tmp_path: Path, fit: str, counts: list[int]
+) -> None:
+    metrics = (Selection("probe_accuracy", "probe_accuracy"),)
+    directory = run(small(tmp_path, metrics=metrics, snapshots=Snapshots(fit=fit))).directory
+    found = []
+    for path in stored(directory):
+        with open_snapshot(path) as snapshot:
+            assert snapshot.verify()
+            found.append(0 if snapshot.fit is None else int(snapshot.fit.sum()))
+            assert len(snapshot.scored) == 144
+    assert found == counts
+    sources = [
+        {row.fit.source for row in result.rows if row.fit} for result in recompute([directory])
+    ]
+    assert sources == [{"training"} if count else {"cross-validation"} for count in counts]
+
+
+def test_the_best_epoch_is_stored_once_though_it_is_tested(tmp_path: Path) -> None:
+    """The test is fitted at the same epoch, which must not be taken for another snapshot."""
+    metrics = (Selection("probe_accuracy", "probe_accuracy"),)
+    directory = run(small(tmp_path, metrics=metrics)).directory
+    assert json.loads((directory / "test_results.json").read_text())["epoch"] == 1
+    assert len(stored(directory)) == 2
+    assert not (directory / ".snapshot.h5").exists()

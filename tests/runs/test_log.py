@@ -417,3 +417,25 @@ def test_the_epoch_of_a_test_need_not_be_known(read: ReadLines, epoch: Any) -> N
     log = read(test={"epoch": epoch, "acc": 0.5, "metrics": at(margin=0.5)})
     assert log.problems == ()
     assert table(log.series["test", "layer_0", "margin"]) == [(0, 0, 0.5, 0)]
+
+
+def test_errors_and_fits_stand_beside_their_values(read: ReadLines) -> None:
+    fit = {"source": "training", "n": 90, "half": at(probe=0.4)}
+    log = read(
+        val(1, n=9, metrics=at(probe=0.5, acc=0.6), errors=at(probe=0.1), fit=fit),
+        val(2, n=9, metrics=at(probe=0.5)),
+    )
+    probe, acc = (log.series["val", "layer_0", name] for name in ("probe", "acc"))
+    assert probe.errors.tolist() == pytest.approx([0.1, np.nan], nan_ok=True)
+    assert probe.halves.tolist() == pytest.approx([0.4, np.nan], nan_ok=True)
+    assert probe.n_fit.tolist() == [90, 0]
+    assert acc.n_fit.tolist() == [0]
+    assert np.isnan(acc.errors).all()
+
+
+def test_the_untrained_network_on_the_test_split_is_epoch_0(read: ReadLines) -> None:
+    before = {"n": 5, "metrics": at(acc=0.1), "errors": at(acc=0.02)}
+    log = read(val(3), test={"epoch": 3, "n": 5, "metrics": at(acc=0.9), "untrained": before})
+    series = log.series["test", "layer_0", "acc"]
+    assert table(series) == [(0, 0, 0.1, 5), (3, 0, 0.9, 5)]
+    assert series.errors.tolist() == pytest.approx([0.02, np.nan], nan_ok=True)

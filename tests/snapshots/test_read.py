@@ -420,3 +420,43 @@ def test_classes_are_numbered_in_order_where_nothing_tells_how_many_there_are(
         file.attrs["num_classes"] = 10**9 + 1
     with pytest.raises(DataError, match="num_classes: expected at most 1,000,000 classes"):
         open_snapshot(path)
+
+
+# Fitting samples
+
+
+def with_mask(path: Path, mask: Any) -> Path:
+    with h5py.File(by_hand(path), "a") as file:
+        file["fit"] = mask
+        file["sample_ids"] = np.tile(np.arange(10), 2)
+    return path
+
+
+def test_samples_to_fit_to_may_have_the_ids_of_scored_ones(tmp_path: Path) -> None:
+    mask = np.arange(20) < 10
+    with open_snapshot(with_mask(tmp_path / "mask.h5", mask)) as snapshot:
+        assert snapshot.fit is not None
+        assert snapshot.fit.tolist() == mask.tolist()
+        assert snapshot.scored.tolist() == list(range(10, 20))
+
+
+def test_a_mask_of_nothing_is_none(mine: Path) -> None:
+    with h5py.File(mine, "a") as file:
+        file["fit"] = np.zeros(20, bool)
+    with open_snapshot(mine) as snapshot:
+        assert snapshot.fit is None
+        assert len(snapshot.scored) == 20
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.ones(20, bool), "/fit: expected samples that are not fitted to, got none"),
+        (np.arange(20), "/fit: expected true or false for each sample, got 2"),
+        (np.ones(7, bool), r"/fit: expected whole numbers of shape \(20,\)"),
+        (np.arange(20) < 3, "/sample_ids: expected every id once, got 3 2 times"),
+    ],
+)
+def test_a_mask_that_cannot_be_is_refused(tmp_path: Path, mask: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        open_snapshot(with_mask(tmp_path / "mask.h5", mask))

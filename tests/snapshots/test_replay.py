@@ -11,7 +11,7 @@ import torch
 
 from cmp_core import open_snapshot
 from cmp_core.events.activations import LayerActivations
-from cmp_core.snapshots.replay import replay
+from cmp_core.snapshots.replay import replay, replay_fitting
 from tests.small_runs import stored
 from tests.snapshots.test_read import by_hand
 
@@ -105,3 +105,19 @@ def test_whole_numbers_and_truth_values_are_measured_as_floats(tmp_path: Path, d
     for found in (chunk.inputs, chunk.layers[2].activations):
         assert found.dtype == torch.float64
         assert found.tolist() == spikes.astype(float).tolist()
+
+
+@pytest.mark.parametrize("chunk", [7, N, 1024])
+def test_samples_to_fit_to_come_by_themselves(
+    images: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cmp_core.events.activations.CHUNK", chunk)
+    mask = np.arange(N) % 3 == 0
+    with h5py.File(images, "a") as file:
+        file["fit"] = mask
+    with open_snapshot(images) as snapshot:
+        scored, fitting = list(replay(snapshot)), list(replay_fitting(snapshot))
+    ids = 5 * np.arange(N)[::-1]
+    for events, part, wanted in ((scored, "chunk", ids[~mask]), (fitting, "fit", ids[mask])):
+        assert {event.part for event in events} == {part}
+        assert torch.cat([event.sample_ids for event in events]).tolist() == wanted.tolist()
