@@ -113,6 +113,15 @@ class GramMoments(SampleMoments):
     def inner(self) -> InnerProduct:
         return self.grams().inner()
 
+    @cached
+    def within_class_variance(self) -> Tensor:
+        targets, _ = one_hot(self._folds, self.classes)
+        return self.grams().within(self._of_samples(targets))
+
+    def _of_samples(self, rows: Tensor) -> Tensor:
+        """Return the rows (n, …) of the samples that the moments are of."""
+        return rows
+
     def log_det(self, scale: Tensor, floor: Tensor) -> Tensor:
         return log_det(self.grams().matrices, scale, floor, self.widths)
 
@@ -173,6 +182,9 @@ class GramMomentsWithout(GramMoments):
     def grams(self) -> Grams:
         return self._whole.grams().of_samples(self._kept)
 
+    def _of_samples(self, rows: Tensor) -> Tensor:
+        return rows[self._kept]
+
 
 class MixedSampleMoments(MixedMoments, SampleMoments):
     """Second moments of many samples, each layer in its own form."""
@@ -207,9 +219,9 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
 
     @cached
     def sums(self) -> SumMoments:
-        ids = self._folds.sample_ids
-        sums = SplitSums(frozenset({"own"}), ids.device)
-        sums.update([self._layers[name] for name in self.narrow], ids, None)
+        ids, labels = self._folds.sample_ids, self._folds.labels
+        sums = SplitSums(frozenset({"own", "labels"}), ids.device, self.classes)
+        sums.update([self._layers[name] for name in self.narrow], ids, labels)
         return SumMoments(sums, self.n, self.guards)
 
     def held_out_scores(self, layer: int, penalty: float) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from cmp_core.layers.arrays import precise
 from cmp_core.layers.sampling import FOLDS
 from cmp_core.statistics.least_squares import ridge_lambda
-from cmp_core.statistics.moments import InnerProduct, over_pairs
+from cmp_core.statistics.moments import InnerProduct, over_pairs, per_sample_within
 
 
 @attrs.frozen(eq=False)
@@ -52,6 +52,17 @@ class Grams:
     def of_samples(self, where: Tensor) -> Grams:
         """Return the Gram matrices of the samples at some positions (m,)."""
         return self._centred(self.matrices[:, where][:, :, where])
+
+    def within(self, targets: Tensor) -> Tensor:
+        """Return the variance within classes of each layer, (L,), for one-hot labels (n, K).
+
+        A class of m samples with indicator y has the mean X̃ᵀy/m, whose squared length is yᵀKy/m².
+        """
+        counts = targets.sum(dim=0)
+        between = ((self.matrices @ targets) * targets).sum(dim=1)
+        there = counts > 0
+        scatter = self.lengths.sum(dim=1) - (between[:, there] / counts[there]).sum(dim=1)
+        return per_sample_within(scatter, counts)
 
     def inner(self) -> InnerProduct:
         """Return the inner products of all pairs of layers, as fields that broadcast to (L, L)."""

@@ -102,6 +102,7 @@ class LayerStatistics:
     unit_variances = _by_layer(SecondMoments.unit_variances, power=2)
     eigenvalues = _by_layer(SecondMoments.eigenvalues, power=2)
     variance = _of_layer(SecondMoments.variance, power=2)
+    within_class_variance = _of_layer(SecondMoments.within_class_variance, power=2)
     squared_norm = _of_layer(SecondMoments.squared_norm, power=4)
     squared_trace = _of_layer(SecondMoments.squared_trace, power=4)
     shrinkage = _of_layer(SecondMoments.shrinkage)

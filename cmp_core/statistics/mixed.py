@@ -58,6 +58,9 @@ class MixedMoments(SecondMoments):
     def log_det(self, scale: Tensor, floor: Tensor) -> Tensor:
         return self._gathered(lambda form, layers: form.log_det(scale[layers], floor[layers]))
 
+    def within_class_variance(self) -> Tensor:
+        return self._gathered(lambda form, _: form.within_class_variance())
+
     def scatter(self, layer: int) -> Tensor:
         form, place = self._form(layer)
         return form.scatter(place)

@@ -131,6 +131,15 @@ _RESOLVED = 2.0**22
 """Roundings of a sum that a difference of sums must exceed: some 20 add up, to 5 in 10⁶ of it."""
 
 
+def per_sample_within(scatter: Tensor, counts: Tensor) -> Tensor:
+    """Return tr S_W / (n - K) for tr S_W (…,) and the samples of each class, (K or more,).
+
+    NaN for one class, and where there are no more samples than classes.
+    """
+    n, classes = counts.sum(), (counts > 0).sum()
+    return torch.where((classes > 1) & (n > classes), scatter / (n - classes), torch.nan)
+
+
 def require(n: int, least: int) -> None:
     """Raise `UndefinedError` where there are too few samples."""
     if n < least:

@@ -84,6 +84,18 @@ class SecondMoments(StatisticsCache, ABC):
         """Return the mean activation of every unit, (p,)."""
 
     @abstractmethod
+    @rests_on("own", "labels")
+    def within_class_variance(self) -> Tensor:
+        """Return the variance within classes, summed over units (0-d), unbiased.
+
+        Σᵢ ‖xᵢ - x̄_class‖² / (n - K) for the K classes there are; NaN for one class, and where there
+        are no more samples than classes.
+
+        Raises:
+            UndefinedError: there are no labels.
+        """
+
+    @abstractmethod
     @rests_on("own")
     def unit_variances(self, layer: int) -> Tensor:
         """Return the variance of every unit, the diagonal of S/n, (p,)."""

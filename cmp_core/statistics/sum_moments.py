@@ -7,10 +7,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cmp_core.errors import UndefinedError
 from cmp_core.layers.arrays import precise
 from cmp_core.statistics.cache import cached
 from cmp_core.statistics.guards import Guards
-from cmp_core.statistics.moments import InnerProduct, Products, log_det, require
+from cmp_core.statistics.moments import (
+    InnerProduct,
+    Products,
+    log_det,
+    per_sample_within,
+    require,
+)
 from cmp_core.statistics.second_moments import SecondMoments
 from cmp_core.statistics.sums import LABELS, SplitSums, no_sums
 
@@ -55,6 +62,12 @@ class SumMoments(SecondMoments):
         )
 
     @cached
+    def within_class_variance(self) -> Tensor:
+        if self._sums.class_counts is None:
+            raise UndefinedError("there are no labels")
+        return torch.stack([_within_classes(self._total(name, LABELS)) for name in self._names])
+
+    @cached
     def scatter(self, layer: int) -> Tensor:
         require(self.n, 1)
         name = self._names[layer]
@@ -71,6 +84,17 @@ class SumMoments(SecondMoments):
     @cached
     def _total(self, layer: str, other: str) -> Products:
         return self._sums.products(layer, other)
+
+
+def _within_classes(products: Products) -> Tensor:
+    """Return the variance within classes (0-d) from products of a layer with one-hot labels.
+
+    The labels' pivot is 0: Σ y counts the samples of a class, Σ x yᵀ sums them from the pivot of x.
+    """
+    counts, sums = products.y_sum, products.cross
+    there = counts > 0
+    between = (sums[:, there].square() / counts[there]).sum()
+    return per_sample_within(products.x_total - between, counts)
 
 
 class SumMomentsWithout(SumMoments):

@@ -37,6 +37,7 @@ from cmp_metrics.mutual_information import mutual_information, pc1_binned
 from cmp_metrics.participation_ratio import participation_ratio
 from cmp_metrics.probe_accuracy import probe_accuracy
 from cmp_metrics.ridge_r2 import ridge_r2
+from cmp_metrics.within_class_variance import within_class_variance
 from tests.contracts.arrays import Case, Floats, cases
 from tests.oracles import metrics as oracles
 
@@ -67,6 +68,7 @@ OF_ACTIVATIONS: Mapping[str, Function] = {
     "probe_accuracy": lambda x, y, labels: probe_accuracy(x, labels),
     "probe_accuracy, ridge": lambda x, y, labels: probe_accuracy(x, labels, penalty=0.01),
     "ridge_r2": lambda x, y, labels: ridge_r2(x, y),
+    "within_class_variance": lambda x, y, labels: within_class_variance(x, labels),
     "ridge_r2, ridge": lambda x, y, labels: ridge_r2(x, y, penalty=0.01),
 }
 OF_SCORES: Mapping[str, Function] = {

@@ -28,6 +28,7 @@ from cmp_metrics.mutual_information import mutual_information, pc1_binned
 from cmp_metrics.participation_ratio import participation_ratio
 from cmp_metrics.probe_accuracy import probe_accuracy
 from cmp_metrics.ridge_r2 import ridge_r2
+from cmp_metrics.within_class_variance import within_class_variance
 from tests.oracles import metrics as oracles
 
 Array = NDArray[np.float64]
@@ -371,6 +372,32 @@ def test_usable_information_in_a_partly_told_label() -> None:
     labels = np.random.default_rng(0).integers(0, 4, 4000)
     x = (labels // 2)[:, None] + 1e-3 * normal(4000, 3)
     assert label_information(x, labels) == pytest.approx(math.log(2), abs=0.01)
+
+
+# Variance within classes
+
+
+def test_labels_that_tell_nothing_leave_all_of_the_variance_within() -> None:
+    values = [
+        within_class_variance(normal(200, 6, seed=s), np.random.default_rng(s).integers(0, 5, 200))
+        for s in range(100)
+    ]
+    assert np.mean(values) == pytest.approx(1, abs=0.003)
+    assert max(values) > 1
+
+
+def test_the_share_within_is_that_of_the_clusters() -> None:
+    """Means on a simplex of squared spread a, noise of variance v: v / (v + a)."""
+    labels = np.arange(20000) % 4
+    x = 3 * np.eye(4)[labels] + normal(20000, 4)
+    between = 9 * (1 - 1 / 4)
+    assert within_class_variance(x, labels) == pytest.approx(4 / (4 + between), abs=0.01)
+
+
+def test_collapsed_classes_have_no_variance_within() -> None:
+    assert within_class_variance(np.eye(3)[np.arange(30) % 3], np.arange(30) % 3) == pytest.approx(
+        0
+    )
 
 
 def test_a_layer_of_one_direction_has_no_gaussian_entropy() -> None:

@@ -27,6 +27,7 @@ from cmp_metrics.mutual_information import (
 from cmp_metrics.participation_ratio import participation_ratio
 from cmp_metrics.probe_accuracy import probe_accuracy
 from cmp_metrics.ridge_r2 import ridge_r2
+from cmp_metrics.within_class_variance import within_class_variance
 from tests.oracles import metrics as oracles
 from tests.oracles.data import KINDS, make
 
@@ -59,6 +60,7 @@ CASES: dict[str, tuple[Function, Function, dict[str, Any]]] = {
     "ridge_r2": (of_pair, ridge_r2, {}),
     "ridge_r2, ridge": (of_pair, ridge_r2, {"penalty": 0.01}),
     "ridge_r2, strong ridge": (of_pair, ridge_r2, {"penalty": 30.0}),
+    "within_class_variance": (of_labels, within_class_variance, {}),
     "probe_accuracy": (of_labels, probe_accuracy, {}),
     "probe_accuracy, ridge": (of_labels, probe_accuracy, {"penalty": 0.01}),
     "f1_score": (of_labels, f1_score, {}),

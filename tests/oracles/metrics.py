@@ -61,6 +61,14 @@ def squared_trace_by_enumeration(x: Array) -> float:
     return float(np.mean([d[i, j] * d[k, m] / 4 for i, j, k, m in fours]))
 
 
+def within_class_variance(x: Array, labels: Labels) -> float:
+    """By the covariance of what is left once each class has its mean removed."""
+    classes = np.unique(labels)
+    left = np.concatenate([x[labels == c] - x[labels == c].mean(0) for c in classes])
+    within = (left**2).sum() / (len(x) - len(classes))
+    return float(within / np.atleast_2d(np.cov(x.T)).trace())
+
+
 def eigenspectrum(x: Array) -> Array:
     values = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2 / (len(x) - 1)
     return values[: min(len(x) - 1, x.shape[1])]

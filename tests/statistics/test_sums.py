@@ -27,6 +27,7 @@ from cmp_metrics.linear_cka import linear_cka_metric
 from cmp_metrics.participation_ratio import participation_ratio_metric
 from cmp_metrics.probe_accuracy import probe_accuracy_metric
 from cmp_metrics.ridge_r2 import RidgeR2
+from cmp_metrics.within_class_variance import within_class_variance_metric
 from tests.oracles import metrics as oracles
 from tests.splits import new_split
 
@@ -94,6 +95,10 @@ CASES: dict[str, tuple[Any, Twin]] = {
     "eigenspectrum": (eigenspectrum_metric, of_layer(lambda x: oracles.eigenspectrum(x)[:64])),
     "gaussian_entropy": (gaussian_entropy_metric, of_layer(oracles.gaussian_entropy)),
     "linear_cka": (linear_cka_metric, of_pair(oracles.linear_cka)),
+    "within_class_variance": (
+        within_class_variance_metric,
+        of_labels(oracles.within_class_variance),
+    ),
     "ridge_r2": (RidgeR2, predicted),
     "probe_accuracy": (probe_accuracy_metric, of_labels(oracles.probe_accuracy)),
     "f1_score": (F1Score, of_labels(oracles.f1_score)),
