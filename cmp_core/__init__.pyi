@@ -1,9 +1,11 @@
 """The names that plugins and notebooks use; `__init__.py` imports each when it is first used."""
 
+from .analysis.evidence import (
+    MetricEvidence as MetricEvidence,
+)
 from .analysis.questions import (
     QUESTIONS as QUESTIONS,
     Answer as Answer,
-    MetricEvidence as MetricEvidence,
 )
 from .config.load import (
     load_config as load_config,

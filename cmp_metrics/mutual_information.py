@@ -154,7 +154,6 @@ def _kernel_influence(squares: Tensor, width: float, lengths: Tensor) -> Tensor:
     split="subset",
     unit="nats",
     question="compressing",
-    evidence="falls",
     invariances={"orthogonal", "permute_samples", "permute_units", "scale"},
     needs=("statistics.mean_log_kernel_density",),
     undefined=_UNDEFINED,

@@ -1,4 +1,4 @@
-"""The three research questions, each with its evidence and its verdict."""
+"""The three research questions, each with its evidence and its answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core import PALETTE, QUESTIONS, Answer, MetricEvidence, PlotView, Register, hookimpl, plot
-from cmp_plots._lines import INPUT_LEVEL, UNTRAINED, mean_and_spread, mean_of_known
+from cmp_plots._lines import INPUT_LEVEL, UNTRAINED
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
     context,
@@ -30,10 +30,11 @@ Floats = NDArray[np.float64]
 
 @plot("research_questions", file="research_questions", answers=True)
 def research_questions(view: PlotView) -> Figure:
-    """Predictive, compressing, different: the values that count as evidence, and the verdicts.
+    """Predictive, compressing, different: the values that count as evidence, and the answers.
 
-    A row per experiment. Dotted: the untrained network; dashed: the input. Of several seeds the
-    mean and the range. Values of different units are shown as shares of the first layer's value.
+    A row per experiment. Bars: 95 % intervals, over seeds and test samples, or of one run over its
+    samples. Dotted: the untrained network; dashed: the input. Compression is shown relative to the
+    first layer.
     """
     questions = [view.question] if view.question else list(QUESTIONS)
     answers = [view.answer(group, question) for group in view.groups for question in questions]
@@ -66,13 +67,15 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
     everything = []
     for item, colour in zip(answer.evidence, PALETTE, strict=False):
         places = np.arange(len(item.places))
-        trained, untrained = _shown(answer, item)
+        middle, low, high = _intervals(answer, item)
         name = literal(item.info.label, width - 0.6, lines=1)
-        mean_and_spread(axes, places, trained, color=colour, marker="o", label=name)
-        everything.append(trained.ravel())
-        if untrained is not None:
-            mean = mean_of_known(untrained)
-            mean_and_spread(axes, places, mean[None], color=colour, **UNTRAINED)
+        bars = np.nan_to_num(np.stack([middle - low, high - middle]))
+        axes.plot(places, middle, color=colour, marker="o", label=name)
+        axes.errorbar(places, middle, bars, fmt="none", ecolor=colour, capsize=2)
+        everything += [middle, low[np.isfinite(low)], high[np.isfinite(high)]]
+        if item.untrained is not None:
+            mean = _shown(answer, item.untrained).mean(axis=0)
+            axes.plot(places, mean, color=colour, **UNTRAINED)
             everything.append(mean)
         if item.reference is not None and answer.question != "different":
             first = item.values[:, 0] if answer.question == "compressing" else 1.0
@@ -116,15 +119,22 @@ def _below(axes: Axes) -> dict[str, Any]:
     }
 
 
-def _shown(answer: Answer, item: MetricEvidence) -> tuple[Floats, Floats | None]:
-    """Return the values as they are drawn, (seeds, places), and those of the untrained network."""
+def _shown(answer: Answer, values: Floats) -> Floats:
+    """Return values (seeds, places) as they are drawn."""
+    if answer.question == "compressing":
+        return values / values[:, :1]
+    return 1 - values if answer.question == "different" else values
 
-    def shown(values: Floats) -> Floats:
-        if answer.question == "compressing":
-            return values / values[:, :1]
-        return 1 - values if answer.question == "different" else values
 
-    return shown(item.values), None if item.untrained is None else shown(item.untrained)
+def _intervals(answer: Answer, item: MetricEvidence) -> tuple[Floats, Floats, Floats]:
+    """Return the mean of each place as it is drawn, and the ends of its 95 % interval."""
+    places = range(len(item.places))
+    if answer.question == "compressing":  # a fall of the logarithm, as a share of the first layer
+        falls = [item.between(0, place) for place in places]
+        rows = [(-x.effect, *(-end for end in reversed(x.interval))) for x in falls]
+        return tuple(np.exp(np.minimum(np.array(rows).T, 700.0)))
+    found = [item.at(place) for place in places]
+    return tuple(np.array([(x.effect, *x.interval) for x in found]).T)
 
 
 def _set_shares(axes: Axes, values: Floats) -> None:

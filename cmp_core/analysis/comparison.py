@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
-from cmp_core.analysis.inference import LEVEL, mcnemar
+from cmp_core.analysis.crossed import LEVEL
+from cmp_core.analysis.inference import mcnemar
 from cmp_core.runs.log import as_number
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import ReplicateGroup

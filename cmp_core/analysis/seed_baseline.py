@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cmp_core.analysis.questions import distinct_seeds, evidence_metrics
+from cmp_core.analysis.evidence import evidence_metrics
+from cmp_core.analysis.questions import distinct_seeds
 from cmp_core.errors import CmpError, UndefinedError, UsageError
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.arrays import measure_arrays

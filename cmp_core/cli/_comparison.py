@@ -12,7 +12,7 @@ from rich.table import Table
 from cmp_core.analysis.comparison import difference
 from cmp_core.analysis.questions import QUESTIONS, answer
 from cmp_core.console import out, say
-from cmp_core.report.words import p_value
+from cmp_core.report.words import p_value, verdict
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
 
 
@@ -30,12 +30,8 @@ def print_comparison(runs: RunSet) -> None:
         table.add_row(escape(layer), *(_accuracy(group, layer) for group in groups))
     table.add_section()
     for question, title in QUESTIONS.items():
-        verdicts = [answer(group.runs, question) for group in groups]
-        marks = [f"{one.verdict}{'*' if one.is_descriptive else ''}" for one in verdicts]
-        table.add_row(title, *marks)
+        table.add_row(title, *(verdict(answer(group.runs, question)) for group in groups))
     out().print(table)
-    if any(len(group.runs) == 1 for group in groups):
-        say("* one seed: the verdict describes that run")
     first, *others = groups
     for group in others:
         found = difference(first, group)

@@ -72,16 +72,18 @@ def print_confusion(outcome: Outcome) -> None:
 
 
 def print_verdicts(answers: Iterable[Answer]) -> None:
-    """Print the verdict of each research question, and what it rests on."""
-    from cmp_core.report.words import sentence
+    """Print the answer to each research question, and what it rests on."""
+    from cmp_core.report.words import finding, sentence, verdict
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("question", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    table.add_column("answer", no_wrap=True)
     table.add_column("evidence", overflow="fold")
     answers = list(answers)
     for one in answers:
-        table.add_row(one.title, one.verdict, escape(sentence(one)))
+        told = "\n".join(map(finding, one.findings)) or sentence(one)
+        table.add_row(one.title, verdict(one), escape(told))
     out().print(table)
-    if any(one.is_descriptive for one in answers):
-        say("one seed: the verdicts describe this run; several seeds test them (cmp report RUN…)")
+    if any(one.is_descriptive and one.findings for one in answers):
+        say("±: half of the 95 % interval over test samples; learned: more than before training")
+        say("one seed is described; several test the questions (cmp report RUN…)")

@@ -31,7 +31,7 @@ def influences(
     >>> x = torch.tensor([1.0, 2.0, 6.0])
     >>> without = [{"": x[[1, 2]].mean()}, {"": x[[0, 2]].mean()}, {"": x[[0, 1]].mean()}]
     >>> influences({"": x.mean()}, without, torch.full((3,), 1 / 3))[""]  # x - 3
-    tensor([-2., -1.,  3.])
+    tensor([-2.0000, -1.0000,  3.0000])
     """
     found = {}
     for name, own in value.items():

@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cmp_core.analysis.questions import MARGINS, QUESTIONS, Answer, answer
+from cmp_core.analysis.questions import QUESTIONS, Answer, answer
 from cmp_core.errors import UndefinedError
 from cmp_core.events.rows import INPUT
 from cmp_core.plotting.plot import Plot, PlotView
@@ -67,7 +67,6 @@ def report_html(
         questions=QUESTIONS,
         accuracies=_accuracies(runs),
         settings=_settings(runs),
-        margins=MARGINS,
         words=words,
         environments=_environments(runs),
         reproduce=[_reproduce(run) for run in runs.runs],
@@ -123,7 +122,7 @@ def _group(
         "label": group.label,
         "seeds": [run.seed for run in group.runs],
         "answers": [(one, _pictures(alone, one, plots, failures)) for one in answers],
-        "seed_baseline": baselines.get(group.label) if answers[0].seeds > 1 else None,
+        "seed_baseline": baselines.get(group.label) if len(group.runs) > 1 else None,
         "metrics": _metrics(group),
         "columns": (INPUT, *alone.layers),
         "missing": _missing(group),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from cmp_core.analysis.questions import Answer, MetricEvidence
+from cmp_core.analysis.crossed import Estimate
+from cmp_core.analysis.evidence import MetricEvidence
+from cmp_core.analysis.questions import Answer, Finding, Step
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -49,54 +51,89 @@ def p_value(p: float) -> str:
 
 
 def effect(item: MetricEvidence, value: float) -> str:
-    """Return a change, as `MetricEvidence.changes` has it, in the units that people think in."""
+    """Return an effect, as `MetricEvidence.effect` has it, in the units that people think in."""
     if not math.isfinite(value):
         return "–"
-    if item.info.evidence == "rises":
+    if item.direction == "rises":
         if item.info.unit == "fraction":
-            return f"{round(100 * value, 1) + 0.0:+.1f} points".replace("-", "−")
+            return f"{_points(value):+.1f} points".replace("-", "−")
         return f"{_signed(value)} {item.info.unit}".rstrip()
-    if item.info.evidence == "falls":
-        # Beyond e^700 a share is no float any more.
-        return f"{_signed(100 * math.expm1(min(-value, 700.0)))} %"
+    if item.direction == "falls":
+        return f"{_signed(_percent(value))} %"
     return _signed(value)
 
 
-def interval(item: MetricEvidence) -> str:
-    """Return the interval of a metric's effect."""
-    low, high = item.test.low, item.test.high
-    if not math.isfinite(low):
+def interval(item: MetricEvidence, estimate: Estimate | None) -> str:
+    """Return the 95 % interval of an effect, in the same units; `–` where there is none."""
+    if estimate is None or not math.isfinite(estimate.half_width):
         return "–"
-    if item.info.evidence == "falls":
+    low, high = estimate.interval
+    if item.direction == "falls":
         low, high = high, low
-    return f"{effect(item, low)} to {effect(item, high)}"
+    return f"{effect(item, low).removesuffix(' %').removesuffix(' points')} to {effect(item, high)}"
 
 
-def untrained(item: MetricEvidence) -> str:
-    """Return the same of the untrained network; for similarities its mean of 1 − value."""
-    if item.untrained_changes is None:
-        return "–"
-    mean = float(item.untrained_changes.mean())
-    return number(mean, 2) if item.info.evidence == "similarity" else effect(item, mean)
+def estimated(item: MetricEvidence, estimate: Estimate) -> str:
+    """Return an effect with its interval; of one seed with half of its width, if it has one.
+
+    For example `+1.9 points (+1.1 to +2.7 points)`, or `+1.9 ± 0.8 points`.
+    """
+    told = effect(item, estimate.effect)
+    if not math.isfinite(estimate.half_width):
+        return told
+    if estimate.seeds > 1:
+        return f"{told} ({interval(item, estimate)})"
+    size, _, unit = told.partition(" ")
+    half = estimate.half_width
+    if item.direction == "rises" and item.info.unit == "fraction":
+        half = _points(half)
+    elif item.direction == "falls":
+        half = (_percent(estimate.effect - half) - _percent(estimate.effect + half)) / 2
+    return f"{size} ± {number(half, 2)} {unit}".rstrip()
 
 
-def finding(item: MetricEvidence) -> str:
+def finding(found: Finding) -> str:
     """Return what a metric says, in a few words.
 
-    For example `probe_accuracy +1.2 points`, or `linear_cka differs by 0.12 (untrained 0.05)`.
+    For example `probe_accuracy +1.2 ± 0.3 points, learned +3.1 ± 0.5 points`. Of differences that
+    of each pair is told, on which the answer rests; what was learned is the mean over the pairs.
     """
-    before = "" if item.untrained_changes is None else f" (untrained {untrained(item)})"
-    if item.info.evidence != "similarity":
-        return f"{item.info.label} {effect(item, item.test.effect)}{before}"
-    differs = number(float((1 - item.values).mean()), 2)
-    return f"{item.info.label} differs by {differs}{before}"
+    item = found.evidence
+    learned = ""
+    if item.learned is not None:
+        learned = f", learned {estimated(item, item.learned)}"
+    if item.direction == "similarity":
+        pairs = ", ".join(_pair(item, step) for step in found.steps)
+        return f"{item.info.label} differs by {pairs}{learned}"
+    knee = f"; nothing is gained after {found.knee}" if found.knee else ""
+    return f"{item.info.label} {estimated(item, item.effect)}{learned}{knee}"
+
+
+def _pair(item: MetricEvidence, step: Step) -> str:
+    """Return the difference of two neighbouring layers, and what it says."""
+    told = estimated(item, step.estimate)
+    return f"{told} {step.word}" if step.estimate.seeds > 1 else told
 
 
 def sentence(answer: Answer) -> str:
     """Return the findings of an answer in a line; why there is none where there is none."""
-    if not answer.evidence:
+    if not answer.findings:
         return answer.notes[-1]
-    return ", ".join(map(finding, answer.evidence))
+    return "; ".join(map(finding, answer.findings))
+
+
+def verdict(answer: Answer) -> str:
+    """Return the word of an answer, or why there is none."""
+    return answer.word or ("one seed" if answer.findings else "no evidence")
+
+
+def _points(value: float) -> float:
+    return round(100 * value, 1) + 0.0
+
+
+def _percent(value: float) -> float:
+    """Return a fall of the logarithm as a change in percent."""
+    return 100 * math.expm1(min(-value, 700.0))  # beyond e^700 a share is no float any more
 
 
 def _signed(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -20,6 +20,7 @@ from cmp_core.runs.directory import (
     METRICS,
     PARAMS,
     STATUS,
+    TEST_INFLUENCES,
     TEST_PREDICTIONS,
     TEST_RESULTS,
     open_run,
@@ -219,6 +220,34 @@ class RunRecord:
             found = ", ".join(f"{name} {arrays[name].shape}" for name in names)
             raise DataError(f"'{path}': expected arrays (n,) of the same n, got {found}")
         return arrays
+
+    @cached_property
+    def _influences(self) -> dict[str, NDArray[Any]]:
+        path = self.directory / TEST_INFLUENCES
+        if not path.exists():
+            return {}
+        arrays = _load_numpy(path)
+        if not isinstance(arrays, dict):
+            raise DataError(f"'{path}': expected arrays by name (.npz), got a single one")
+        return arrays
+
+    @property
+    def influence_ids(self) -> NDArray[np.int64] | None:
+        """The ids of the test samples that influences are of, or none."""
+        return self._influences.get("sample_ids")
+
+    def influence(
+        self, layer: str, metric: str, weights: Literal["tested", "untrained"] = "tested"
+    ) -> NDArray[np.float64] | None:
+        """Return how much each test sample (n,), or each of 20 groups, moves a value, or none.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        prefix = "" if weights == "tested" else "untrained/"
+        found = self._influences.get(f"{prefix}{layer}/{metric}")
+        is_sound = found is not None and found.ndim == 1 and found.dtype.kind == "f"
+        return found.astype(np.float64) if found is not None and is_sound else None
 
     @cached_property
     def confusion(self) -> NDArray[np.int64] | None:

@@ -121,6 +121,7 @@ def _values(depth: float, epoch: int, draw: np.random.Generator) -> dict[str, fl
         "label_information": 2.0 * right,
         "ridge_r2": 1 - 0.1 * (1 - depth) ** 3 + noise / 10,
         "linear_cka": 0.95 + 0.04 * depth + noise / 10,
+        "within_class_variance": 0.9 - 0.6 * depth * learned + noise / 10,
         "participation_ratio": 40 * math.exp(-3 * depth * learned) + 1 + noise,
         "gaussian_entropy": -1500 * depth + 40 * noise,
         "mutual_information": 3.5 - depth * learned + noise,
@@ -151,7 +152,19 @@ def _write_test(
     results |= _measured("", layers, 3, draw, 200)
     for layer, accuracy in accuracies.items():
         results["metrics"][layer]["accuracy"] = accuracy
-    _write(directory / "test_results.json", results)
+    before = {"n": 200, **_measured("", layers, 0, draw, 200)}
+    arrays: dict[str, NDArray[Any]] = {"sample_ids": ids}
+    for prefix, measured in (("", results), ("untrained/", before)):
+        errors: dict[str, dict[str, float]] = {}
+        for layer, values in measured["metrics"].items():
+            for metric, value in values.items():
+                # A hundredth of a value is what a sample may move it by, times √n.
+                moved = draw.normal(0, 0.01 * abs(value) * math.sqrt(200), 200)
+                arrays[f"{prefix}{layer}/{metric}"] = moved.astype(np.float32)
+                errors.setdefault(layer, {})[metric] = float(moved.std() / math.sqrt(200))
+        measured["errors"] = errors
+    np.savez(directory / "test_influences.npz", **arrays)  # type: ignore[arg-type]
+    _write(directory / "test_results.json", results | {"untrained": before})
 
 
 def _write(path: Path, content: Any) -> None:

@@ -43,7 +43,7 @@ def test_damaged_facts_of_metrics_are_warned_about(here: Path, tmp_path: Path) -
     assert result.stderr.startswith(f"warning: '{here}/unmeasured/metrics.json' is left out: ")
     page = (tmp_path / "page.html").read_text()
     assert "metrics.json&#39; is left out" in page
-    assert '<span class="verdict yes">' in page  # by the facts of the installed metrics
+    assert '<span class="verdict described">one seed' in page  # by facts of installed metrics
 
 
 def test_one_run_of_several_may_have_nothing_yet(here: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -83,16 +82,10 @@ def test_only_a_plugin_that_was_switched_off_costs_the_exit_code(
     assert exit_code(failures) == code
 
 
-@pytest.mark.parametrize(("seeds", "is_described"), [(1, True), (2, False)])
-def test_verdicts_of_one_seed_are_said_to_describe_it(
-    seeds: int, is_described: bool, capsys: Screen
-) -> None:
-    answers: list[Any] = [
-        Answer(question, "inconclusive", seeds, notes=("[why]",)) for question in QUESTIONS
-    ]
-    print_verdicts(answers)
+def test_without_evidence_the_reason_stands_in_its_place(capsys: Screen) -> None:
+    print_verdicts([Answer(question, 1, notes=("[why]",)) for question in QUESTIONS])
     shown = capsys.readouterr().out
     for title in QUESTIONS.values():
         assert title in shown
-    assert shown.count("inconclusive   [why]") == 3
-    assert ("one seed: the verdicts describe this run" in shown) is is_described
+    assert shown.count("no evidence   [why]") == 3
+    assert "one seed is described" not in shown

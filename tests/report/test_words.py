@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
-from cmp_core.analysis.questions import Answer, MetricEvidence
+from cmp_core.analysis.evidence import MetricEvidence, Values
+from cmp_core.analysis.questions import Answer, Finding
 from cmp_core.report import words
 from cmp_core.runs.metric_info import MetricInfo
 
@@ -24,8 +26,8 @@ def item(
 ) -> MetricEvidence:
     rows = np.array(values, dtype=np.float64)
     places = tuple(f"layer_{i}" for i in range(rows.shape[1]))
-    before = None if untrained is None else np.array(untrained, dtype=np.float64)
-    return MetricEvidence(facts, "val", 100, places, rows, before, None)
+    before = None if untrained is None else Values(np.array(untrained, dtype=np.float64))
+    return MetricEvidence(facts, "val", 100, places, Values(rows), before)
 
 
 @pytest.mark.parametrize(
@@ -106,34 +108,56 @@ def test_effects_in_words(facts: MetricInfo, value: float, text: str) -> None:
 
 def test_intervals_in_words() -> None:
     one = item(ACCURACY, [[0.5, 0.6]])
-    tied = item(ACCURACY, [[0.5, 0.6], [0.5, 0.6]])
-    assert [words.interval(one), words.interval(tied)] == ["–", "–"]
-    low, high = words.interval(item(PR, [[4, 2], [4, 1.9], [4, 2.1]])).split(" to ")
-    assert float(low[1:-2]) > float(high[1:-2])  # −57 % to −43 %
-    assert low.startswith("−")
-    far = words.interval(item(PR, [[1e-300, 1e300], [1, 1]]))
-    assert far == f"−100 % to +{100 * math.exp(700):.2g} %"
-
-
-def test_the_untrained_network_in_words() -> None:
-    trained = [[0.5, 0.7], [0.5, 0.8]]
-    assert words.untrained(item(ACCURACY, trained)) == "–"
-    assert words.untrained(item(ACCURACY, trained, [[0.1, 0.1], [0.1, 0.12]])) == "+1.0 points"
-    assert words.untrained(item(CKA, trained, [[0.9, 0.8], [1, 1]])) == "0.075"
-
-
-def test_evidence_in_words() -> None:
-    assert words.finding(item(PR, [[4, 2]])) == "participation_ratio −50 %"
-    assert words.finding(item(CKA, [[0.9, 0.8]])) == "linear_cka differs by 0.15"
-    assert words.finding(item(CKA, [[0.9, 0.8]], [[1, 1]])) == (
-        "linear_cka differs by 0.15 (untrained 0)"
+    assert words.interval(one, one.effect) == "–"
+    assert words.interval(one, None) == "–"
+    several = item(ACCURACY, [[0.5, 0.6], [0.5, 0.61], [0.5, 0.62]])
+    reach = 100 * 4.302653 * 0.01 / math.sqrt(3)
+    assert (
+        words.interval(several, several.effect) == f"+{11 - reach:.1f} to +{11 + reach:.1f} points"
     )
+    falls = item(PR, [[4, 2], [4, 1.9], [4, 2.1]])
+    low, high = words.interval(falls, falls.effect).removesuffix(" %").split(" to ")
+    assert low.startswith("−")
+    assert float(low[1:]) > float(high[1:])  # −57 to −43 %
+    far = item(PR, [[1e-300, 1e300], [1, 1]])
+    assert words.interval(far, far.effect) == f"−100 to +{100 * math.exp(700):.2g} %"
+
+
+def with_samples(facts: MetricInfo, values: Sequence[Sequence[float]], error: float) -> Any:
+    """Evidence whose values have an error each, and none of them with another."""
+    rows = np.array(values, dtype=np.float64)
+    influences = np.random.default_rng(0).normal(size=(1, 4000, rows.shape[1]))
+    influences -= influences.mean(axis=1, keepdims=True)
+    influences *= error * math.sqrt(4000) / influences.std(axis=1, ddof=1, keepdims=True)
+    trained = Values(rows, np.repeat(influences, len(rows), axis=0))
+    return attrs.evolve(item(facts, values), trained=trained)
+
+
+def test_one_seed_has_half_of_an_interval_in_words() -> None:
+    found = with_samples(ACCURACY, [[0.5, 0.6]], 0.01)
+    assert words.estimated(found, found.effect) == "+10.0 ± 2.8 points"  # 1.96 · .01 · √2
+    found = with_samples(PR, [[4, 2]], 0.02)
+    assert words.estimated(found, found.effect).startswith("−50 ± ")
+    assert words.estimated(found, found.effect).endswith(" %")
+
+
+def test_findings_in_words() -> None:
+    assert words.finding(Finding(item(PR, [[4, 2]]))) == "participation_ratio −50 %"
+    before = Finding(item(ACCURACY, [[0.5, 0.7]], [[0.1, 0.1]]))
+    assert words.finding(before) == "accuracy +20.0 points, learned +20.0 points"
+    cka = Finding(item(CKA, [[0.9, 0.8]], [[1, 1]]))
+    assert words.finding(cka) == "linear_cka differs by +0.1, +0.2, learned +0.15"
+    flat = [[0.5, 0.9, 0.9 + x] for x in (0.0, 0.001, 0.002)]
+    assert words.finding(Finding(item(ACCURACY, flat))).endswith("nothing is gained after layer_1")
+    several = Finding(item(CKA, [[0.3], [0.31], [0.29]]))
+    assert words.finding(several) == "linear_cka differs by +0.7 (+0.68 to +0.72) yes"
 
 
 def test_an_answer_in_words() -> None:
-    seen = item(PR, [[4, 2]]), item(BITS, [[0, 1]])
-    assert words.sentence(Answer("compressing", "yes", 1, seen)) == (
-        "participation_ratio −50 %, information +1 bits"
-    )
-    silent = Answer("compressing", "inconclusive", 1, notes=("one thing", "another"))
+    seen = Finding(item(PR, [[4, 2]])), Finding(item(BITS, [[0, 1]]))
+    described = Answer("compressing", 1, seen)
+    assert words.sentence(described) == "participation_ratio −50 %; information +1 bits"
+    assert words.verdict(described) == "one seed"
+    silent = Answer("compressing", 3, notes=("one thing", "another"))
     assert words.sentence(silent) == "another"
+    assert words.verdict(silent) == "no evidence"

@@ -1,0 +1,356 @@
+"""What a metric says about a question: its effects over the layers, each with an interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal
+
+import attrs
+import numpy as np
+
+from cmp_core.analysis.crossed import Estimate, Floats, estimate
+from cmp_core.events.rows import INPUT
+from cmp_core.runs.metric_info import Evidence, MetricInfo, Question
+from cmp_core.runs.record import HEAD, RunRecord
+
+MARGINS: dict[Evidence, float] = {"rises": 0.01, "falls": -math.log(0.95), "similarity": 0.05}
+"""The smallest effects that count, in the units of `MetricEvidence.effect`."""
+
+SETTLED = 0.2
+"""Share of the margin by which an effect may change if half of the fitting samples are taken."""
+
+
+@attrs.frozen(eq=False)
+class Values:
+    """Values of S seeds at L places, and what their errors come from.
+
+    Attributes:
+        values: (S, L).
+        influences: how much each of U samples, or groups, moves them, (S, U, L), or none.
+    """
+
+    values: Floats
+    influences: Floats | None = None
+
+
+@attrs.frozen(eq=False)
+class MetricEvidence:
+    """What one metric says about a question.
+
+    Attributes:
+        info: of the metric.
+        phase: the split whose values these are; n: samples in it, 0 where that is not known.
+        places: the layers at which the values stand, in order of depth.
+        beside: for similarities the neighbour that each of them is about.
+        trained: of the tested weights.
+        before: of the network before training, on the same samples, or none.
+        reference: (S,) of the input measured like a layer, or none.
+        n_fit: fitting samples of the linear fits that the values come from; 0 for none.
+        halves: values by fits to half of them (S, L), or none.
+    """
+
+    info: MetricInfo
+    phase: str
+    n: int
+    places: tuple[str, ...]
+    trained: Values
+    before: Values | None = None
+    reference: Floats | None = None
+    n_fit: int = 0
+    halves: Floats | None = None
+    beside: Mapping[str, str] = attrs.field(factory=dict)
+
+    @property
+    def values(self) -> Floats:
+        """Values of the tested weights, (S, L)."""
+        return self.trained.values
+
+    @property
+    def untrained(self) -> Floats | None:
+        """Values before training, (S, L), or none."""
+        return None if self.before is None else self.before.values
+
+    @property
+    def direction(self) -> Evidence:
+        """What of the values says yes."""
+        assert self.info.evidence is not None  # others are no evidence
+        return self.info.evidence
+
+    @property
+    def margin(self) -> float:
+        """The smallest effect that counts."""
+        return MARGINS[self.direction]
+
+    @cached_property
+    def effect(self) -> Estimate:
+        """The effect that the answer is about, positive where it says yes.
+
+        - `rises`: value of the last layer minus that of the first;
+        - `falls`: by how much the logarithm falls from the first layer to the last;
+        - `similarity`: the mean of 1 - value over the pairs.
+        """
+        return self.contrast(self._headline)
+
+    @cached_property
+    def untrained_effect(self) -> Estimate | None:
+        """The same before training, or none."""
+        return None if self.before is None else self._contrast(self._headline, self.before)
+
+    @cached_property
+    def learned(self) -> Estimate | None:
+        """The effect minus that before training, on the same samples, or none."""
+        if self.before is None:
+            return None
+        return self._contrast(self._headline, self.trained, self.before)
+
+    def between(self, first: int, second: int) -> Estimate:
+        """Return by how much the value of a place exceeds that of another, as in `effect`."""
+        weights = np.zeros(len(self.places))
+        weights[second] += 1
+        weights[first] -= 1
+        return self.contrast(weights)
+
+    def at(self, place: int) -> Estimate:
+        """Return 1 - value of a pair of layers, or the value of a layer."""
+        weights = np.zeros(len(self.places))
+        weights[place] = 1
+        return self.contrast(weights)
+
+    def contrast(self, weights: Floats) -> Estimate:
+        """Return a weighted sum over the places (L,) of the values as `effect` takes them."""
+        return self._contrast(weights, self.trained)
+
+    @cached_property
+    def is_settled(self) -> bool:
+        """Whether half of the fitting samples give about the same effect, see `SETTLED`.
+
+        Otherwise there are too few of them for the units, and the value measures how sample-
+        efficient a layer is as well.
+        """
+        if not self.n_fit:
+            return True
+        if self.halves is None:
+            return False
+        weights = [self._headline]
+        if self.direction == "similarity":
+            weights = list(np.eye(len(self.places)))
+        moves = [
+            float((_in_units(self.halves - self.values, self.direction) @ w).mean())
+            for w in weights
+        ]
+        return bool(np.abs(moves).max() <= SETTLED * self.margin)
+
+    @property
+    def _headline(self) -> Floats:
+        weights = np.zeros(len(self.places))
+        if self.direction == "similarity":
+            return weights + 1 / len(weights)
+        weights[-1] += 1
+        weights[0] -= 1
+        return weights
+
+    def _contrast(self, weights: Floats, *sides: Values) -> Estimate:
+        """Return a weighted sum over the places, of the first side minus the second, if any."""
+        effects = np.zeros(len(self.values))
+        influences: Floats | None = None
+        for sign, side in zip((1, -1), sides, strict=False):
+            effects = effects + sign * (_scaled(side.values, self.direction) @ weights)
+            if side.influences is None:
+                return estimate(effects if len(sides) == 1 else self._both(weights, sides), None)
+            slopes = _slopes(side.values, self.direction)[:, None, :]
+            own = sign * ((slopes * side.influences) @ weights)
+            influences = own if influences is None else influences + own
+        return estimate(effects, influences)
+
+    def _both(self, weights: Floats, sides: Sequence[Values]) -> Floats:
+        first, second = (_scaled(side.values, self.direction) @ weights for side in sides)
+        return np.asarray(first - second)
+
+
+def _scaled(values: Floats, direction: Evidence) -> Floats:
+    """Return values such that larger ones say yes."""
+    if direction == "falls":
+        return -np.log(values)
+    return 1 - values if direction == "similarity" else values
+
+
+def _slopes(values: Floats, direction: Evidence) -> Floats:
+    """Return the derivative of `_scaled` by the values."""
+    if direction == "falls":
+        return -1 / values
+    return np.full_like(values, -1.0 if direction == "similarity" else 1.0)
+
+
+def _in_units(differences: Floats, direction: Evidence) -> Floats:
+    return -differences if direction == "similarity" else differences
+
+
+# From runs
+
+
+def find_evidence(
+    runs: Sequence[RunRecord], question: Question, notes: list[str]
+) -> Iterator[MetricEvidence]:
+    """Yield what the metrics of replicate runs say, and note what is left out and why."""
+    for info in evidence_metrics(runs, question):
+        is_tested = all(_is_tested(run, info.label) for run in runs)
+        phase = "test" if is_tested else "val"
+        problem = None
+        item = _evidence(runs, info, phase, notes)
+        if not all(_is_same(info, run.metric_info.get(info.label)) for run in runs):
+            problem = "the runs measured it with different options"
+        elif item is None:
+            problem = "it was not measured at two layers or more in every run"
+        elif info.evidence == "falls" and not (item.values > 0).all():
+            problem = "a value is not above 0"
+        elif _is_saturated(runs, info.label, phase, item.places):
+            problem = "it is at the ceiling of its estimator, which tells about the sample size"
+        elif not item.is_settled:
+            problem = (
+                f"{item.n_fit:,} fitting samples are too few for its layers: by half of them the "
+                f"effect changes by more than a fifth of the margin, so it also measures sample "
+                "efficiency"
+            )
+        if problem:
+            notes.append(f"{info.label} is excluded: {problem}")
+        elif item is not None:
+            if phase == "val":
+                notes.append(f"{info.label} is of validation, which chose the epoch as well")
+            elif item.trained.influences is None:
+                notes.append(
+                    f"{info.label}: its error over samples is not known, only that over seeds"
+                )
+            if item.before is None:
+                notes.append(f"{info.label}: the untrained network was not measured on {phase}")
+            yield item
+
+
+def evidence_metrics(runs: Sequence[RunRecord], question: Question) -> list[MetricInfo]:
+    """Return the metrics that count as evidence, each once, under its own name where possible."""
+    found: dict[str, MetricInfo] = {}
+    for run in runs:
+        for info in run.metric_info.values():
+            tells = info.question == question and info.evidence is not None
+            if tells and (info.metric not in found or info.label == info.metric):
+                found[info.metric] = info
+    return list(found.values())
+
+
+def _is_same(info: MetricInfo, other: MetricInfo | None) -> bool:
+    """Return whether the other run's values of a label, if it has any, are of the same metric."""
+    return other is None or (info.metric, info.options) == (other.metric, other.options)
+
+
+def _evidence(
+    runs: Sequence[RunRecord], info: MetricInfo, phase: str, notes: list[str]
+) -> MetricEvidence | None:
+    layers = _layers(runs, info)
+    columns = {layer: _values(runs, info.label, phase, layer) for layer in layers}
+    kept = {layer: column for layer, column in columns.items() if np.isfinite(column).all()}
+    if len(kept) < (1 if info.evidence == "similarity" else 2):
+        return None
+    for layer in layers:
+        # Where no run has a value of two layers, the layer has no such neighbour.
+        is_due = info.neighbour is None or np.isfinite(columns[layer]).any()
+        if layer not in kept and is_due:
+            notes.append(f"{info.label}: {layer} is left out, where a value is missing")
+    names = tuple(kept)
+    untrained = np.stack([_values(runs, info.label, phase, name, epoch=0) for name in names], 1)
+    is_defined = np.isfinite(untrained).all() and (info.evidence != "falls" or untrained.min() > 0)
+    before = Values(untrained, _influences(runs, info.label, phase, names, "untrained"))
+    halves = np.stack([_values(runs, info.label, phase, name, what="halves") for name in names], 1)
+    reference = _values(runs, info.label, phase, INPUT)
+    series = runs[0].series(phase, names[0], info.label)
+    n_fit = min(int(_values([run], info.label, phase, names[0], what="n_fit")[0]) for run in runs)
+    return MetricEvidence(
+        info=info,
+        phase=phase,
+        n=0 if series is None else int(series.n[-1]),
+        places=names,
+        trained=Values(
+            np.stack(list(kept.values()), axis=1),
+            _influences(runs, info.label, phase, names, "tested"),
+        ),
+        before=before if is_defined else None,
+        reference=reference if np.isfinite(reference).all() else None,
+        n_fit=n_fit,
+        halves=halves if np.isfinite(halves).all() else None,
+        beside=_neighbours(runs[0].layers, info),
+    )
+
+
+def _neighbours(layers: Sequence[str], info: MetricInfo) -> dict[str, str]:
+    """Return the neighbour of each layer that a value of the metric is about as well."""
+    forward = dict(pairwise(layers))
+    return forward if info.neighbour == "next" else {after: name for name, after in forward.items()}
+
+
+def _layers(runs: Sequence[RunRecord], info: MetricInfo) -> tuple[str, ...]:
+    """Return the layers whose value is about depth alone: no head, and no neighbour that is one."""
+    layers = [layer for layer in runs[0].layers if all(layer in run.layers for run in runs)]
+    if info.neighbour == "next":
+        last = {layer for run in runs for layer, after in pairwise(run.layers) if after == HEAD}
+        layers = [layer for layer in layers if layer not in last]
+    return tuple(layer for layer in layers if layer != HEAD)
+
+
+def _values(
+    runs: Sequence[RunRecord],
+    metric: str,
+    phase: str,
+    layer: str,
+    epoch: int | None = None,
+    what: str = "values",
+) -> Floats:
+    """Return what runs have of a metric at an epoch, by default that of the tested weights, (S,).
+
+    Args:
+        runs: of S seeds.
+        metric, phase, layer: of the series.
+        epoch: 0 for the untrained network.
+        what: a column of `Series`.
+    """
+    found = []
+    for run in runs:
+        series = run.series(phase, layer, metric)
+        wanted = run.tested_epoch if epoch is None else epoch
+        where = np.array([]) if series is None else np.flatnonzero(series.epochs == wanted)
+        if phase == "test" and epoch is None and series is not None:
+            where = np.array([len(series.epochs) - 1])  # its epoch need not be known
+        is_there = series is not None and len(where) > 0
+        found.append(float(getattr(series, what)[where[-1]]) if is_there else math.nan)
+    return np.array(found)
+
+
+def _influences(
+    runs: Sequence[RunRecord],
+    metric: str,
+    phase: str,
+    layers: Sequence[str],
+    weights: Literal["tested", "untrained"],
+) -> Floats | None:
+    """Return how much samples move the values, (S, U, L), if all runs know it of the same ones."""
+    if phase != "test":
+        return None
+    found = [[run.influence(layer, metric, weights) for layer in layers] for run in runs]
+    flat = [one for of_run in found for one in of_run]
+    if any(one is None for one in flat) or len({len(one) for one in flat if one is not None}) > 1:
+        return None
+    ids = [run.influence_ids for run in runs]
+    known = [own for own in ids if own is not None]
+    if len(known) < len(runs) or any(not np.array_equal(own, known[0]) for own in known):
+        return None
+    return np.stack([np.stack([one for one in row if one is not None], axis=1) for row in found])
+
+
+def _is_tested(run: RunRecord, metric: str) -> bool:
+    return any(run.series("test", layer, metric) is not None for layer in run.hidden_layers)
+
+
+def _is_saturated(runs: Sequence[RunRecord], label: str, phase: str, layers: Sequence[str]) -> bool:
+    """Return whether a further value `saturated` of the metric is 1 at any of the layers."""
+    flags = [_values(runs, f"{label}_saturated", phase, layer) for layer in layers]
+    return bool(flags) and bool((np.stack(flags) == 1).any())

@@ -1,0 +1,1 @@
+"""Populations of runs with a known truth, against what is said of them."""

@@ -1,0 +1,206 @@
+"""How often each word is said of runs whose truth is known, and how often intervals hold it.
+
+    python -m tests.simulations.questions [--draws 400] [--write]
+
+prints the tables of `docs/questions.md`; with `--write` they are put there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from cmp_core.analysis.evidence import MARGINS, MetricEvidence, Values
+from cmp_core.analysis.questions import Finding
+from cmp_core.runs.metric_info import MetricInfo
+
+Floats = NDArray[np.float64]
+DOCUMENT = Path(__file__).parents[2] / "docs" / "questions.md"
+MARK = "<!-- python -m tests.simulations.questions --write -->"
+
+SEEDS = (1, 3, 5, 10)
+SAMPLES = (359, 2000, 10000)
+M = MARGINS["rises"]
+
+PROBE = MetricInfo("probe", "probe", unit="fraction", question="predictive", evidence="rises")
+PR = MetricInfo("directions", "directions", question="compressing", evidence="falls")
+CKA = MetricInfo(
+    "similarity", "similarity", question="different", evidence="similarity", neighbour="next"
+)
+
+
+@attrs.frozen
+class Truth:
+    """A population of runs.
+
+    Attributes:
+        name: what is true of it.
+        curve: the mean of the metric at the layers, of trained networks.
+        allowed: the words that are not wrong.
+        info: the metric.
+        seed_spread: standard deviation between seeds, at every layer by itself.
+        draw_seeds: draws effects of seeds (S, L), of standard deviation 1.
+        collapsed: whether one seed is at chance.
+    """
+
+    name: str
+    curve: tuple[float, ...]
+    allowed: frozenset[str]
+    info: MetricInfo = PROBE
+    seed_spread: float = 0.004
+    skewed: bool = False
+    collapsed: bool = False
+
+
+def _truths() -> list[Truth]:
+    def rise(total: float) -> tuple[float, ...]:
+        return tuple(0.9 + total * i / 3 for i in range(4))
+
+    words = {
+        "no": frozenset({"no", "inconclusive"}),
+        "yes": frozenset({"yes", "inconclusive"}),
+        "partly": frozenset({"partly", "inconclusive"}),
+        "any but yes": frozenset({"no", "inconclusive", "partly"}),
+    }
+    return [
+        Truth("no effect", rise(0), words["no"]),
+        Truth("half a margin", rise(0.5 * M), words["no"]),
+        Truth("a margin", rise(M), frozenset({"inconclusive", "yes", "no"})),
+        Truth("two margins", rise(2 * M), words["yes"]),
+        Truth("five margins", rise(5 * M), words["yes"]),
+        Truth("a hump of five margins", (0.9, 0.95, 0.93, 0.9), words["partly"]),
+        Truth("a knee after the second layer", (0.9, 0.95, 0.95, 0.95), words["yes"] | {"partly"}),
+        Truth("two margins, seeds alike", rise(2 * M), words["yes"], seed_spread=0),
+        Truth("no effect, skewed seeds", rise(0), words["no"], skewed=True),
+        Truth("no effect, a collapsed seed", rise(0), words["no"], collapsed=True),
+        Truth("directions: no effect", (20.0,) * 4, words["no"], PR, 0.5),
+        Truth("directions: halved", (20.0, 16.0, 13.0, 10.0), words["yes"], PR, 0.5),
+        Truth("similarity .99", (0.99,) * 3, words["no"], CKA, 0.002),
+        Truth(
+            "similarity .95", (0.95,) * 3, frozenset({"yes", "no", "inconclusive", "partly"}), CKA
+        ),
+        Truth("similarity .3", (0.3,) * 3, words["yes"], CKA, 0.02),
+        Truth("similarity .3, .99, .99", (0.3, 0.99, 0.99), words["partly"], CKA, 0.002),
+    ]
+
+
+def draw(truth: Truth, seeds: int, n: int, rng: np.random.Generator) -> MetricEvidence:
+    """Return what a set of runs on one set of samples would give."""
+    layers = len(truth.curve)
+    effects = rng.normal(size=(seeds, layers))
+    if truth.skewed:
+        effects = rng.exponential(size=(seeds, layers)) - 1
+    curve = np.array(truth.curve) + truth.seed_spread * effects
+    if truth.collapsed and seeds > 1:
+        curve[0] = np.array(truth.curve) - 0.5
+    if truth.info is PROBE:
+        # A sample is hard for all layers and seeds alike, and a little for each by itself.
+        hard = rng.normal(size=(1, n, 1))
+        own = rng.normal(size=(seeds, n, 1)), rng.normal(size=(seeds, n, layers))
+        latent = 0.8 * hard + 0.4 * own[0] + math.sqrt(1 - 0.8**2 - 0.4**2) * own[1]
+        from scipy import stats
+
+        hits = (latent < stats.norm.ppf(np.clip(curve, 1e-6, 1 - 1e-6))[:, None, :]).astype(float)
+        values = hits.mean(axis=1)
+        influences = hits - values[:, None, :]
+    else:
+        spread = np.array(truth.curve) if truth.info is PR else np.ones(layers)
+        scale = spread * (1.0 if truth.info is PR else 0.5)
+        shared = rng.normal(size=(1, n, layers)) + rng.normal(size=(1, n, 1))
+        own_noise = rng.normal(size=(seeds, n, layers)) / 2
+        influences = (shared + own_noise) * scale
+        values = curve + influences.mean(axis=1)
+        influences = influences - influences.mean(axis=1, keepdims=True)
+    names = tuple(f"layer_{i}" for i in range(layers))
+    beside = {f"layer_{i}": f"layer_{i + 1}" for i in range(layers)}
+    return MetricEvidence(truth.info, "test", n, names, Values(values, influences), beside=beside)
+
+
+def true_effect(truth: Truth) -> float:
+    """Return the effect that the interval is to hold."""
+    curve = np.array(truth.curve)
+    if truth.info is PROBE:
+        return float(curve[-1] - curve[0])
+    return float(np.log(curve[0] / curve[-1])) if truth.info is PR else float((1 - curve).mean())
+
+
+@attrs.frozen
+class Rates:
+    """What was said of a population: shares of the words, and of intervals that hold the truth."""
+
+    words: Counter[str]
+    coverage: float
+    false_knees: float
+
+    def wrong(self, truth: Truth) -> float:
+        """Return the share of words that are wrong."""
+        return sum(share for word, share in self.words.items() if word not in truth.allowed)
+
+
+def rates(truth: Truth, seeds: int, n: int, draws: int) -> Rates:
+    """Draw sets of runs, and count what is said of them."""
+    words: Counter[str] = Counter()
+    held = knees = 0
+    for i in range(draws):
+        item = draw(truth, seeds, n, np.random.default_rng([i, seeds, n]))
+        found = Finding(item)
+        low, high = item.effect.interval
+        held += low <= true_effect(truth) <= high
+        if seeds > 1:
+            words[found.word] += 1
+            knees += _is_false(found.knee, truth)
+    for word in words:
+        words[word] = words[word] / draws  # type: ignore[assignment]
+    return Rates(words, held / draws, knees / draws)
+
+
+def _is_false(knee: str | None, truth: Truth) -> bool:
+    """Return whether a later layer exceeds the one after which nothing is said to be gained."""
+    if knee is None:
+        return False
+    place = int(knee.removeprefix("layer_"))
+    return max(truth.curve[place + 1 :]) - truth.curve[place] >= M - 1e-12
+
+
+def table(draws: int, truths: Sequence[Truth], report: Callable[[str], None] = print) -> str:
+    """Return a table of all populations."""
+    lines = ["| truth | seeds | n | yes | partly | no | inconclusive | wrong | interval holds it |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
+    for truth in truths:
+        for seeds in SEEDS:
+            for n in SAMPLES:
+                found = rates(truth, seeds, n, draws)
+                shares = [
+                    f"{found.words[w]:.2f}" if seeds > 1 else "–"
+                    for w in ("yes", "partly", "no", "inconclusive")
+                ]
+                wrong = f"{found.wrong(truth):.3f}" if seeds > 1 else "–"
+                cells = [truth.name, str(seeds), f"{n:,}", *shares, wrong, f"{found.coverage:.3f}"]
+                lines.append(f"| {' | '.join(cells)} |")
+                report(lines[-1])
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table, or put it into the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    found = table(arguments.draws, _truths())
+    if arguments.write:
+        text = DOCUMENT.read_text(encoding="utf-8")
+        before, _, after = text.partition(f"{MARK}\n")
+        rest = after.partition("\n\n")[2]
+        DOCUMENT.write_text(f"{before}{MARK}\n{found}\n\n{rest}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
