@@ -86,6 +86,8 @@ def changed(folder: Path, seed: int = 0, **parts: Any) -> RunRecord:
     contents = [json.loads(line) for line in log.read_text().splitlines()]
     lines_of_epochs = [x | parts if x["phase"] == "val" else x for x in contents]
     log.write_text("\n".join(map(json.dumps, lines_of_epochs)))
+    results = directory / "test_results.json"
+    results.write_text(json.dumps(json.loads(results.read_text()) | parts))
     return load_run(directory)
 
 
@@ -100,6 +102,12 @@ def values(
     return np.array(
         [[[x[key][k][metric] for x in logged(run, "val")] for k in layers] for run in runs]
     )
+
+
+def in_test(runs: Sequence[RunRecord], metric: str, layers: Sequence[str]) -> NDArray[np.float64]:
+    """A metric of the tested weights on the test split (runs, layers), read from the results."""
+    found = [json.loads((run.directory / "test_results.json").read_text()) for run in runs]
+    return np.array([[one["metrics"][layer][metric] for layer in layers] for one in found])
 
 
 def heights(line: Line2D) -> list[float]:
@@ -298,9 +306,9 @@ def test_the_questions_have_the_short_verdicts_of_the_answers(greedy: Runs, mlp:
 def test_compression_is_drawn_relative_to_the_first_layer(greedy: Runs) -> None:
     with picture("research_questions", *greedy) as figure:
         drawn = {x.get_label(): heights(x) for axes in figure.axes[1:] for x in axes.lines}
-        tested = values(greedy, "participation_ratio")[..., 3]
+        tested = in_test(greedy, "participation_ratio", LAYERS)
         assert close(drawn["participation_ratio"], np.exp(np.log(tested / tested[:, :1]).mean(0)))
-        similarity = values(greedy, "linear_cka", layers=LAYERS[1:])[..., 3]
+        similarity = in_test(greedy, "linear_cka", LAYERS[1:])
         assert close(drawn["linear_cka"], 1 - similarity.mean(axis=0))
 
 
