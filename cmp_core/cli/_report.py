@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmp_core.console import out
-from cmp_core.runs.directory import ACTIVATIONS, SEED_BASELINE, write_whole
+from cmp_core.runs.directory import ACTIVATIONS, ANSWERS, REPORT, SEED_BASELINE, write_whole
 from cmp_core.runs.seed_baseline import SeedBaseline, dump_seed_baselines, read_seed_baselines
 
 if TYPE_CHECKING:
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failure]:
     """Write the page about some runs and return what its plots raised.
 
-    How far layers differ from those of another seed is measured first, and stored beside the page.
+    The answers are stored beside it, and so is how far layers differ from those of another seed,
+    which is measured before.
     """
-    from cmp_core.analysis.questions import distinct_seeds
+    from cmp_core.analysis.questions import QUESTIONS, answer, distinct_seeds
     from cmp_core.report import report_html
+    from cmp_core.report.answers import dump_answers
 
     stored = path.with_suffix(SEED_BASELINE)
     with out().status("writing the report"):
@@ -38,6 +40,12 @@ def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failur
             stored.unlink(missing_ok=True)
         html, failures = report_html(runs, plots, read_seed_baselines(stored))
     write_whole(path, html)
+    answers = {
+        group.label: [answer(group.runs, question) for question in QUESTIONS]
+        for group in runs.groups
+    }
+    name = ANSWERS if path.name == REPORT else f"{path.stem}.{ANSWERS}"
+    write_whole(path.with_name(name), dump_answers(answers))
     return failures
 
 

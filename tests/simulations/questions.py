@@ -24,9 +24,11 @@ from cmp_core.runs.metric_info import MetricInfo
 Floats = NDArray[np.float64]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "questions.md"
 MARK = "<!-- python -m tests.simulations.questions --write -->"
+END = "<!-- end -->"
 
 SEEDS = (1, 3, 5, 10)
 SAMPLES = (359, 2000, 10000)
+WORDS = ("yes", "partly", "no", "inconclusive")
 M = MARGINS["rises"]
 
 PROBE = MetricInfo("probe", "probe", unit="fraction", question="predictive", evidence="rises")
@@ -46,7 +48,7 @@ class Truth:
         allowed: the words that are not wrong.
         info: the metric.
         seed_spread: standard deviation between seeds, at every layer by itself.
-        draw_seeds: draws effects of seeds (S, L), of standard deviation 1.
+        skewed: whether the effects of seeds are exponential instead of normal.
         collapsed: whether one seed is at chance.
     """
 
@@ -91,8 +93,10 @@ def _truths() -> list[Truth]:
     ]
 
 
-def draw(truth: Truth, seeds: int, n: int, rng: np.random.Generator) -> MetricEvidence:
-    """Return what a set of runs on one set of samples would give."""
+def draw(
+    truth: Truth, seeds: int, n: int, rng: np.random.Generator
+) -> tuple[MetricEvidence, Floats]:
+    """Return what a set of runs on one set of samples would give, and their curves (S, L)."""
     layers = len(truth.curve)
     effects = rng.normal(size=(seeds, layers))
     if truth.skewed:
@@ -120,12 +124,12 @@ def draw(truth: Truth, seeds: int, n: int, rng: np.random.Generator) -> MetricEv
         influences = influences - influences.mean(axis=1, keepdims=True)
     names = tuple(f"layer_{i}" for i in range(layers))
     beside = {f"layer_{i}": f"layer_{i + 1}" for i in range(layers)}
-    return MetricEvidence(truth.info, "test", n, names, Values(values, influences), beside=beside)
+    found = MetricEvidence(truth.info, "test", n, names, Values(values, influences), beside=beside)
+    return found, curve
 
 
-def true_effect(truth: Truth) -> float:
-    """Return the effect that the interval is to hold."""
-    curve = np.array(truth.curve)
+def true_effect(truth: Truth, curve: Floats) -> float:
+    """Return the effect of a curve (L,)."""
     if truth.info is PROBE:
         return float(curve[-1] - curve[0])
     return float(np.log(curve[0] / curve[-1])) if truth.info is PR else float((1 - curve).mean())
@@ -149,10 +153,12 @@ def rates(truth: Truth, seeds: int, n: int, draws: int) -> Rates:
     words: Counter[str] = Counter()
     held = knees = 0
     for i in range(draws):
-        item = draw(truth, seeds, n, np.random.default_rng([i, seeds, n]))
+        item, curves = draw(truth, seeds, n, np.random.default_rng([i, seeds, n]))
         found = Finding(item)
         low, high = item.effect.interval
-        held += low <= true_effect(truth) <= high
+        # Of one seed the interval is about that network, of several about the population.
+        curve = curves[0] if seeds == 1 else np.array(truth.curve)
+        held += low <= true_effect(truth, curve) <= high
         if seeds > 1:
             words[found.word] += 1
             knees += _is_false(found.knee, truth)
@@ -170,22 +176,30 @@ def _is_false(knee: str | None, truth: Truth) -> bool:
 
 
 def table(draws: int, truths: Sequence[Truth], report: Callable[[str], None] = print) -> str:
-    """Return a table of all populations."""
-    lines = ["| truth | seeds | n | yes | partly | no | inconclusive | wrong | interval holds it |"]
-    lines.append("|---|---|---|---|---|---|---|---|---|")
+    """Return a table of all populations: a row for each number of seeds, shares by n."""
+    sizes = " / ".join(f"{n:,}" for n in SAMPLES)
+    lines = [
+        f"Shares at n = {sizes} test samples, {draws} sets of runs each.",
+        "",
+        "| truth | seeds | yes | partly | no | inconclusive | wrong | interval holds it |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for truth in truths:
         for seeds in SEEDS:
-            for n in SAMPLES:
-                found = rates(truth, seeds, n, draws)
-                shares = [
-                    f"{found.words[w]:.2f}" if seeds > 1 else "–"
-                    for w in ("yes", "partly", "no", "inconclusive")
-                ]
-                wrong = f"{found.wrong(truth):.3f}" if seeds > 1 else "–"
-                cells = [truth.name, str(seeds), f"{n:,}", *shares, wrong, f"{found.coverage:.3f}"]
-                lines.append(f"| {' | '.join(cells)} |")
-                report(lines[-1])
+            found = [rates(truth, seeds, n, draws) for n in SAMPLES]
+            columns = [[one.words[word] for one in found] for word in WORDS]
+            columns.append([one.wrong(truth) for one in found])
+            cells = [_cell(column) if seeds > 1 else "–" for column in columns]
+            cells.append(_cell([one.coverage for one in found]))
+            lines.append(f"| {truth.name} | {seeds} | {' | '.join(cells)} |")
+            report(lines[-1])
     return "\n".join(lines)
+
+
+def _cell(shares: Sequence[float]) -> str:
+    """Return shares without the zero before the point, such as `.05 / 0 / 1`."""
+    texts = [f"{share:.2f}".removeprefix("0") for share in shares]
+    return " / ".join({".00": "0", "1.00": "1"}.get(text, text) for text in texts)
 
 
 def main() -> None:
@@ -196,10 +210,9 @@ def main() -> None:
     arguments = parser.parse_args()
     found = table(arguments.draws, _truths())
     if arguments.write:
-        text = DOCUMENT.read_text(encoding="utf-8")
-        before, _, after = text.partition(f"{MARK}\n")
-        rest = after.partition("\n\n")[2]
-        DOCUMENT.write_text(f"{before}{MARK}\n{found}\n\n{rest}", encoding="utf-8")
+        before, _, after = DOCUMENT.read_text(encoding="utf-8").partition(MARK)
+        rest = after.partition(END)[2]
+        DOCUMENT.write_text(f"{before}{MARK}\n\n{found}\n\n{END}{rest}", encoding="utf-8")
 
 
 if __name__ == "__main__":
