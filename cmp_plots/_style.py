@@ -152,7 +152,8 @@ def literal(
     if measure(rest) > width:
         shortened = [f"{rest[: n - n // 2]}…{rest[len(rest) - n // 2 :]}" for n in range(len(rest))]
         rest = shortened[max(1, bisect_right(shortened, width, key=measure)) - 1]
-    return "\n".join([*broken, rest]).replace("$", r"\$")
+    told = "\n".join([*broken, rest]).replace("$", r"\$")
+    return f" {told}" if told.startswith("_") else told  # which matplotlib leaves out of a key
 
 
 def _inches(text: str, fontsize: float = 10, fontweight: str = "normal") -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core import PALETTE, QUESTIONS, Answer, MetricEvidence, PlotView, Register, hookimpl, plot
-from cmp_plots._lines import INPUT_LEVEL, UNTRAINED
+from cmp_plots._lines import INPUT_LEVEL, UNTRAINED, mean_and_spread
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
     context,
@@ -75,7 +75,7 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
         everything += [middle, low[np.isfinite(low)], high[np.isfinite(high)]]
         if item.untrained is not None:
             mean = _shown(answer, item.untrained).mean(axis=0)
-            axes.plot(places, mean, color=colour, **UNTRAINED)
+            mean_and_spread(axes, places, mean[None], color=colour, **UNTRAINED)
             everything.append(mean)
         if item.reference is not None and answer.question != "different":
             first = item.values[:, 0] if answer.question == "compressing" else 1.0

@@ -210,9 +210,8 @@ def find_evidence(
             problem = "it is at the ceiling of its estimator, which tells about the sample size"
         elif not item.is_settled:
             problem = (
-                f"{item.n_fit:,} fitting samples are too few for its layers: by half of them the "
-                f"effect changes by more than a fifth of the margin, so it also measures sample "
-                "efficiency"
+                f"{item.n_fit:,} fitting samples are too few for so many units (half of them "
+                "change it by over a fifth of what matters): it also measures sample efficiency"
             )
         if problem:
             notes.append(f"{info.label} is excluded: {problem}")

@@ -87,3 +87,5 @@ def print_verdicts(answers: Iterable[Answer]) -> None:
     if any(one.is_descriptive and one.findings for one in answers):
         say("±: half of the 95 % interval over test samples; learned: more than before training")
         say("one seed is described; several test the questions (cmp report RUN…)")
+    for note in dict.fromkeys(note for one in answers if one.findings for note in one.notes):
+        say(f"– {note}")
