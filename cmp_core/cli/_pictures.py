@@ -162,3 +162,4 @@ def _show() -> None:
         warn("--show: there is no display to open windows on; the files are written all the same")
     else:
         plt.show()
+    plt.close("all")

@@ -337,7 +337,8 @@ def test_findings_steps_and_notes_stand_in_the_page(folder: Path) -> None:
     found = page(*paths)
     for question, title in QUESTIONS.items():
         answered = answer(read(*paths).runs, question)
-        assert f"{title} {answered.word} 3 seeds {words.sentence(answered)}" in found.text
+        told = " ".join(map(words.finding, answered.findings))
+        assert f"{title} {answered.word} 3 seeds {told}" in found.text
         assert answered.evidence
         assert all(note in found.text for note in answered.notes)
         for finding in answered.findings if question != "compressing" else ():
