@@ -58,7 +58,7 @@ class Row:
     other: str | None = None
     pair: bool = False
     fit: FitInfo | None = None
-    error: Value | None = None
+    error: float | None = None
     influence: NDArray[np.float64] | None = attrs.field(default=None, eq=False, repr=False)
 
 
@@ -90,7 +90,7 @@ def log_form(
         if row.fit is not None:
             fit = form.setdefault("fit", {"source": row.fit.source, "n": row.fit.n, "half": {}})
             fit["half"].setdefault(row.layer, {})[row.metric] = row.fit.half
-        if row.error is not None and not isinstance(row.error, tuple):
+        if row.error is not None:
             form.setdefault("errors", {}).setdefault(row.layer, {})[row.metric] = row.error
         if row.value is None:
             name = f"{row.metric}:{row.other}" if row.pair else row.metric

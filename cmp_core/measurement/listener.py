@@ -292,7 +292,10 @@ class MetricListener:
         event: SplitFinished,
         replicates: Iterable[Sequence[MetricResult]],
     ) -> None:
-        """Add to results what leaving out each group makes of them."""
+        """Add to results what leaving out each group makes of them; vectors have no errors."""
+        numbers = [r for r in results if isinstance(r.value, Tensor) and not r.value.ndim]
+        if not numbers:  # the replicates are made while they are read, and may be dear
+            return
         known: dict[tuple[str, str], list[Any]] = {}
         for replicate in replicates:
             for result in replicate:
@@ -300,9 +303,9 @@ class MetricListener:
         if not known or event.groups is None:
             return
         shares = event.groups.shares(event.groups.sample_ids)
-        for result in results:
+        for result in numbers:
             others = known.get((result.layer, result.metric), [])
-            if isinstance(result.value, Tensor) and len(others) == len(shares):
+            if len(others) == len(shares):
                 named = [{"": value} for value in others]
                 result.influence = influences({"": result.value}, named, shares).get("")
 

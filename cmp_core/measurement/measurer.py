@@ -461,14 +461,13 @@ def _on_host(results: Sequence[MetricResult], extremes: Mapping[str, _Extremes])
 
 
 def _with_error(row: Row, influence: Tensor | None, errors: Mapping[int, Value]) -> Row:
-    """Return a row with the standard error that influences give, if they are finite."""
+    """Return a row with the standard error that influences (u,) give, if it is finite."""
     error = errors.get(id(influence))
-    if row.value is None or influence is None or error is None:
+    if row.value is None or influence is None or not isinstance(error, float):
         return row
-    if not all(map(math.isfinite, error if isinstance(error, tuple) else (error,))):
+    if not math.isfinite(error):
         return row
-    numbers = influence.double().cpu().numpy() if influence.ndim == 1 else None
-    return attrs.evolve(row, error=error, influence=numbers)
+    return attrs.evolve(row, error=error, influence=influence.double().cpu().numpy())
 
 
 def _as_tensors(values: Sequence[DeviceValue]) -> list[Tensor]:
