@@ -1,5 +1,9 @@
 """The names that plugins and notebooks use; `__init__.py` imports each when it is first used."""
 
+from .analysis.comparison import (
+    Comparison as Comparison,
+    Difference as Difference,
+)
 from .analysis.evidence import (
     MetricEvidence as MetricEvidence,
 )

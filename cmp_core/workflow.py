@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from cmp_core.config.load import dump_config, load_config
 from cmp_core.config.schema import Config, Selection, keys_about
 from cmp_core.console import out, warn
 from cmp_core.data.load import FITTING, Data, load_data
-from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError
+from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError, unknown
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
@@ -56,7 +56,7 @@ from cmp_core.runs.directory import (
 )
 from cmp_core.runs.environment import describe_environment
 from cmp_core.runs.json_file import read_optional
-from cmp_core.runs.metric_info import dump_metric_info
+from cmp_core.runs.metric_info import dump_metric_info, is_margin
 from cmp_core.training.device import choose_device
 from cmp_core.training.evaluator import Evaluator, probe
 from cmp_core.training.learning_rule import LearningRule
@@ -111,7 +111,8 @@ def run(
     params = dump_config(_resolve(parts))
     directory = make_run_directory(config)
     write_whole(directory / PARAMS, params)
-    write_whole(directory / METRICS, dump_metric_info(metric.info() for metric in parts.metrics))
+    info = (metric.info(config.margins.get(metric.label)) for metric in parts.metrics)
+    write_whole(directory / METRICS, dump_metric_info(info))
     description = describe_environment(parts.describe(directory), parts.device)
     write_whole(directory / ENVIRONMENT, json.dumps(description, indent=2) + "\n")
     return _train(parts, directory, console or out(), None, tests)
@@ -267,9 +268,22 @@ def _check_names(config: Config, plugins: Plugins) -> tuple[list[Metric], list[P
         plots = select_plots(plugins, config.plots)
     except ConfigError as error:
         problems += error.problems
+    problems += _wrong_margins(config, metrics)
     if problems:
         raise ConfigError(problems)
     return metrics, plots
+
+
+def _wrong_margins(config: Config, metrics: Sequence[Metric]) -> Iterator[str]:
+    """Yield which of the stated margins are of no evidence, or none."""
+    evidence = {metric.label: metric.definition.evidence for metric in metrics}
+    known = [label for label, kind in evidence.items() if kind is not None]
+    for label, margin in config.margins.items():
+        kind = evidence.get(label)
+        if kind is None:
+            yield f"margins: {unknown('metric that counts as evidence', label, known)}"
+        elif not is_margin(margin, kind):
+            yield f"margins.{label}: expected a number above 0, of shares below 1, got {margin}"
 
 
 def _resolve(parts: _Parts) -> Config:

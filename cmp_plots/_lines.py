@@ -19,11 +19,18 @@ Floats = NDArray[np.float64]
 INPUT = "input"
 """Name under which the network's input is measured like a layer."""
 UNTRAINED: Style = {"linestyle": ":", "linewidth": 1.2, "markerfacecolor": "none"}
+NORMAL = 1.96
+"""Half of a 95 % interval, in standard errors over many samples."""
 INPUT_LEVEL: Style = {"color": "0.5", "linestyle": "--", "linewidth": 1}
 
 
-def mean_and_spread(axes: Axes, x: ArrayLike, values: Floats, **style: Any) -> None:
-    """Draw the mean of values (runs, k) over x (k,) and, for several runs, their range."""
+def mean_and_spread(
+    axes: Axes, x: ArrayLike, values: Floats, errors: Floats | None = None, **style: Any
+) -> None:
+    """Draw the mean of values (runs, k) over x (k,).
+
+    For several runs with their range as a band, for one with 95 % intervals where it has errors.
+    """
     present = np.isfinite(values).any(axis=0)
     if not present.any():
         return
@@ -34,6 +41,8 @@ def mean_and_spread(axes: Axes, x: ArrayLike, values: Floats, **style: Any) -> N
     if len(values) > 1:
         low, high = np.nanmin(kept, axis=0), np.nanmax(kept, axis=0)
         axes.fill_between(at, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    elif errors is not None:
+        error_bars(axes, at, kept[0], NORMAL * errors[0, present], line.get_color())
 
 
 def mean_of_known(values: ArrayLike) -> Floats:
@@ -62,15 +71,19 @@ def over_time(
     layer: str,
     metric: str,
     time: Literal["epochs", "steps"] = "epochs",
-) -> tuple[NDArray[np.int64], Floats]:
-    """Return times (k,) and the values of the runs at a layer (runs, k), NaN where missing."""
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Return times (k,), the values of the runs at a layer (runs, k) and their standard errors.
+
+    NaN where there are none.
+    """
     found = [run.series(phase, layer, metric) for run in runs]
     times = np.unique(np.concatenate([getattr(series, time) for series in found if series] or [[]]))
-    values = np.full((len(runs), len(times)), np.nan)
-    for row, series in zip(values, found, strict=True):
+    values, errors = (np.full((len(runs), len(times)), np.nan) for _ in range(2))
+    for row, series in enumerate(found):
         if series is not None:
-            row[np.searchsorted(times, getattr(series, time))] = series.values
-    return times, values
+            places = np.searchsorted(times, getattr(series, time))
+            values[row, places], errors[row, places] = series.values, series.errors
+    return times, values, errors
 
 
 def profiles(
@@ -92,32 +105,58 @@ def profiles(
     )
 
 
-def draw_by_layer(axes: Axes, view: PlotView, metric: str) -> None:
-    """Draw a metric on validation by depth: each group, its untrained network, and the input."""
+def draw_by_layer(
+    axes: Axes, view: PlotView, metric: str, groups: Sequence[ReplicateGroup]
+) -> None:
+    """Draw a metric by depth: each group with 95 % intervals, its untrained network, the input."""
     layers = view.run_set.layers
-    places = np.arange(len(layers))
-    levels = np.array([run.value("val", INPUT, metric) for run in view.runs])
-    everything = [levels]
-    for group, colour in zip(view.groups, group_colours(view.groups).values(), strict=True):
-        trained = profiles(group, layers, metric)
-        untrained = profiles(group, layers, metric, epoch=0)
-        mean_and_spread(axes, places, trained, color=colour, marker="o")
-        mean_and_spread(axes, places, mean_of_known(untrained)[None], color=colour, **UNTRAINED)
-        everything += [trained.ravel(), untrained.ravel()]
-    if np.isfinite(levels).all() and len({run.dataset for run in view.runs}) == 1:
-        axes.axhline(levels.mean(), **INPUT_LEVEL)
+    colours = group_colours(view.groups)
+    everything = []
+    for group in groups:
+        colour = colours[group.label]
+        middle, half = estimates(view, group, metric)
+        untrained, _ = estimates(view, group, metric, "untrained")
+        known = np.flatnonzero(np.isfinite(middle))
+        axes.plot(known, middle[known], color=colour, marker="o")
+        error_bars(axes, known, middle[known], half[known], colour)
+        mean_and_spread(axes, np.arange(len(layers)), untrained[None], color=colour, **UNTRAINED)
+        everything += [middle, middle - half, middle + half, untrained]
+    levels = [one for group in groups if (one := view.estimate(group, metric, INPUT)) is not None]
+    if len(levels) == len(groups) and len({run.dataset for run in view.runs}) == 1:
+        level = float(np.mean([one.effect for one in levels]))
+        axes.axhline(level, **INPUT_LEVEL)
+        everything.append(np.array([level]))
     set_scale(axes, np.concatenate(everything), bounds(view, metric))
     axes.set_xlim(-0.4, len(layers) - 0.6)
     layer_ticks(axes, layers)
 
 
+def estimates(
+    view: PlotView,
+    group: ReplicateGroup,
+    metric: str,
+    weights: Literal["tested", "untrained"] = "tested",
+) -> tuple[Floats, Floats]:
+    """Return a metric at all layers (L,), NaN where there is none, and half its 95 % interval."""
+    found = [view.estimate(group, metric, layer, weights) for layer in view.run_set.layers]
+    pairs = [(np.nan, np.nan) if one is None else (one.effect, one.half_width) for one in found]
+    return tuple(np.array(pairs).T)
+
+
+def error_bars(axes: Axes, x: ArrayLike, middle: Floats, half: Floats, colour: Any) -> None:
+    """Draw half-widths of intervals as bars, where there are any."""
+    known = np.isfinite(half)
+    if known.any():
+        at, around, bars = np.asarray(x)[known], middle[known], half[known]
+        axes.errorbar(at, around, bars, fmt="none", ecolor=colour, capsize=2)
+
+
 def depth_key(view: PlotView) -> dict[str, Style]:
     """Return the key of what `draw_by_layer` draws."""
+    series = {(phase, layer) for run in view.runs for phase, layer, _ in run.log.series}
     key = group_key(view.groups, marker="o")
     if any(0 in run.log.validation.epochs for run in view.runs):
         key["untrained"] = {"color": "0.4", **UNTRAINED}
-    if ("val", INPUT) in {
-        (phase, layer) for run in view.runs for phase, layer, _ in run.log.series
-    }:
+    if (view.phase, INPUT) in series:
         key["input"] = INPUT_LEVEL
     return key

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 
 from cmp_core import PALETTE, PlotView, ReplicateGroup, UndefinedError
@@ -232,6 +233,27 @@ def measured(view: PlotView, phase: str) -> list[str]:
         if p == phase and layer in run.layers
     }
     return [metric for metric in view.run_set.headlines if metric in there]
+
+
+def on_tested(view: PlotView) -> PlotView:
+    """Return a view of the test split where all runs have measured it, otherwise of validation."""
+    is_tested = all(any(phase == "test" for phase, _, _ in run.log.series) for run in view.runs)
+    return attrs.evolve(view, phase="test" if is_tested else "val")
+
+
+Shown = tuple[str, tuple[ReplicateGroup, ...], str]
+"""What a panel shows: a metric, the groups, and its title."""
+
+
+def by_scale(view: PlotView, metrics: Sequence[str]) -> list[Shown]:
+    """Return a panel for each metric, several where experiments have it on different scales."""
+    shown = []
+    for metric in metrics:
+        parts = view.run_set.on_one_scale(metric)
+        for groups in parts:
+            names = ", ".join(group.label for group in groups)
+            shown.append((metric, groups, metric if len(parts) == 1 else f"{metric}, {names}"))
+    return shown
 
 
 def with_unit(view: PlotView, metric: str) -> str:

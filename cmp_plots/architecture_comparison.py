@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 from cmp_core import PlotView, Register, hookimpl, plot
 from cmp_plots._lines import depth_key, draw_by_layer
-from cmp_plots._style import context, measured, metric_label, panels, require, title
+from cmp_plots._style import (
+    by_scale,
+    context,
+    measured,
+    metric_label,
+    on_tested,
+    panel_title,
+    panels,
+    require,
+    title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,16 +26,21 @@ if TYPE_CHECKING:
 def architecture_comparison(view: PlotView) -> Figure:
     """A metric by layer for each experiment, at the tested weights, with the untrained network.
 
-    Values of validation; the mean over seeds, and their range as a band. Thin dotted lines are the
-    untrained networks: what is there already was not learned. Dashed: the input, measured like a
-    layer.
+    Values of the test, or of validation where there was none; the mean over seeds. Bars: 95 %
+    intervals. Thin dotted lines are the untrained networks: what is there already was not learned.
+    Dashed: the input, measured like a layer. Experiments that have the metric on different scales
+    stand in panels of their own.
     """
+    view = on_tested(view)
     require(len(view.groups) > 1, "it compares experiments, and the runs differ by seed alone")
-    require(view.metric in measured(view, "val"), f"no value of {view.metric} on validation")
-    figure, (axes,) = panels(1, size=(7.0, 4.0))
-    draw_by_layer(axes, view, view.metric)
-    axes.set_ylabel(metric_label(view, view.metric))
-    title(figure, f"{view.metric} by layer", context(view, "val"), depth_key(view))
+    require(view.metric in measured(view, view.phase), f"no value of {view.metric} in {view.phase}")
+    shown = by_scale(view, [view.metric])
+    figure, grid = panels(len(shown), 2, (7.0, 4.0) if len(shown) == 1 else (4.6, 3.4))
+    for axes, (metric, groups, name) in zip(grid, shown, strict=True):
+        draw_by_layer(axes, view, metric, groups)
+        panel_title(axes, "" if len(shown) == 1 else name, 3.6)
+        axes.set_ylabel(metric_label(view, metric))
+    title(figure, f"{view.metric} by layer", context(view, view.phase), depth_key(view))
     return figure
 
 

@@ -11,6 +11,7 @@ from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
     bounds,
+    by_scale,
     context,
     group_colours,
     group_key,
@@ -33,31 +34,33 @@ def distributions(view: PlotView) -> Figure:
     """All headline metrics as boxes by layer: the spread over epochs 1, 2, … of all runs.
 
     A box holds the middle half, the line in it the median, the whiskers reach at most 1.5 boxes
-    further. The untrained network is left out. Several experiments stand side by side.
+    further. The untrained network is left out. Several experiments stand side by side, in panels of
+    their own where they have a metric on different scales.
     """
-    layers, groups = view.run_set.layers, view.groups
-    shown = {}
-    for metric in view.run_set.headlines:
+    layers = view.run_set.layers
+    shown = []
+    for metric, groups, name in by_scale(view, view.run_set.headlines):
         boxes = [[_trained(view, group, layer, metric) for layer in layers] for group in groups]
         if any(len(values) for row in boxes for values in row):
-            shown[metric] = boxes
+            shown.append((metric, groups, name, boxes))
     require(shown, f"no metrics of trained weights in {view.phase}")
-    by_layer, by_group = layer_colours(layers), group_colours(groups)
+    is_alone = len(view.groups) == 1
+    by_layer, by_group = layer_colours(layers), group_colours(view.groups)
     figure, grid = panels(len(shown))
-    width = 0.8 / len(groups)
-    for axes, (metric, boxes) in zip(grid, shown.items(), strict=True):
+    for axes, (metric, groups, name, boxes) in zip(grid, shown, strict=True):
+        width = 0.8 / len(groups)
         for i, (group, row) in enumerate(zip(groups, boxes, strict=True)):
             for place, (layer, values) in enumerate(zip(layers, row, strict=True)):
-                colour = by_layer[layer] if len(groups) == 1 else by_group[group.label]
+                colour = by_layer[layer] if is_alone else by_group[group.label]
                 at = place + (i - (len(groups) - 1) / 2) * width
                 _draw(axes, values, at, 0.85 * width, colour)
         values = np.concatenate([values for row in boxes for values in row])
         set_scale(axes, values, bounds(view, metric))
-        panel_title(axes, metric, 2.5)
+        panel_title(axes, name, 2.5)
         axes.set_ylabel(unit(view, metric))
         axes.set_xlim(-0.5, len(layers) - 0.5)
         layer_ticks(axes, layers)
-    key = group_key(groups) if len(groups) > 1 else None
+    key = None if is_alone else group_key(view.groups)
     title(figure, "Spread over epochs, by layer", context(view, view.phase), key)
     return figure
 

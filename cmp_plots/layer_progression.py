@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 from cmp_core import PlotView, Register, hookimpl, plot
 from cmp_plots._lines import depth_key, draw_by_layer
-from cmp_plots._style import context, measured, panel_title, panels, require, title, unit
+from cmp_plots._style import (
+    by_scale,
+    context,
+    measured,
+    on_tested,
+    panel_title,
+    panels,
+    require,
+    title,
+    unit,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,17 +26,19 @@ if TYPE_CHECKING:
 def layer_progression(view: PlotView) -> Figure:
     """All headline metrics by depth at the tested weights, beside untrained network and input.
 
-    Values of validation; of several seeds the mean and the range. Dotted: the untrained network.
-    Dashed: the input, measured like a layer.
+    Values of the test, or of validation where there was none; of several seeds the mean. Bars:
+    95 % intervals. Dotted: the untrained network. Dashed: the input, measured like a layer.
+    Experiments that have a metric on different scales stand in panels of their own.
     """
-    shown = measured(view, "val")
-    require(shown, "no metrics on validation")
+    view = on_tested(view)
+    shown = by_scale(view, measured(view, view.phase))
+    require(shown, f"no metrics in {view.phase}")
     figure, grid = panels(len(shown))
-    for axes, metric in zip(grid, shown, strict=True):
-        draw_by_layer(axes, view, metric)
-        panel_title(axes, metric, 2.5)
+    for axes, (metric, groups, name) in zip(grid, shown, strict=True):
+        draw_by_layer(axes, view, metric, groups)
+        panel_title(axes, name, 2.5)
         axes.set_ylabel(unit(view, metric))
-    title(figure, "From layer to layer", context(view, "val"), depth_key(view))
+    title(figure, "From layer to layer", context(view, view.phase), depth_key(view))
     return figure
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cmp_core import PlotView, Register, hookimpl, plot
-from cmp_plots._lines import UNTRAINED, mean_of_known, profiles, some_epochs
+from cmp_plots._lines import NORMAL, UNTRAINED, error_bars, mean_of_known, profiles, some_epochs
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
     bounds,
@@ -31,7 +31,7 @@ def layerwise(view: PlotView) -> Figure:
     """A metric by layer, a line per epoch from light to dark; dotted, the untrained network.
 
     Of many epochs some are shown, spaced logarithmically. A panel per experiment, of which it is
-    the mean over the runs.
+    the mean over the runs. Bars: 95 % intervals over samples, of one run where it has errors.
     """
     import matplotlib as mpl
 
@@ -51,8 +51,11 @@ def layerwise(view: PlotView) -> Figure:
     for axes, group in zip(grid, view.groups, strict=True):
         for epoch, style in styles.items():
             values = mean_of_known(profiles(group, layers, view.metric, view.phase, epoch))
-            known = np.isfinite(values)
-            axes.plot(np.flatnonzero(known), values[known], marker="o", **style)
+            known = np.flatnonzero(np.isfinite(values))
+            axes.plot(known, values[known], marker="o", **style)
+            if len(group.runs) == 1:
+                errors = group.runs[0].profile(view.phase, view.metric, epoch, layers, "errors")
+                error_bars(axes, known, values[known], NORMAL * errors[known], style["color"])
             everything.append(values)
         layer_ticks(axes, layers)
         axes.set_xlim(-0.4, len(layers) - 0.6)

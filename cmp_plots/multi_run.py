@@ -26,21 +26,30 @@ if TYPE_CHECKING:
 
 @plot("multi_run", file="multi_run_{metric}_{layer}_{phase}", runs="several")
 def multi_run(view: PlotView) -> Figure:
-    """A metric at a layer by epoch in several runs: each one thin, the mean of replicates thick."""
-    figure, (axes,) = panels(1, size=(7.0, 4.0))
+    """A metric at a layer by epoch in several runs: each one thin, the mean of replicates thick.
+
+    Experiments that have the metric on different scales stand in panels of their own.
+    """
+    found = {
+        group.label: over_time(group.runs, view.phase, view.layer, view.metric)
+        for group in view.groups
+    }
+    drawn = {label for label, (epochs, *_) in found.items() if len(epochs)}
+    require(drawn, f"no value of {view.metric} at {view.layer} in {view.phase}")
+    parts = view.run_set.on_one_scale(view.metric)
+    kept = [own for part in parts if (own := [one for one in part if one.label in drawn])]
+    figure, grid = panels(len(kept), 2, (7.0, 4.0) if len(kept) == 1 else (4.6, 3.4))
     key = group_key(view.groups)
-    drawn = {}
-    for group in view.groups:
-        epochs, values = over_time(group.runs, view.phase, view.layer, view.metric)
-        if len(epochs):
-            drawn[group.label] = values.ravel()
-            mean_and_spread(axes, epochs, values, **key[group.label])
+    for axes, groups in zip(grid, kept, strict=True):
+        for group in groups:
+            epochs, values, errors = found[group.label]
+            mean_and_spread(axes, epochs, values, errors, **key[group.label])
             if len(group.runs) > 1:
                 axes.plot(epochs, values.T, ".-", linewidth=0.6, alpha=0.6, **key[group.label])
-    require(drawn, f"no value of {view.metric} at {view.layer} in {view.phase}")
-    set_scale(axes, np.concatenate(list(drawn.values())), bounds(view, view.metric))
-    axes.set(xlabel="epoch", ylabel=metric_label(view, view.metric))
-    whole_ticks(axes)
+        everything = np.concatenate([found[group.label][1].ravel() for group in groups])
+        set_scale(axes, everything, bounds(view, view.metric))
+        axes.set(xlabel="epoch", ylabel=metric_label(view, view.metric))
+        whole_ticks(axes)
     shown = {label: style for label, style in key.items() if label in drawn}
     what = f"{view.metric} at {view.layer}"
     title(figure, what, context(view, view.phase), shown if len(view.groups) > 1 else None)

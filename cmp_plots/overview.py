@@ -11,6 +11,7 @@ from cmp_plots._lines import mean_and_spread, over_time
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
     bounds,
+    by_scale,
     context,
     group_key,
     layer_colours,
@@ -33,26 +34,27 @@ def overview(view: PlotView) -> Figure:
     """All headline metrics by epoch, a panel each, a line per layer.
 
     Of several runs of one experiment the mean and the range are shown; of several experiments a
-    line each, at the last layer before a head that has the metric.
+    line each, at the last layer before a head that has the metric, in panels of their own where
+    they have it on different scales.
     """
-    shown, layers = measured(view, view.phase), view.run_set.layers
+    shown, layers = by_scale(view, measured(view, view.phase)), view.run_set.layers
     require(shown, f"no metrics in {view.phase}")
     is_alone = len(view.groups) == 1
     what = "by layer and epoch" if is_alone else "at the last layer that has them, by epoch"
     key = layer_key(layers) if is_alone else group_key(view.groups)
     by_layer = layer_colours(layers)
     figure, grid = panels(len(shown))
-    for axes, metric in zip(grid, shown, strict=True):
+    for axes, (metric, groups, name) in zip(grid, shown, strict=True):
         everything = []
-        for group in view.groups:
+        for group in groups:
             measured_at = _layers(view, group, metric)
             for layer in measured_at if is_alone else measured_at[-1:]:
                 colour = by_layer[layer] if is_alone else key[group.label]["color"]
-                epochs, values = over_time(group.runs, view.phase, layer, metric)
-                mean_and_spread(axes, epochs, values, color=colour)
+                epochs, values, errors = over_time(group.runs, view.phase, layer, metric)
+                mean_and_spread(axes, epochs, values, errors, color=colour)
                 everything.append(values.ravel())
-        set_scale(axes, np.concatenate(everything), bounds(view, metric))
-        panel_title(axes, metric, 2.5)
+        set_scale(axes, np.concatenate(everything or [np.zeros(0)]), bounds(view, metric))
+        panel_title(axes, name, 2.5)
         axes.set(xlabel="epoch", ylabel=unit(view, metric))
         whole_ticks(axes)
     title(figure, f"All metrics {what}", context(view, view.phase), key)

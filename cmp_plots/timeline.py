@@ -83,9 +83,9 @@ def _draw(
     """Draw the values of a phase, and return them."""
     from scipy.ndimage import uniform_filter1d
 
-    steps, values = over_time(group.runs, phase, view.layer, view.metric, "steps")
+    steps, values, errors = over_time(group.runs, phase, view.layer, view.metric, "steps")
     if phase != "batch":
-        mean_and_spread(axes, steps, values, **style)
+        mean_and_spread(axes, steps, values, errors, **style)
         return values.ravel()
     known = np.isfinite(values)
     times = np.broadcast_to(steps, values.shape)[known]

@@ -47,11 +47,11 @@ def train_val(view: PlotView) -> Figure:
     for row, (group, layers) in enumerate(shown):
         trained, validated, gap = grid[3 * row : 3 * row + 3]
         for layer in layers:
-            epochs, train = over_time(group.runs, "train", layer, view.metric)
-            val_epochs, val = over_time(group.runs, "val", layer, view.metric)
+            epochs, train, train_errors = over_time(group.runs, "train", layer, view.metric)
+            val_epochs, val, val_errors = over_time(group.runs, "val", layer, view.metric)
             common, first, second = np.intersect1d(epochs, val_epochs, return_indices=True)
-            mean_and_spread(trained, epochs, train, color=colours[layer])
-            mean_and_spread(validated, val_epochs, val, color=colours[layer])
+            mean_and_spread(trained, epochs, train, train_errors, color=colours[layer])
+            mean_and_spread(validated, val_epochs, val, val_errors, color=colours[layer])
             mean_and_spread(gap, common, train[:, first] - val[:, second], color=colours[layer])
             everything += [train.ravel(), val.ravel()]
         gap.axhline(0, color="0.5", linewidth=0.8)

@@ -1,106 +1,261 @@
-"""The test accuracy of experiments against each other."""
+"""Two experiments against each other, layer by layer, on the test samples that both share."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import attrs
 import numpy as np
 
-from cmp_core.analysis.crossed import LEVEL
-from cmp_core.analysis.inference import mcnemar
+from cmp_core.analysis.crossed import Estimate, Floats, estimate, estimate_difference
+from cmp_core.analysis.inference import holm
+from cmp_core.analysis.seeds import distinct_networks
+from cmp_core.analysis.values import influences_of, is_same_metric, is_tested, values_of
 from cmp_core.runs.log import as_number
 from cmp_core.runs.record import RunRecord
-from cmp_core.runs.replicates import ReplicateGroup
+from cmp_core.runs.replicates import ReplicateGroup, RunSet
+
+OUTPUT = "output"
+"""The place of the accuracy of what a network answers: its head's, or its last layer's."""
 
 
 @attrs.frozen
 class Difference:
-    """How far the test accuracy of a group is above that of another.
+    """By how much the second experiment's value exceeds the first's, at a layer.
 
     Attributes:
-        effect: difference of the means over seeds, a fraction.
-        low, high: its 95 % interval; NaN where there is one seed on a side.
-        p: of the test that `how` names; NaN where there is none.
-        how: the test, in words.
+        metric, layer, unit: of the value; the layer `OUTPUT` is that of the test accuracy.
+        first, second: the mean values over seeds.
+        estimate: of the difference, in the metric's unit.
+        p: of no difference, adjusted by Holm's method for all differences that are tested beside
+            it; NaN where nothing tells the error.
     """
 
-    effect: float
-    low: float = math.nan
-    high: float = math.nan
+    metric: str
+    layer: str
+    unit: str
+    first: float
+    second: float
+    estimate: Estimate
     p: float = math.nan
-    how: str = ""
 
 
-def difference(first: ReplicateGroup, second: ReplicateGroup) -> Difference | None:
-    """Return how far the second group's output layer is above the first's, or none if untested.
+@attrs.frozen(eq=False)
+class Comparison:
+    """The second experiment against the first.
 
-    With two seeds or more on both sides by Welch's t-test over seeds; of two single runs that were
-    tested on the same samples by the exact McNemar test, which is about these two networks only.
+    Attributes:
+        first, second: labels of the groups of runs.
+        design: what is compared and what intervals are over, in words.
+        differences: by metric, and within a metric by layer.
+        notes: what is not compared, and why, in sentences.
     """
-    ours, theirs = _tested(first), _tested(second)
-    if not ours or not theirs:
-        return None
-    a, b = list(ours.values()), list(theirs.values())
-    effect = float(np.mean(b) - np.mean(a))
-    if min(len(a), len(b)) >= 2:
-        if max(np.ptp(a), np.ptp(b)) < _TIED:
-            return Difference(effect, how="no test: the seeds of a side are all alike")
-        return _welch(a, b)
-    if len(a) == len(b) == 1:
-        shared = _shared_hits(*ours, *theirs)
-        if shared is not None:
-            *_, p = mcnemar(*shared)
-            return Difference(effect, p=p, how=f"McNemar, {len(shared[0]):,} samples, two networks")
-    return Difference(effect, how="no test: one seed on a side")
+
+    first: str
+    second: str
+    design: str
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def output(self) -> Difference | None:
+        """The difference of test accuracies, or none where a side is not tested."""
+        return self.at("accuracy", OUTPUT)
+
+    @property
+    def by_layer(self) -> tuple[Difference, ...]:
+        """The differences of metrics at layers."""
+        return tuple(one for one in self.differences if one.layer != OUTPUT)
+
+    def at(self, metric: str, layer: str) -> Difference | None:
+        """Return the difference of a metric at a layer, or none."""
+        return self._by_place.get((metric, layer))
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, str], Difference]:
+        return {(one.metric, one.layer): one for one in self.differences}
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The metrics that are compared, with their units."""
+        return {one.metric: one.unit for one in self.differences}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that are compared at layers."""
+        return tuple(dict.fromkeys(one.metric for one in self.by_layer))
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that both experiments have, in order of depth."""
+        return tuple(dict.fromkeys(one.layer for one in self.by_layer))
 
 
-_TIED = 1e-9
-"""Accuracies that differ by less are the same number of samples."""
+def compare(runs: RunSet) -> tuple[Comparison, ...]:
+    """Return each experiment but the first against the first.
+
+    Seeds that both have are paired, and so are test samples. Where fewer than two seeds are common
+    but both have several, the seeds are taken as independent, and the samples still as paired. Of
+    one seed on either side the interval is over samples alone, and about these networks.
+    """
+    first, *others = runs.groups
+    found = [_Pair(first, group).compared() for group in others]
+    every = [one for comparison in found for one in comparison.differences]
+    tested = [one for one in every if math.isfinite(one.p)]
+    adjusted = dict(zip(map(id, tested), holm([one.p for one in tested]), strict=True))
+    return tuple(
+        attrs.evolve(
+            comparison,
+            differences=tuple(
+                attrs.evolve(one, p=adjusted.get(id(one), math.nan))
+                for one in comparison.differences
+            ),
+        )
+        for comparison in found
+    )
 
 
-def _welch(a: Sequence[float], b: Sequence[float]) -> Difference:
-    """Return what Welch's t-test says."""
-    from scipy import stats
+class _Pair:
+    """The networks of two experiments, and how they are paired."""
 
-    with warnings.catch_warnings():
-        # SciPy warns of lost digits where one side does not vary, which costs none here.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        test = stats.ttest_ind(b, a, equal_var=False)
-    interval = test.confidence_interval(1 - LEVEL)
-    effect = float(np.mean(b) - np.mean(a))
-    low, high, p = float(interval.low), float(interval.high), float(test.pvalue)
-    return Difference(effect, low, high, p, "Welch, over seeds")
+    def __init__(self, first: ReplicateGroup, second: ReplicateGroup) -> None:
+        self._labels = first.label, second.label
+        self._notes: list[str] = []
+        a, b = (self._networks(group) for group in (first, second))
+        by_seed = {str(run.seed): run for run in a if run.seed is not None}
+        common = [(by_seed[str(run.seed)], run) for run in b if str(run.seed) in by_seed]
+        if len(a) == len(b) == 1:
+            common = [(a[0], b[0])]
+        self._is_paired = len(common) >= min(2, len(a), len(b))
+        if self._is_paired:
+            paired = {id(run) for pair in common for run in pair}
+            self._notes += [
+                f"{run.name} is left out: {label} has no run of its seed"
+                for side, label in ((a, second.label), (b, first.label))
+                for run in side
+                if id(run) not in paired
+            ]
+            a, b = ([pair[side] for pair in common] for side in (0, 1))
+        self._first, self._second = a, b
+        self._runs = RunSet((*a, *b))
+        self._hits = _hits(self._runs.runs)
+        self._reservations: dict[str, list[str]] = {}
+
+    def _networks(self, group: ReplicateGroup) -> list[RunRecord]:
+        """Return the tested runs, one of each seed; all where none was tested."""
+        tested = [run for run in group.runs if math.isfinite(_accuracy(run))]
+        if tested:
+            untested = (run for run in group.runs if run not in tested)
+            self._notes += [f"{run.name} is left out: it was not tested" for run in untested]
+        return distinct_networks(tested or group.runs, self._notes)
+
+    def compared(self) -> Comparison:
+        """Return all differences, their p not adjusted yet."""
+        differences = (*self._output(), *self._at_layers())
+        reasons = (f"{', '.join(names)}: {reason}" for reason, names in self._reservations.items())
+        return Comparison(*self._labels, self._design(), differences, (*self._notes, *reasons))
+
+    def _design(self) -> str:
+        a, b = len(self._first), len(self._second)
+        paired = [] if self._hits is None else [f"{self._hits.shape[1]:,} test samples"]
+        if self._is_paired and a > 1:
+            paired.insert(0, f"{a} seeds")
+        if self._is_paired:
+            seeds = [] if a > 1 else ["two networks, which says nothing about other seeds"]
+        elif min(a, b) == 1:
+            return f"{a} and {b} seeds, none in common: no intervals"
+        else:
+            seeds = [f"{a} and {b} seeds, not paired"]
+        return "; ".join([*seeds, f"paired by {' and '.join(paired)}"] if paired else seeds)
+
+    def _output(self) -> Iterator[Difference]:
+        """Yield the difference of test accuracies, if both sides were tested."""
+        values = np.array([_accuracy(run) for run in self._runs.runs])
+        if np.isfinite(values).all():
+            yield self._difference("accuracy", OUTPUT, "fraction", values, self._hits)
+
+    def _at_layers(self) -> Iterator[Difference]:
+        """Yield the differences of the metrics that can be compared, at layers of both sides."""
+        runs = self._runs.runs
+        layers = [layer for layer in self._runs.layers if all(layer in run.layers for run in runs)]
+        if not layers:
+            self._notes.append("no layer has the same name in both")
+        for metric in self._runs.headlines:
+            info = runs[0].metric_info_of(metric)
+            if info is None or metric not in runs[-1].headlines:
+                continue
+            if not all(is_same_metric(info, run.metric_info.get(metric)) for run in runs):
+                self._note(metric, "not compared, measured with different options")
+            elif len(self._runs.on_one_scale(metric)) > 1:
+                self._note(metric, "not compared, on another scale in a model of another kind")
+            else:
+                for layer in layers:
+                    yield from self._at_layer(metric, info.unit, layer)
+
+    def _at_layer(self, metric: str, unit: str, layer: str) -> Iterator[Difference]:
+        runs = self._runs.runs
+        phase = "test" if all(is_tested(run, metric) for run in runs) else "val"
+        values = values_of(runs, metric, phase, layer)
+        if not np.isfinite(values).all():
+            return
+        influences = influences_of(runs, metric, phase, [layer], "tested")
+        if influences is None:
+            self._note(metric, "intervals are over seeds alone")
+        own = None if influences is None else influences[:, :, 0]
+        found = self._difference(metric, layer, unit, values, own)
+        yield found
+        halves = values_of(runs, metric, phase, layer, what="halves")
+        half = self._difference(metric, layer, unit, halves, None)
+        if abs(half.estimate.effect - found.estimate.effect) > found.estimate.half_width:
+            self._note(
+                metric,
+                "by fits to half of the samples a difference lies outside its interval, so it is "
+                "one of sample efficiency as well",
+            )
+
+    def _note(self, metric: str, reason: str) -> None:
+        names = self._reservations.setdefault(reason, [])
+        if metric not in names:
+            names.append(metric)
+
+    def _difference(
+        self, metric: str, layer: str, unit: str, values: Floats, influences: Floats | None
+    ) -> Difference:
+        """Return the difference of values of all runs, the first side's before the second's."""
+        cut = len(self._first)
+        a, b = values[:cut], values[cut:]
+        of_a, of_b = (None, None) if influences is None else (influences[:cut], influences[cut:])
+        if self._is_paired:
+            paired = None if of_a is None or of_b is None else of_b - of_a
+            found = estimate(b - a, paired)
+        else:
+            found = estimate_difference((a, of_a), (b, of_b))
+        return Difference(
+            metric, layer, unit, float(a.mean()), float(b.mean()), found, found.p(0.0)
+        )
 
 
-def _tested(group: ReplicateGroup) -> dict[RunRecord, float]:
-    """Return the test accuracy of the output layer of tested runs, the first of each seed."""
-    accuracies: dict[object, tuple[RunRecord, float]] = {}
-    for run in group.runs:
-        seed = run.directory if run.seed is None else str(run.seed)
-        accuracy = _output_accuracy(run)
-        if math.isfinite(accuracy):
-            accuracies.setdefault(seed, (run, accuracy))
-    return dict(accuracies.values())
-
-
-def _output_accuracy(run: RunRecord) -> float:
+def _accuracy(run: RunRecord) -> float:
+    """Return the test accuracy of the output, NaN where there is none."""
     told = as_number(run.log.test.get("acc"))
     return told if math.isfinite(told) else [math.nan, *run.test_accuracies.values()][-1]
 
 
-def _shared_hits(
-    first: RunRecord, second: RunRecord
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], ...] | None:
-    """Return which of the samples that both have tested each output gets right, by sample id."""
-    sides = []
-    for run in (first, second):
-        file = run.predictions
-        output = run.layers[-1] if run.layers else ""
+def _hits(runs: Sequence[RunRecord]) -> Floats | None:
+    """Return whether each output is right about each test sample, less its mean, (S, n).
+
+    None where not all runs have stored it of the same samples.
+    """
+    hits, ids = [], []
+    for run in runs:
+        file, output = run.predictions, run.layers[-1] if run.layers else ""
         if file is None or not {"sample_ids", "labels", output} <= file.keys():
             return None
-        sides.append((file["sample_ids"], file[output] == file["labels"]))
-    common, left, right = np.intersect1d(sides[0][0], sides[1][0], return_indices=True)
-    return (sides[0][1][left], sides[1][1][right]) if len(common) else None
+        order = np.argsort(file["sample_ids"], kind="stable")
+        ids.append(file["sample_ids"][order])
+        hits.append((file[output] == file["labels"])[order].astype(np.float64))
+    if any(not np.array_equal(own, ids[0]) for own in ids) or len(ids[0]) < 2:
+        return None
+    return np.stack([own - own.mean() for own in hits])

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Seeds = tuple[Floats, Floats | None]
+"""Effects (S,) of S seeds, and how much each of U samples moves them (S, U), or none."""
 
 LEVEL = 0.05
 """Intervals cover 1 - LEVEL; a difference is called one where p is below LEVEL."""
@@ -89,7 +91,8 @@ def estimate(effects: Floats, influences: Floats | None) -> Estimate:
       approximation, of which Hillis has the first term).
 
     Of one seed the error is that of the samples, sd(d)/√U with U - 1 degrees of freedom: it says
-    nothing about other seeds. Without influences it is that of the seeds, whose samples may differ.
+    nothing about other seeds. Without influences it is that of the seeds, whose samples may differ;
+    none where they tie.
 
     >>> found = estimate(np.array([1.0, 2.0, 3.0]), None)
     >>> found.effect, round(found.error, 4), found.freedom  # 1/√3
@@ -97,19 +100,17 @@ def estimate(effects: Floats, influences: Floats | None) -> Estimate:
     """
     seeds, effect = len(effects), float(effects.mean())
     if influences is None:
-        if seeds < 2:
-            return Estimate(effect)
+        if seeds < 2 or _is_tied(effects):
+            return Estimate(effect, seeds=seeds)
         variance = float(effects.var(ddof=1))
         return Estimate(effect, math.sqrt(variance / seeds), seeds - 1, seeds, variance, 0.0)
-    centred = influences - influences.mean(axis=1, keepdims=True)
-    units = centred.shape[1]
-    by_sample = centred.mean(axis=0)
+    by_sample, ms_rest = _by_sample(influences)
+    units = len(by_sample)
     ms_samples = seeds * float(by_sample.var(ddof=1))
     if seeds < 2:
         variance = ms_samples / units
         return Estimate(effect, math.sqrt(variance), units - 1, 1, math.nan, variance)
     ms_seeds = units * float(effects.var(ddof=1))
-    ms_rest = float(((centred - by_sample) ** 2).sum()) / ((seeds - 1) * (units - 1))
     of_samples = max(ms_samples - ms_rest, 0.0)
     total = ms_seeds + of_samples
     uncertainty = ms_seeds**2 / (seeds - 1)
@@ -123,3 +124,63 @@ def estimate(effects: Floats, influences: Floats | None) -> Estimate:
         between_seeds=ms_seeds / units,
         between_samples=of_samples / (seeds * units),
     )
+
+
+def estimate_difference(first: Seeds, second: Seeds) -> Estimate:
+    """Return the mean effect of the second runs minus that of the first, whose seeds are others.
+
+    Args:
+        first, second: effects (S,) of two seeds or more, and the influences (S, U) of the samples
+            that both are tested on; influences count if both have them.
+
+    With S and T seeds, MS_S, MS_e and MS_T, MS_f the mean squares of the sides, as in `estimate`,
+    and d̄ᵢ the difference of the mean influences of sample i,
+
+    - var = MS_S/(S U) + MS_T/(T U) + max(varᵢ(d̄ᵢ)/U - MS_e/(S U) - MS_f/(T U), 0);
+    - freedom by Satterthwaite's approximation over these terms, at least min(S, T) - 1.
+
+    Without influences that is Welch's t-test over seeds; no error where those of both sides tie.
+
+    >>> found = estimate_difference((np.array([1.0, 3.0]), None), (np.array([2.0, 6.0]), None))
+    >>> found.effect, found.error, round(found.freedom, 4)  # √(2/2 + 8/2); 5²/(1² + 4²)
+    (2.0, 2.23606797749979, 1.4706)
+    """
+    (a, of_a), (b, of_b) = first, second
+    effect, fewest = float(b.mean() - a.mean()), min(len(a), len(b))
+    if fewest < 2 or ((of_a is None or of_b is None) and _is_tied(a) and _is_tied(b)):
+        return Estimate(effect, seeds=fewest)
+    terms = [(float(side.var(ddof=1)) / len(side), len(side) - 1) for side in (a, b)]
+    total = sum(term for term, _ in terms)
+    if of_a is not None and of_b is not None:
+        (mean_a, rest_a), (mean_b, rest_b) = _by_sample(of_a), _by_sample(of_b)
+        units = len(mean_a)
+        rests = [
+            (rest_a / (len(a) * units), (len(a) - 1) * (units - 1)),
+            (rest_b / (len(b) * units), (len(b) - 1) * (units - 1)),
+        ]
+        both = float((mean_b - mean_a).var(ddof=1)) / units
+        of_samples = both - sum(term for term, _ in rests)
+        if of_samples > 0:
+            total += of_samples
+            terms += [(both, units - 1), *rests]
+    uncertainty = sum(term**2 / freedom for term, freedom in terms)
+    freedom = max(fewest - 1, total**2 / uncertainty) if uncertainty else math.inf
+    return Estimate(effect, math.sqrt(total), freedom, fewest)
+
+
+def _is_tied(effects: Floats) -> bool:
+    """Return whether effects are the same number, which tells nothing about their variance."""
+    return bool(np.ptp(effects) <= 1e-9 * np.abs(effects).max())
+
+
+def _by_sample(influences: Floats) -> tuple[Floats, float]:
+    """Return the mean influence of each sample (U,), and the mean square of the rest; NaN for one.
+
+    Args:
+        influences: (S, U).
+    """
+    centred = influences - influences.mean(axis=1, keepdims=True)
+    by_sample = centred.mean(axis=0)
+    seeds, units = centred.shape
+    rest = float(((centred - by_sample) ** 2).sum())
+    return by_sample, rest / ((seeds - 1) * (units - 1)) if seeds > 1 else math.nan

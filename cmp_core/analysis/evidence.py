@@ -6,34 +6,25 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
 
 import attrs
 import numpy as np
 
 from cmp_core.analysis.crossed import Estimate, Floats, estimate
+from cmp_core.analysis.values import Values, influences_of, is_same_metric, is_tested, values_of
 from cmp_core.events.rows import INPUT
 from cmp_core.runs.metric_info import Evidence, MetricInfo, Question
 from cmp_core.runs.record import HEAD, RunRecord
 
-MARGINS: dict[Evidence, float] = {"rises": 0.01, "falls": -math.log(0.95), "similarity": 0.05}
-"""The smallest effects that count, in the units of `MetricEvidence.effect`."""
+MARGINS: dict[Evidence, float] = {"rises": 0.01, "falls": 0.05, "similarity": 0.05}
+"""The smallest effects that matter, unless a metric or the configuration states another.
+
+A rise in the metric's unit, the share of the first layer's value by which the last is smaller, and
+1 - similarity.
+"""
 
 SETTLED = 0.2
 """Share of the margin by which an effect may change if half of the fitting samples are taken."""
-
-
-@attrs.frozen(eq=False)
-class Values:
-    """Values of S seeds at L places, and what their errors come from.
-
-    Attributes:
-        values: (S, L).
-        influences: how much each of U samples, or groups, moves them, (S, U, L), or none.
-    """
-
-    values: Floats
-    influences: Floats | None = None
 
 
 @attrs.frozen(eq=False)
@@ -81,8 +72,10 @@ class MetricEvidence:
 
     @property
     def margin(self) -> float:
-        """The smallest effect that counts."""
-        return MARGINS[self.direction]
+        """The smallest effect that matters, in the unit of `effect`."""
+        stated = self.info.margin
+        margin = MARGINS[self.direction] if stated is None else stated
+        return -math.log1p(-margin) if self.direction == "falls" else margin
 
     @cached_property
     def effect(self) -> Estimate:
@@ -196,12 +189,15 @@ def find_evidence(
 ) -> Iterator[MetricEvidence]:
     """Yield what the metrics of replicate runs say, and note what is left out and why."""
     for info in evidence_metrics(runs, question):
-        is_tested = all(_is_tested(run, info.label) for run in runs)
-        phase = "test" if is_tested else "val"
+        has_test = all(is_tested(run, info.label) for run in runs)
+        phase = "test" if has_test else "val"
         problem = None
         item = _evidence(runs, info, phase, notes)
-        if not all(_is_same(info, run.metric_info.get(info.label)) for run in runs):
+        known = [run.metric_info.get(info.label) for run in runs]
+        if not all(is_same_metric(info, other) for other in known):
             problem = "the runs measured it with different options"
+        elif any(other is not None and other.margin != info.margin for other in known):
+            problem = "the runs state different margins"
         elif item is None:
             problem = "it was not measured at two layers or more in every run"
         elif info.evidence == "falls" and not (item.values > 0).all():
@@ -238,16 +234,11 @@ def evidence_metrics(runs: Sequence[RunRecord], question: Question) -> list[Metr
     return list(found.values())
 
 
-def _is_same(info: MetricInfo, other: MetricInfo | None) -> bool:
-    """Return whether the other run's values of a label, if it has any, are of the same metric."""
-    return other is None or (info.metric, info.options) == (other.metric, other.options)
-
-
 def _evidence(
     runs: Sequence[RunRecord], info: MetricInfo, phase: str, notes: list[str]
 ) -> MetricEvidence | None:
     layers = _layers(runs, info)
-    columns = {layer: _values(runs, info.label, phase, layer) for layer in layers}
+    columns = {layer: values_of(runs, info.label, phase, layer) for layer in layers}
     kept = {layer: column for layer, column in columns.items() if np.isfinite(column).all()}
     if len(kept) < (1 if info.evidence == "similarity" else 2):
         return None
@@ -257,13 +248,13 @@ def _evidence(
         if layer not in kept and is_due:
             notes.append(f"{info.label}: {layer} is left out, where a value is missing")
     names = tuple(kept)
-    untrained = np.stack([_values(runs, info.label, phase, name, epoch=0) for name in names], 1)
+    untrained = np.stack([values_of(runs, info.label, phase, name, epoch=0) for name in names], 1)
     is_defined = np.isfinite(untrained).all() and (info.evidence != "falls" or untrained.min() > 0)
-    before = Values(untrained, _influences(runs, info.label, phase, names, "untrained"))
-    halves = np.stack([_values(runs, info.label, phase, name, what="halves") for name in names], 1)
-    reference = _values(runs, info.label, phase, INPUT)
+    before = Values(untrained, influences_of(runs, info.label, phase, names, "untrained"))
+    halves = [values_of(runs, info.label, phase, name, what="halves") for name in names]
+    reference = values_of(runs, info.label, phase, INPUT)
     series = runs[0].series(phase, names[0], info.label)
-    n_fit = min(int(_values([run], info.label, phase, names[0], what="n_fit")[0]) for run in runs)
+    n_fit = min(int(values_of([run], info.label, phase, names[0], what="n_fit")[0]) for run in runs)
     return MetricEvidence(
         info=info,
         phase=phase,
@@ -271,12 +262,12 @@ def _evidence(
         places=names,
         trained=Values(
             np.stack(list(kept.values()), axis=1),
-            _influences(runs, info.label, phase, names, "tested"),
+            influences_of(runs, info.label, phase, names, "tested"),
         ),
         before=before if is_defined else None,
         reference=reference if np.isfinite(reference).all() else None,
         n_fit=n_fit,
-        halves=halves if np.isfinite(halves).all() else None,
+        halves=np.stack(halves, axis=1) if np.isfinite(halves).all() else None,
         beside=_neighbours(runs[0].layers, info),
     )
 
@@ -296,60 +287,7 @@ def _layers(runs: Sequence[RunRecord], info: MetricInfo) -> tuple[str, ...]:
     return tuple(layer for layer in layers if layer != HEAD)
 
 
-def _values(
-    runs: Sequence[RunRecord],
-    metric: str,
-    phase: str,
-    layer: str,
-    epoch: int | None = None,
-    what: str = "values",
-) -> Floats:
-    """Return what runs have of a metric at an epoch, by default that of the tested weights, (S,).
-
-    Args:
-        runs: of S seeds.
-        metric, phase, layer: of the series.
-        epoch: 0 for the untrained network.
-        what: a column of `Series`.
-    """
-    found = []
-    for run in runs:
-        series = run.series(phase, layer, metric)
-        wanted = run.tested_epoch if epoch is None else epoch
-        where = np.array([]) if series is None else np.flatnonzero(series.epochs == wanted)
-        if phase == "test" and epoch is None and series is not None:
-            where = np.array([len(series.epochs) - 1])  # its epoch need not be known
-        is_there = series is not None and len(where) > 0
-        found.append(float(getattr(series, what)[where[-1]]) if is_there else math.nan)
-    return np.array(found)
-
-
-def _influences(
-    runs: Sequence[RunRecord],
-    metric: str,
-    phase: str,
-    layers: Sequence[str],
-    weights: Literal["tested", "untrained"],
-) -> Floats | None:
-    """Return how much samples move the values, (S, U, L), if all runs know it of the same ones."""
-    if phase != "test":
-        return None
-    found = [[run.influence(layer, metric, weights) for layer in layers] for run in runs]
-    flat = [one for of_run in found for one in of_run]
-    if any(one is None for one in flat) or len({len(one) for one in flat if one is not None}) > 1:
-        return None
-    ids = [run.influence_ids for run in runs]
-    known = [own for own in ids if own is not None]
-    if len(known) < len(runs) or any(not np.array_equal(own, known[0]) for own in known):
-        return None
-    return np.stack([np.stack([one for one in row if one is not None], axis=1) for row in found])
-
-
-def _is_tested(run: RunRecord, metric: str) -> bool:
-    return any(run.series("test", layer, metric) is not None for layer in run.hidden_layers)
-
-
 def _is_saturated(runs: Sequence[RunRecord], label: str, phase: str, layers: Sequence[str]) -> bool:
     """Return whether a further value `saturated` of the metric is 1 at any of the layers."""
-    flags = [_values(runs, f"{label}_saturated", phase, layer) for layer in layers]
+    flags = [values_of(runs, f"{label}_saturated", phase, layer) for layer in layers]
     return bool(flags) and bool((np.stack(flags) == 1).any())

@@ -20,8 +20,10 @@ import numpy as np
 from cmp_core.analysis.crossed import LEVEL, Estimate
 from cmp_core.analysis.evidence import MetricEvidence, find_evidence
 from cmp_core.analysis.inference import holm, kappa
+from cmp_core.analysis.seeds import distinct_networks
 from cmp_core.runs.metric_info import Question
 from cmp_core.runs.record import RunRecord
+from cmp_core.runs.replicates import RunSet
 
 QUESTIONS: dict[Question, str] = {
     "predictive": "Are later layers more predictive?",
@@ -98,24 +100,46 @@ class Finding:
             for (first, second), one, p in zip(pairwise(item.places), found, adjusted, strict=True)
         )
 
-    @cached_property
+    @property
     def word(self) -> Word:
         """What the metric says by itself."""
-        item = self.evidence
+        return self._decision[0]
+
+    @property
+    def p(self) -> float:
+        """The p-value of what decides: the largest, where several tests must agree.
+
+        Each is of an effect being the margin, or of a fall being none; below .05 exactly where the
+        word is not inconclusive.
+        """
+        return self._decision[1]
+
+    @cached_property
+    def _decision(self) -> tuple[Word, float]:
+        item, margin = self.evidence, self.evidence.margin
         if item.direction == "similarity":
-            return combined([step.word for step in self.steps if step.word is not None])
-        headline = word_of(item.effect, item.margin)
+            words = [step.word for step in self.steps if step.word is not None]
+            return combined(words), max(step.p for step in self.steps)
+        headline, p = word_of(item.effect, margin), item.effect.p(margin)
         if item.direction == "falls":
-            return headline
+            return headline, p
         if headline == "yes":
-            falls = [step for step in self.steps if step.estimate.effect < 0 and step.p < LEVEL]
-            return "partly" if falls else "yes"
+            falls = [step.p for step in self.steps if step.estimate.effect < 0 and step.p < LEVEL]
+            return ("partly", max(p, *falls)) if falls else ("yes", p)
         last = len(item.places) - 1
-        rises = [word_of(item.between(0, i), item.margin) for i in range(1, last + 1)]
-        after = [word_of(item.between(i, last), item.margin) for i in range(1, last)]
-        if ("yes", "no") in zip(rises, after, strict=False):  # it rises, and then does no more
-            return "partly"
-        return "no" if set(rises) == {"no"} else "inconclusive"
+        rises = [item.between(0, i) for i in range(1, last + 1)]
+        after = [item.between(i, last) for i in range(1, last)]
+        humps = [
+            max(up.p(margin), down.p(margin))
+            for up, down in zip(rises, after, strict=False)
+            if (word_of(up, margin), word_of(down, margin)) == ("yes", "no")
+        ]
+        if humps:  # it rises, and then does no more
+            return "partly", min(humps)
+        none = [one.p(margin) for one in rises if word_of(one, margin) == "no"]
+        if len(none) == last:
+            return "no", max(none)
+        return "inconclusive", max(one.p(margin) for one in self._to_decide)
 
     @cached_property
     def knee(self) -> str | None:
@@ -133,11 +157,6 @@ class Finding:
                 return item.places[i]
         return None
 
-    @property
-    def p(self) -> float:
-        """The p-value of the test that decides: of the effect being the margin."""
-        return self.evidence.effect.p(self.evidence.margin)
-
     @cached_property
     def outlying_seeds(self) -> tuple[int, ...]:
         """Positions of seeds whose effect is far from that of the others."""
@@ -148,9 +167,14 @@ class Finding:
         return tuple(int(i) for i in np.flatnonzero(distances > COLLAPSED * spread))
 
     def what_would_decide(self) -> str:
-        """Return how many seeds or samples would be expected to decide, in words."""
-        item = self.evidence
-        found, distance = item.effect, abs(item.effect.effect - item.margin)
+        """Return how many seeds or samples would be expected to decide, in words.
+
+        That is, to narrow the interval of the least certain of the effects that must be decided to
+        less than their distance from the margin, if they stay where they are.
+        """
+        margin = self.evidence.margin
+        found = max(self._to_decide, key=lambda one: one.p(margin))
+        distance = abs(found.effect - margin)
         if not found.seeds > 1 or not math.isfinite(found.between_seeds):
             return "two seeds or more are needed"
         for seeds in range(found.seeds + 1, 101):
@@ -160,6 +184,17 @@ class Finding:
             if found.half_width_of(100, factor) < distance:
                 return f"more than {factor / 2:.0f} times as many test samples would be needed"
         return "the effect is too near to the margin to be told from it"
+
+    @property
+    def _to_decide(self) -> list[Estimate]:
+        """The effects of which one at least is not decided while the word is inconclusive."""
+        item, last = self.evidence, len(self.evidence.places) - 1
+        if item.direction == "similarity":
+            return [step.estimate for step in self.steps]
+        if item.direction == "falls" or word_of(item.effect, item.margin) == "inconclusive":
+            return [item.effect]
+        rises = [item.between(0, i) for i in range(1, last + 1)]
+        return [*rises, *(item.between(i, last) for i in range(1, last))]
 
     def _pair(self, place: int) -> Step:
         item = self.evidence
@@ -189,6 +224,7 @@ class Answer:
         kappas: for the question about differences, Cohen's κ of the errors of neighbouring layers
             on the test samples, mean over seeds, by pair.
         notes: what was left out, and why, in sentences.
+        adjusted_p: `p` adjusted by Holm's method for the answers that are given beside it.
     """
 
     question: Question
@@ -196,6 +232,7 @@ class Answer:
     findings: tuple[Finding, ...] = ()
     kappas: tuple[tuple[str, str, float], ...] = ()
     notes: tuple[str, ...] = ()
+    adjusted_p: float = math.nan
 
     @property
     def title(self) -> str:
@@ -233,7 +270,9 @@ class Answer:
 
     @property
     def p(self) -> float:
-        """The largest p-value of the tests behind the answer; NaN where there are none."""
+        """The largest p-value of the findings, which must agree; NaN for one seed or none."""
+        if self.is_descriptive:
+            return math.nan
         return max((finding.p for finding in self.findings), default=math.nan)
 
     @property
@@ -244,10 +283,22 @@ class Answer:
         return f"{self.word} ({self.seeds} seeds)"
 
 
+def answers_of(runs: RunSet) -> dict[str, tuple[Answer, ...]]:
+    """Return the answers of each group of replicates to all questions, by its label.
+
+    They are given together, and their `adjusted_p` takes account of that.
+    """
+    found = [answer(group.runs, question) for group in runs.groups for question in QUESTIONS]
+    tested = [one for one in found if math.isfinite(one.p)]
+    adjusted = dict(zip(map(id, tested), holm([one.p for one in tested]), strict=True))
+    told = iter(attrs.evolve(one, adjusted_p=adjusted.get(id(one), math.nan)) for one in found)
+    return {group.label: tuple(next(told) for _ in QUESTIONS) for group in runs.groups}
+
+
 def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
     """Answer a question from runs that are replicates of each other."""
     notes: list[str] = []
-    replicates = _replicates(runs, notes)
+    replicates = distinct_networks(runs, notes)
     findings = tuple(Finding(item) for item in find_evidence(replicates, question, notes))
     if not findings:
         notes.append("no metric that counts as evidence was measured at two layers or more")
@@ -262,40 +313,6 @@ def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
             notes.append(f"{label} is inconclusive: {finding.what_would_decide()}")
     kappas = _kappas(replicates) if question == "different" else ()
     return Answer(question, len(replicates), findings, kappas, tuple(notes))
-
-
-def distinct_seeds(runs: Sequence[RunRecord], notes: list[str]) -> list[RunRecord]:
-    """Return one run of each seed: a second one of the same seed is no replicate."""
-    by_seed: dict[object, RunRecord] = {}
-    for run in runs:
-        key = run.directory if run.seed is None else str(run.seed)
-        if key in by_seed:
-            notes.append(f"{run.name} is left out: it has the seed of {by_seed[key].name}")
-        else:
-            by_seed[key] = run
-    return list(by_seed.values())
-
-
-def _replicates(runs: Sequence[RunRecord], notes: list[str]) -> list[RunRecord]:
-    """Return runs of different seeds, of which none is a copy of another."""
-    by_values: dict[object, RunRecord] = {}
-    for run in distinct_seeds(runs, notes):
-        values = _fingerprint(run)
-        if values in by_values:
-            same = by_values[values].name
-            notes.append(f"{run.name} is left out: it has all the values of {same}")
-        else:
-            by_values[values] = run
-    replicates = list(by_values.values())
-    if any(set(run.hidden_layers) != set(replicates[0].hidden_layers) for run in replicates):
-        notes.append("the runs have different layers: those that all of them have are compared")
-    return replicates
-
-
-def _fingerprint(run: RunRecord) -> tuple[object, ...]:
-    """Return the last values of all series: networks that share them are one network."""
-    values = sorted((key, float(one.values[-1])) for key, one in run.log.series.items())
-    return tuple(values) or (run.directory,)
 
 
 def _kappas(runs: Sequence[RunRecord]) -> tuple[tuple[str, str, float], ...]:

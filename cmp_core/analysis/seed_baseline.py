@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from cmp_core.analysis.evidence import evidence_metrics
-from cmp_core.analysis.questions import distinct_seeds
+from cmp_core.analysis.seeds import distinct_seeds
 from cmp_core.errors import CmpError, UndefinedError, UsageError
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.arrays import measure_arrays
@@ -44,13 +44,13 @@ def seed_baseline(runs: Sequence[RunRecord]) -> SeedBaseline:
 
 
 def compare_seeds(runs: Sequence[RunRecord]) -> tuple[SeedDifference, ...]:
-    """Compare each run with the next one of another seed.
+    """Compare each run with that of the next seed.
 
     Raises:
         UndefinedError: there is nothing to compare; the message is the reason.
         DataError: a snapshot is damaged.
     """
-    replicates = distinct_seeds(runs, notes=[])
+    replicates = sorted(distinct_seeds(runs, notes=[]), key=lambda run: str(run.seed))
     if len(replicates) < 2:
         raise UndefinedError("it takes two seeds")
     files = list(map(_last_snapshot, replicates))
@@ -74,7 +74,12 @@ def compare_seeds(runs: Sequence[RunRecord]) -> tuple[SeedDifference, ...]:
                 )
             sizes.append(len(ids))
             here, there = _layers(one, rows), _layers(other, other_rows)
-        beside = [(a, b) for a, b in pairwise(here.values()) if b.depth == a.depth + 1]
+        beside = [
+            (a, b)
+            for layers in (here, there)
+            for a, b in pairwise(layers.values())
+            if b.depth == a.depth + 1
+        ]
         again = [(layer, there[layer.name]) for layer in here.values() if layer.name in there]
         neighbours, same_layer = (
             _mean_dissimilarities(metrics, ids, pairs) for pairs in (beside, again)

@@ -9,15 +9,18 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cmp_core.analysis.comparison import difference
-from cmp_core.analysis.questions import QUESTIONS, answer
+from cmp_core.analysis.comparison import OUTPUT, Comparison, compare
+from cmp_core.analysis.questions import QUESTIONS, Answer, answers_of
 from cmp_core.console import out, say
-from cmp_core.report.words import p_value, verdict
+from cmp_core.report.words import difference, p_value, verdict
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
+
+_NAME, _CELL = 26, 15
+"""Columns of the terminal that a metric's name takes, and a difference."""
 
 
 def print_comparison(runs: RunSet) -> None:
-    """Print a column per experiment: accuracies by layer, and the verdicts."""
+    """Print a column per experiment, accuracies and verdicts, and then how they differ by layer."""
     groups = runs.groups
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("test accuracy", no_wrap=True)
@@ -29,19 +32,44 @@ def print_comparison(runs: RunSet) -> None:
     for layer in sorted(layers, key=order.index):
         table.add_row(escape(layer), *(_accuracy(group, layer) for group in groups))
     table.add_section()
-    for question, title in QUESTIONS.items():
-        table.add_row(title, *(verdict(answer(group.runs, question)) for group in groups))
+    answers = answers_of(runs)
+    for place, title in enumerate(QUESTIONS.values()):
+        table.add_row(title, *(_verdict(own[place]) for own in answers.values()))
     out().print(table)
-    first, *others = groups
-    for group in others:
-        found = difference(first, group)
-        if found is None:
-            continue
-        known = math.isfinite(found.low)
-        interval = f", 95 % {100 * found.low:+.2f} to {100 * found.high:+.2f}" if known else ""
-        p = f", p {p_value(found.p)}" if math.isfinite(found.p) else ""
-        told = f"{100 * found.effect:+.2f} points of output accuracy{interval}".replace("-", "−")
-        say(f"{group.label} − {first.label}: {told}{p} ({found.how})")
+    if any(math.isfinite(one.adjusted_p) for own in answers.values() for one in own):
+        say("answers: by 95 % intervals; p: adjusted for all answers of the table (Holm)")
+    comparisons = compare(runs)
+    for comparison in comparisons:
+        _print_differences(comparison)
+    count = sum(math.isfinite(one.p) for found in comparisons for one in found.differences)
+    if count:
+        say(f"value(standard error); *: p < .05, adjusted for all {count} differences (Holm)")
+
+
+def _verdict(answer: Answer) -> str:
+    known = math.isfinite(answer.adjusted_p)
+    return f"{verdict(answer)}, p {p_value(answer.adjusted_p)}" if known else verdict(answer)
+
+
+def _print_differences(comparison: Comparison) -> None:
+    """Print a row per metric with the difference at each layer."""
+    say(f"{comparison.second} − {comparison.first}: {comparison.design}")
+    places = [*comparison.layers, *([OUTPUT] if comparison.output else [])]
+    most = max(1, (out().width - _NAME) // _CELL)
+    for start in range(0, len(places), most):
+        shown = places[start : start + most]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("difference", no_wrap=True)
+        for place in shown:
+            table.add_column(escape(place), justify="right", no_wrap=True)
+        for metric, unit in comparison.units.items():
+            cells = [difference(comparison.at(metric, place)) for place in shown]
+            if any(cells):
+                name = f"{metric}, points" if unit == "fraction" else metric
+                table.add_row(escape(name), *cells)
+        out().print(table)
+    for note in comparison.notes:
+        say(f"– {note}")
 
 
 def _seeds(group: ReplicateGroup) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cmp_core.analysis.questions import QUESTIONS, answer
+from cmp_core.analysis.questions import answers_of
 from cmp_core.cli._comparison import print_comparison
 from cmp_core.cli._pictures import draw_all, load_runs
 from cmp_core.cli._report import write_report
@@ -22,7 +22,8 @@ def finish(outcome: Outcome, compared: Sequence[Path], *, research_only: bool, s
     """Draw and report a run, beside others where they are given, and return the exit code."""
     print_test(outcome)
     alone = load_runs([outcome.directory])
-    print_verdicts([answer(alone.runs, question) for question in QUESTIONS])
+    (answers,) = answers_of(alone).values()
+    print_verdicts(answers)
     runs = load_runs([outcome.directory, *compared]) if compared else alone
     if compared:
         print_comparison(runs)

@@ -23,7 +23,9 @@ def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failur
     The answers are stored beside it, and so is how far layers differ from those of another seed,
     which is measured before.
     """
-    from cmp_core.analysis.questions import QUESTIONS, answer, distinct_seeds
+    from cmp_core.analysis.comparison import compare
+    from cmp_core.analysis.questions import answers_of
+    from cmp_core.analysis.seeds import distinct_seeds
     from cmp_core.report import report_html
     from cmp_core.report.answers import dump_answers
 
@@ -40,12 +42,8 @@ def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failur
             stored.unlink(missing_ok=True)
         html, failures = report_html(runs, plots, read_seed_baselines(stored))
     write_whole(path, html)
-    answers = {
-        group.label: [answer(group.runs, question) for question in QUESTIONS]
-        for group in runs.groups
-    }
     name = ANSWERS if path.name == REPORT else f"{path.stem}.{ANSWERS}"
-    write_whole(path.with_name(name), dump_answers(answers))
+    write_whole(path.with_name(name), dump_answers(answers_of(runs), compare(runs)))
     return failures
 
 

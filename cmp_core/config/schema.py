@@ -36,10 +36,11 @@ def _one_of(*choices: str) -> Any:
     return _rule("one of " + ", ".join(choices), lambda value: value in choices)
 
 
-Concern = Literal["experiment", "seed", "place", "machine", "measurement", "record"]
+Concern = Literal["experiment", "scale", "seed", "place", "machine", "measurement", "record"]
 """What a key is about:
 
 - `experiment`: what is learned; runs that differ in such a key are no replicates;
+- `scale`: so is this, and it decides in which units scores and activations are;
 - `seed`: which replicate it is;
 - `place`: where data and hardware are; the only keys of an existing run that may be changed;
 - `machine`: how the hardware computes, the same but for rounding;
@@ -153,22 +154,33 @@ class Config:
     )
 
     # Model
-    model: str = _key("greedy", help="registered model, for example greedy, mlp")
-    N: int = _key(256, _whole(1), help="units per layer")
+    model: str = _key("greedy", help="registered model, for example greedy, mlp", about="scale")
+    N: int = _key(256, _whole(1), help="units per layer", about="scale")
     layers: int = _key(4, _whole(1), help="number of layers (the MLP's head comes on top)")
     similarity: str = _key(
-        "cosine", _one_of("cosine", "l2"), help="score of a layer against its anchors"
+        "cosine",
+        _one_of("cosine", "l2"),
+        help="score of a layer against its anchors",
+        about="scale",
     )
-    tau: float = _key(0.05, _positive, help="temperature: q = softmax(similarity / tau)")
+    tau: float = _key(
+        0.05, _positive, help="temperature: q = softmax(similarity / tau)", about="scale"
+    )
     anchors: str = _key(
         "orthonormal",
         _one_of("orthonormal", "block"),
         help="fixed class anchors: signed orthonormal, or non-negative blocks of units",
+        about="scale",
     )
     input_norm: str = _key(
-        "none", _one_of("none", "l2", "l1", "rms"), help="normalisation of every layer's input"
+        "none",
+        _one_of("none", "l2", "l1", "rms"),
+        help="normalisation of every layer's input",
+        about="scale",
     )
-    residual: bool = _key(False, help="add a layer's input to its output where the widths agree")
+    residual: bool = _key(
+        False, help="add a layer's input to its output where the widths agree", about="scale"
+    )
 
     # Learning
     learning_rule: str | None = _key(None, help="registered learning rule; null: the model's own")
@@ -219,6 +231,12 @@ class Config:
     )
     enable_slow_metrics: bool = _key(
         True, help="false drops the metrics that declare to be slow", about="measurement"
+    )
+    margins: Mapping[str, float] = _key(
+        attrs.Factory(dict),
+        help="smallest effects that matter to the three questions, by metric, where they are not "
+        "the usual ones, as in {probe_accuracy: 0.02}",
+        about="measurement",
     )
     metrics_frequency: str = _key(
         "iteration",

@@ -20,7 +20,7 @@ from cmp_core.errors import UndefinedError, UsageError, unknown
 from cmp_core.events.activations import LayerView
 from cmp_core.measurement.options import check_options
 from cmp_core.plugins import registry
-from cmp_core.runs.metric_info import Evidence, MetricInfo, Question
+from cmp_core.runs.metric_info import Evidence, MetricInfo, Question, is_fraction, is_margin
 from cmp_core.statistics.interface import FITS, SUMS, LayerStatistics
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
@@ -96,6 +96,9 @@ class MetricDefinition:
         evidence: how the headline value takes part in that question's verdict: `rises` or `falls`
             where such a trend over depth says yes, `similarity` where it is 1 for two layers that
             are the same; none: it is shown beside the verdict.
+        margin: for evidence: the smallest effect that matters, where it is not the usual one: of
+            `rises` in the metric's unit (.01), of `falls` as a share of the first layer's value
+            (.05), of `similarity` of 1 - value (.05).
         bounds: smallest and largest possible value.
         invariances: maps that leave the value as it is, of `orthogonal`, `scale`,
             `permute_units`, `permute_samples`, `symmetric`, and `affine`, an invertible map and an
@@ -120,6 +123,7 @@ class MetricDefinition:
     unit: str = ""
     question: Question | None = None
     evidence: Evidence | None = None
+    margin: float | None = None
     bounds: tuple[float, float] = (float("-inf"), float("inf"))
     invariances: frozenset[str] = frozenset({"permute_samples"})
     passes: Literal[1, 2] = 1
@@ -159,6 +163,16 @@ class MetricDefinition:
         heads = {need.partition(".")[0] for need in self.needs}
         return "next" if "next" in heads else "previous" if "previous" in heads else None
 
+    @cached_property
+    def is_comparable(self) -> bool:
+        """Whether values of different models are on one scale.
+
+        Fractions are; so is what no scale of the activations changes, and is not read off a layer's
+        own scores or anchors.
+        """
+        of_anchors = any(need.split(".")[-1] in ("scores", "anchors") for need in self.needs)
+        return is_fraction(self.unit) or ("scale" in self.invariances and not of_anchors)
+
     def __call__(self, label: str | None = None, **options: Any) -> Metric:
         """Return the metric with these options, under its own name or another label."""
         return Metric(self, label or self.name, options)
@@ -191,6 +205,11 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
         yield f"bounds: expected (smallest, largest), got {definition.bounds}"
     if definition.evidence is not None and definition.question is None:
         yield "evidence needs a question"
+    if definition.margin is not None:
+        if definition.evidence is None:
+            yield "margin needs evidence"
+        elif not is_margin(definition.margin, definition.evidence):
+            yield f"margin: expected a number above 0, of shares below 1, got {definition.margin!r}"
     if definition.passes not in (1, 2):
         yield f"passes: expected 1 or 2, got {definition.passes}"
     if definition.scope == "consecutive" and definition.neighbour is None:
@@ -291,8 +310,8 @@ class Metric:
     label: str
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=_check_options)
 
-    def info(self) -> MetricInfo:
-        """Return what a run directory says about the metric."""
+    def info(self, margin: float | None = None) -> MetricInfo:
+        """Return what a run directory says about the metric, and the margin that it states."""
         definition = self.definition
         return MetricInfo(
             label=self.label,
@@ -301,8 +320,10 @@ class Metric:
             unit=definition.unit,
             question=definition.question,
             evidence=definition.evidence,
+            margin=definition.margin if margin is None else margin,
             bounds=definition.bounds,
             neighbour=definition.neighbour,
+            comparable=definition.is_comparable,
             options=self.options,
         )
 
@@ -315,6 +336,7 @@ def metric(
     unit: str = "",
     question: Question | None = None,
     evidence: Evidence | None = None,
+    margin: float | None = None,
     bounds: tuple[float, float] = (float("-inf"), float("inf")),
     invariances: frozenset[str] | set[str] = frozenset({"permute_samples"}),
     passes: Literal[1, 2] = 1,
@@ -350,6 +372,7 @@ def metric(
             unit=unit,
             question=question,
             evidence=evidence,
+            margin=margin,
             bounds=bounds,
             invariances=frozenset(invariances),
             passes=passes,

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
+from cmp_core.analysis.comparison import Comparison, compare
+from cmp_core.analysis.crossed import Estimate
 from cmp_core.analysis.questions import Answer, answer
+from cmp_core.analysis.values import estimate_at
 from cmp_core.config.schema import Selection
 from cmp_core.errors import ConfigError, UndefinedError, UsageError, unknown
 from cmp_core.plugins.loader import Plugins
@@ -74,6 +77,20 @@ class PlotView:
         """Return the statistical answer of a group of runs to a research question."""
         return answer(group.runs, question)
 
+    def estimate(
+        self,
+        group: ReplicateGroup,
+        metric: str,
+        layer: str,
+        weights: Literal["tested", "untrained"] = "tested",
+    ) -> Estimate | None:
+        """Return a group's value in `phase` with its standard error, none where it has none."""
+        return estimate_at(group.runs, metric, self.phase, layer, weights)
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Return how each group of runs but the first differs from it, layer by layer."""
+        return compare(self.run_set)
+
 
 @attrs.frozen
 class PlotDefinition:
@@ -89,7 +106,8 @@ class PlotDefinition:
         file: name of the file without its suffix. It is drawn once for each of what stands in
             braces: `{metric}`, `{layer}`, `{phase}`, `{normalized}`.
         runs: `several` where it compares runs.
-        answers: whether it answers the research questions, and can draw each by itself.
+        answers: whether the report shows it: for each research question by itself, or where it
+            compares runs, for how experiments differ.
         summary: first line of its docstring.
     """
 

@@ -7,19 +7,25 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cmp_core.analysis.comparison import Comparison
 from cmp_core.analysis.crossed import Estimate
 from cmp_core.analysis.questions import Answer, Finding
 
 
-def dump_answers(answers: Mapping[str, Sequence[Answer]]) -> str:
+def dump_answers(
+    answers: Mapping[str, Sequence[Answer]], comparisons: Sequence[Comparison] = ()
+) -> str:
     """Return the answers of each group of replicates, by its label, as JSON.
 
-    Effects are in the units of `MetricEvidence.effect`, null where there is none.
+    Effects are in the units of `MetricEvidence.effect`, null where there is none. A group that is
+    compared with the first has its `differences` as well, in the metrics' units.
     """
-    content = {
+    content: dict[str, dict[str, Any]] = {
         label: {answer.question: _answer(answer) for answer in own}
         for label, own in answers.items()
     }
+    for comparison in comparisons:
+        content[comparison.second]["differences"] = _comparison(comparison)
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
@@ -28,6 +34,8 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "title": answer.title,
         "word": answer.word,
         "seeds": answer.seeds,
+        "p": _number(answer.p),
+        "p_adjusted": _number(answer.adjusted_p),
         "evidence": [_finding(finding) for finding in answer.findings],
         "pairs": [
             {"first": first, "second": second, "word": None if answer.is_descriptive else word}
@@ -69,6 +77,26 @@ def _finding(finding: Finding) -> dict[str, Any]:
             }
             for step in finding.steps
         ],
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "from": comparison.first,
+        "design": comparison.design,
+        "rows": [
+            {
+                "metric": one.metric,
+                "layer": one.layer,
+                "unit": one.unit,
+                "first": one.first,
+                "second": one.second,
+                "p_adjusted": _number(one.p),
+                **(_estimate(one.estimate) or {}),
+            }
+            for one in comparison.differences
+        ],
+        "notes": list(comparison.notes),
     }
 
 

@@ -15,7 +15,9 @@ import attrs
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cmp_core.analysis.questions import QUESTIONS, Answer, answer
+from cmp_core.analysis.comparison import compare
+from cmp_core.analysis.questions import QUESTIONS, Answer, answers_of
+from cmp_core.analysis.values import estimate_at
 from cmp_core.errors import UndefinedError
 from cmp_core.events.rows import INPUT
 from cmp_core.plotting.plot import Plot, PlotView
@@ -48,7 +50,11 @@ def report_html(
         baselines: by label of the group, what `cmp report` has stored.
     """
     failures: list[Failure] = []
-    groups = [_group(runs, group, plots, baselines, failures) for group in runs.groups]
+    answers = answers_of(runs)
+    groups = [
+        _group(group, answers[group.label], plots, baselines, failures) for group in runs.groups
+    ]
+    comparisons = compare(runs)
     page = Environment(
         loader=PackageLoader("cmp_core.report", ""),
         autoescape=True,
@@ -64,6 +70,8 @@ def report_html(
         names=runs.names,
         groups=groups,
         several=len(groups) > 1,
+        comparisons=comparisons,
+        differences=_pictures(PlotView(runs), plots, "several", failures) if comparisons else [],
         questions=QUESTIONS,
         accuracies=_accuracies(runs),
         settings=_settings(runs),
@@ -110,20 +118,25 @@ def _title(runs: RunSet) -> str:
 
 
 def _group(
-    runs: RunSet,
     group: ReplicateGroup,
+    answers: Sequence[Answer],
     plots: Sequence[Plot],
     baselines: Mapping[str, SeedBaseline],
     failures: list[Failure],
 ) -> dict[str, Any]:
     alone = RunSet(group.runs, (group.label,) * len(group.runs))
-    answers = [answer(group.runs, question) for question in QUESTIONS]
+
+    def pictures_of(one: Answer) -> list[Picture]:
+        view = PlotView(alone, question=one.question)
+        return _pictures(view, plots, "any", failures) if one.evidence else []
+
     return {
         "label": group.label,
         "seeds": [run.seed for run in group.runs],
-        "answers": [(one, _pictures(alone, one, plots, failures)) for one in answers],
+        "answers": [(one, pictures_of(one)) for one in answers],
         "seed_baseline": baselines.get(group.label) if len(group.runs) > 1 else None,
-        "metrics": _metrics(group),
+        "phase": _phase(group),
+        "metrics": _metrics(group, _phase(group)),
         "columns": (INPUT, *alone.layers),
         "missing": _missing(group),
         "problems": [problem for run in group.runs for problem in run.problems],
@@ -131,15 +144,13 @@ def _group(
 
 
 def _pictures(
-    runs: RunSet, one: Answer, plots: Sequence[Plot], failures: list[Failure]
+    view: PlotView, plots: Sequence[Plot], kind: str, failures: list[Failure]
 ) -> list[Picture]:
-    if not one.evidence:
-        return []
+    """Return what the plots make of a view that answer for runs of a kind, `any` or `several`."""
     pictures = []
-    view = PlotView(runs, question=one.question)
     fence = Fence()
     for plot in plots:
-        if not plot.definition.answers:
+        if not plot.definition.answers or plot.definition.runs != kind:
             continue
         try:
             with fence.around(plot.label, DRAWING):
@@ -179,8 +190,8 @@ def _accuracies(runs: RunSet) -> list[dict[str, Any]]:
     return table
 
 
-def _metrics(group: ReplicateGroup) -> list[dict[str, Any]]:
-    """Return a row per headline metric: values of validation at the tested weights, and before."""
+def _metrics(group: ReplicateGroup, phase: str) -> list[dict[str, Any]]:
+    """Return a row per headline metric: values at the tested weights with errors, and before."""
     runs = RunSet(group.runs, (group.label,) * len(group.runs))
     columns = (INPUT, *runs.layers)
     rows = []
@@ -188,23 +199,20 @@ def _metrics(group: ReplicateGroup) -> list[dict[str, Any]]:
         info = next(
             (run.metric_info[metric] for run in group.runs if metric in run.metric_info), None
         )
-        values = {
-            name: [_mean(group, metric, layer, untrained=name == "untrained") for layer in columns]
-            for name in ("tested", "untrained")
-        }
-        values["untrained"][0] = None  # the input is the same before and after
-        if all(value is None for row in values.values() for value in row):
-            continue
-        rows.append({"name": metric, "info": info, **values})
+        tested, untrained = (
+            [estimate_at(group.runs, metric, phase, layer, weights) for layer in columns]
+            for weights in ("tested", "untrained")
+        )
+        untrained[0] = None  # the input is the same before and after
+        if any(value is not None for value in (*tested, *untrained)):
+            rows.append({"name": metric, "info": info, "tested": tested, "untrained": untrained})
     return rows
 
 
-def _mean(group: ReplicateGroup, metric: str, layer: str, *, untrained: bool) -> float | None:
-    values = [
-        run.value("val", layer, metric, 0 if untrained else run.tested_epoch) for run in group.runs
-    ]
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.mean(known)) if known else None
+def _phase(group: ReplicateGroup) -> str:
+    """Return the split that the values of all metrics are of: test, or without one validation."""
+    has_test = all(any(phase == "test" for phase, *_ in run.log.series) for run in group.runs)
+    return "test" if has_test else "val"
 
 
 def _missing(group: ReplicateGroup) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from cmp_core.analysis.crossed import Estimate
+from cmp_core.analysis.comparison import Difference
+from cmp_core.analysis.crossed import LEVEL, Estimate
 from cmp_core.analysis.evidence import MetricEvidence
 from cmp_core.analysis.questions import Answer, Finding, Step
 
@@ -39,6 +40,24 @@ def with_error(value: float, error: float | None) -> str:
     return f"{value:.{digits}f}({error * 10**digits:.0f})".replace("-", "−")
 
 
+def estimate(found: Estimate | None) -> str:
+    """Return a value and, in brackets, its standard error; `–` where there is none."""
+    return "–" if found is None else with_error(found.effect, found.error)
+
+
+def difference(found: Difference | None) -> str:
+    """Return a difference with its sign and standard error, and a star where p < .05.
+
+    For example `−0.0136(47)*`; of fractions in points, `−1.36(47)*`. Empty for none.
+    """
+    if found is None:
+        return ""
+    scale = 100 if found.unit == "fraction" else 1
+    text = with_error(scale * found.estimate.effect, scale * found.estimate.error)
+    sign = "" if text.startswith("−") or not found.estimate.effect else "+"
+    return f"{sign}{text}{'*' if found.p < LEVEL else ''}"
+
+
 def p_value(p: float) -> str:
     """Return a p-value; of very small ones only how small.
 
@@ -50,17 +69,32 @@ def p_value(p: float) -> str:
     return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 0.9995 else "1"
 
 
-def effect(item: MetricEvidence, value: float) -> str:
-    """Return an effect, as `MetricEvidence.effect` has it, in the units that people think in."""
+def effect(item: MetricEvidence, value: float, half_width: float = 1.0) -> str:
+    """Return an effect, as `MetricEvidence.effect` has it, in the units that people think in.
+
+    A narrow interval gets one more digit, or its ends would not tell on which side of 0 they are.
+    """
     if not math.isfinite(value):
         return "–"
     if item.direction == "rises":
         if item.info.unit == "fraction":
-            return f"{_points(value):+.1f} points".replace("-", "−")
+            digits = 2 if half_width < 0.005 else 1
+            return f"{round(100 * value, digits) + 0.0:+.{digits}f} points".replace("-", "−")
         return f"{_signed(value)} {item.info.unit}".rstrip()
     if item.direction == "falls":
         return f"{_signed(_percent(value))} %"
     return _signed(value)
+
+
+def margin(item: MetricEvidence) -> str:
+    """Return the smallest effect that matters, as people say it, such as `1 point`."""
+    if item.direction == "falls":
+        return f"a fall of {number(-_percent(item.margin), 2)} %"
+    if item.direction == "rises" and item.info.unit == "fraction":
+        points = 100 * item.margin
+        return f"{number(points, 2)} point{'' if points == 1 else 's'}"
+    unit = item.info.unit if item.direction == "rises" else ""
+    return f"{number(item.margin, 2)} {unit}".rstrip()
 
 
 def interval(item: MetricEvidence, estimate: Estimate | None) -> str:
@@ -70,7 +104,8 @@ def interval(item: MetricEvidence, estimate: Estimate | None) -> str:
     low, high = estimate.interval
     if item.direction == "falls":
         low, high = high, low
-    return f"{effect(item, low).removesuffix(' %').removesuffix(' points')} to {effect(item, high)}"
+    first, second = (effect(item, end, estimate.half_width) for end in (low, high))
+    return f"{first.removesuffix(' %').removesuffix(' points')} to {second}"
 
 
 def estimated(item: MetricEvidence, estimate: Estimate) -> str:
@@ -78,7 +113,7 @@ def estimated(item: MetricEvidence, estimate: Estimate) -> str:
 
     For example `+1.9 points (+1.1 to +2.7 points)`, or `+1.9 ± 0.8 points`.
     """
-    told = effect(item, estimate.effect)
+    told = effect(item, estimate.effect, estimate.half_width)
     if not math.isfinite(estimate.half_width):
         return told
     if estimate.seeds > 1:
@@ -86,7 +121,7 @@ def estimated(item: MetricEvidence, estimate: Estimate) -> str:
     size, _, unit = told.partition(" ")
     half = estimate.half_width
     if item.direction == "rises" and item.info.unit == "fraction":
-        half = _points(half)
+        half = 100 * half
     elif item.direction == "falls":
         half = (_percent(estimate.effect - half) - _percent(estimate.effect + half)) / 2
     return f"{size} ± {number(half, 2)} {unit}".rstrip()
@@ -125,10 +160,6 @@ def sentence(answer: Answer) -> str:
 def verdict(answer: Answer) -> str:
     """Return the word of an answer, or why there is none."""
     return answer.word or ("one seed" if answer.findings else "no evidence")
-
-
-def _points(value: float) -> float:
-    return round(100 * value, 1) + 0.0
 
 
 def _percent(value: float) -> float:

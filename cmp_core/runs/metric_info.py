@@ -26,8 +26,10 @@ class MetricInfo:
         unit: of the headline value; empty for a pure number.
         question: the research question that it helps to answer, or none.
         evidence: how it takes part in the verdict, see `MetricDefinition`, or none.
+        margin: the smallest effect that matters, where it is not the usual one of its evidence.
         bounds: smallest and largest possible value.
         neighbour: which neighbour of the layer the value is about as well, or none.
+        comparable: whether values of different models are on one scale.
         options: those that were given; the others have their defaults.
     """
 
@@ -37,9 +39,31 @@ class MetricInfo:
     unit: str = ""
     question: Question | None = None
     evidence: Evidence | None = None
+    margin: float | None = None
     bounds: tuple[float, float] = (-math.inf, math.inf)
     neighbour: Literal["previous", "next"] | None = None
+    comparable: bool = False
     options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+def is_fraction(unit: str) -> bool:
+    """Return whether values are shares of something, which are on one scale everywhere.
+
+    >>> is_fraction("fraction of variance"), is_fraction("nats")
+    (True, False)
+    """
+    return unit.split(" ")[0] == "fraction"
+
+
+def is_margin(value: object, evidence: Evidence = "rises") -> bool:
+    """Return whether a value is a smallest effect that matters: above 0, and of shares below 1.
+
+    >>> is_margin(0.02), is_margin(1.5, "falls"), is_margin(True)
+    (True, False, False)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value < (math.inf if evidence == "rises" else 1)
 
 
 def dump_metric_info(facts: Iterable[MetricInfo]) -> str:
@@ -70,6 +94,9 @@ def load_metric_info(text: str) -> dict[str, MetricInfo]:
             low, high = fields.get("bounds", (None, None))
             bounds = (-math.inf if low is None else low, math.inf if high is None else high)
             kept = {name: value for name, value in fields.items() if name in known}
+            if "comparable" not in kept:  # earlier versions have not stored it
+                unit, evidence = fields.get("unit", ""), fields.get("evidence")
+                kept["comparable"] = is_fraction(str(unit)) or evidence is not None
             facts[label] = MetricInfo(label=label, **kept | {"bounds": bounds})
     except (AttributeError, TypeError) as error:
         raise ValueError(f"expected {{label: {{metric: …}}}}: {error}") from error
@@ -85,8 +112,10 @@ def _check(facts: MetricInfo) -> None:
         "unit": ("a text", isinstance(facts.unit, str)),
         "question": _one_of(facts.question, *get_args(Question), None),
         "evidence": _one_of(facts.evidence, *get_args(Evidence), None),
+        "margin": ("a number above 0", facts.margin is None or is_margin(facts.margin)),
         "bounds": ("numbers", all(isinstance(bound, (int, float)) for bound in facts.bounds)),
         "neighbour": _one_of(facts.neighbour, "previous", "next", None),
+        "comparable": ("true or false", isinstance(facts.comparable, bool)),
         "options": ("{name: value}", isinstance(facts.options, Mapping)),
     }
     for name, (what, is_right) in expected.items():

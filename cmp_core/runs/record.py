@@ -134,15 +134,26 @@ class RunRecord:
         """Return the values of a metric at a layer over time, or none."""
         return self.log.series.get((phase, layer, metric))
 
-    def value(self, phase: str, layer: str, metric: str, epoch: int | None = None) -> float:
-        """Return one value at an epoch (the last one if none is given), NaN where there is none."""
+    def value(
+        self,
+        phase: str,
+        layer: str,
+        metric: str,
+        epoch: int | None = None,
+        what: Literal["values", "errors"] = "values",
+    ) -> float:
+        """Return one value at an epoch (the last one if none is given), NaN where there is none.
+
+        With `what="errors"` its standard error over samples.
+        """
         series = self.series(phase, layer, metric)
         if series is None:
             return float("nan")
+        column = series.values if what == "values" else series.errors
         if epoch is None:
-            return float(series.values[-1])
+            return float(column[-1])
         (where,) = np.nonzero(series.epochs == epoch)
-        return float(series.values[where[-1]]) if len(where) else float("nan")
+        return float(column[where[-1]]) if len(where) else float("nan")
 
     def profile(
         self,
@@ -150,10 +161,11 @@ class RunRecord:
         metric: str,
         epoch: int | None = None,
         layers: Sequence[str] | None = None,
+        what: Literal["values", "errors"] = "values",
     ) -> NDArray[np.float64]:
         """Return the values of all layers at an epoch: (L,) with NaN where there are none."""
         layers = self.layers if layers is None else layers
-        return np.array([self.value(phase, layer, metric, epoch) for layer in layers])
+        return np.array([self.value(phase, layer, metric, epoch, what) for layer in layers])
 
     def grid(self, phase: str, metric: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the epochs (E,) of a metric and its values (L, E), NaN where there are none."""

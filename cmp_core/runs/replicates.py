@@ -20,6 +20,9 @@ from cmp_core.runs.record import RunRecord
 _SHARED = keys_about("seed", "place", "machine", "measurement", "record")
 """Keys that do not make two runs different experiments."""
 
+_SCALE = keys_about("scale")
+"""Keys that decide in which units scores and activations are."""
+
 
 @attrs.frozen(eq=False)
 class ReplicateGroup:
@@ -101,6 +104,20 @@ class RunSet:
         for run in self.runs:
             names |= dict.fromkeys(run.layers)
         return tuple(names)
+
+    def on_one_scale(self, metric: str) -> tuple[tuple[ReplicateGroup, ...], ...]:
+        """Return the groups whose values of a metric can be compared, and share an axis.
+
+        All of them where the metric is on one scale in all models, otherwise those of one kind.
+        """
+        info = [run.metric_info_of(metric) for run in self.runs]
+        if all(one is not None and one.comparable for one in info):
+            return (self.groups,)
+        kinds: dict[str, list[ReplicateGroup]] = {}
+        for group in self.groups:
+            kind = pformat([group.runs[0].config.get(key) for key in _SCALE])
+            kinds.setdefault(kind, []).append(group)
+        return tuple(map(tuple, kinds.values()))
 
     @cached_property
     def headlines(self) -> tuple[str, ...]:

@@ -1,0 +1,111 @@
+"""Values that runs have at layers, and how much each test sample moves them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import attrs
+import numpy as np
+
+from cmp_core.analysis.crossed import Estimate, Floats, estimate
+from cmp_core.runs.metric_info import MetricInfo
+from cmp_core.runs.record import RunRecord
+
+
+@attrs.frozen(eq=False)
+class Values:
+    """Values of S seeds at L places, and what their errors come from.
+
+    Attributes:
+        values: (S, L).
+        influences: how much each of U samples, or groups, moves them, (S, U, L), or none.
+    """
+
+    values: Floats
+    influences: Floats | None = None
+
+
+def values_of(
+    runs: Sequence[RunRecord],
+    metric: str,
+    phase: str,
+    layer: str,
+    epoch: int | None = None,
+    what: str = "values",
+) -> Floats:
+    """Return what runs have of a metric at an epoch, by default that of the tested weights, (S,).
+
+    Args:
+        runs: of S seeds.
+        metric, phase, layer: of the series.
+        epoch: 0 for the untrained network.
+        what: a column of `Series`.
+    """
+    found = []
+    for run in runs:
+        series = run.series(phase, layer, metric)
+        wanted = run.tested_epoch if epoch is None else epoch
+        where = np.array([]) if series is None else np.flatnonzero(series.epochs == wanted)
+        if phase == "test" and epoch is None and series is not None:
+            where = np.array([len(series.epochs) - 1])  # its epoch need not be known
+        is_there = series is not None and len(where) > 0
+        found.append(float(getattr(series, what)[where[-1]]) if is_there else math.nan)
+    return np.array(found)
+
+
+def influences_of(
+    runs: Sequence[RunRecord],
+    metric: str,
+    phase: str,
+    layers: Sequence[str],
+    weights: Literal["tested", "untrained"],
+) -> Floats | None:
+    """Return how much samples move the values, (S, U, L), if all runs know it of the same ones."""
+    if phase != "test":
+        return None
+    found = [[run.influence(layer, metric, weights) for layer in layers] for run in runs]
+    flat = [one for of_run in found for one in of_run]
+    if any(one is None for one in flat) or len({len(one) for one in flat if one is not None}) > 1:
+        return None
+    ids = [run.influence_ids for run in runs]
+    known = [own for own in ids if own is not None]
+    if len(known) < len(runs) or any(not np.array_equal(own, known[0]) for own in known):
+        return None
+    return np.stack([np.stack([one for one in row if one is not None], axis=1) for row in found])
+
+
+def estimate_at(
+    runs: Sequence[RunRecord],
+    metric: str,
+    phase: str,
+    layer: str,
+    weights: Literal["tested", "untrained"] = "tested",
+) -> Estimate | None:
+    """Return the mean over seeds of a value at a layer with its error, none where runs lack it.
+
+    The error is over seeds and test samples; on validation, whose samples are others in each seed,
+    over seeds, or of one run over its samples.
+    """
+    epoch = 0 if weights == "untrained" else None
+    values = values_of(runs, metric, phase, layer, epoch)
+    runs = [run for run, value in zip(runs, values, strict=True) if math.isfinite(value)]
+    values = values[np.isfinite(values)]
+    if not runs:
+        return None
+    influences = influences_of(runs, metric, phase, [layer], weights)
+    if influences is None and len(runs) == 1:
+        error, n = (values_of(runs, metric, phase, layer, epoch, x)[0] for x in ("errors", "n"))
+        return Estimate(float(values[0]), float(error), max(1.0, float(n) - 1))
+    return estimate(values, None if influences is None else influences[:, :, 0])
+
+
+def is_tested(run: RunRecord, metric: str) -> bool:
+    """Return whether the run has values of the metric on the test split."""
+    return any(run.series("test", layer, metric) is not None for layer in run.hidden_layers)
+
+
+def is_same_metric(info: MetricInfo, other: MetricInfo | None) -> bool:
+    """Return whether the other run's values of a label, if it has any, are of the same metric."""
+    return other is None or (info.metric, info.options) == (other.metric, other.options)
