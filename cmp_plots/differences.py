@@ -71,7 +71,8 @@ def _draw(
     x = np.array([layers.index(one.layer) for one in shown]) + shift
     middle = np.array([_scale(one) * one.estimate.effect for one in shown])
     bars = np.nan_to_num([_scale(one) * one.estimate.half_width for one in shown])
-    axes.plot(x, middle, color=colour, linewidth=1, alpha=0.5)
+    if len(x) > 1:
+        axes.plot(x, middle, color=colour, linewidth=1, alpha=0.5)
     axes.errorbar(x, middle, bars, fmt="none", ecolor=colour, capsize=3)
     for place, value, one in zip(x, middle, shown, strict=True):
         fill = colour if one.p < 0.05 else axes.get_facecolor()

@@ -27,7 +27,7 @@ def finish(outcome: Outcome, compared: Sequence[Path], *, research_only: bool, s
     runs = load_runs([outcome.directory, *compared]) if compared else alone
     if compared:
         print_comparison(runs)
-    plots = [plot for plot in outcome.plots if plot.definition.answers or not research_only]
+    plots = [plot for plot in outcome.plots if plot.definition.is_of_questions or not research_only]
     of_all = [
         plot
         for plot in plots

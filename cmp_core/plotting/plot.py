@@ -123,6 +123,11 @@ class PlotDefinition:
         """What it can be asked for, of `CHOICES`."""
         return tuple(field for _, field, _, _ in Formatter().parse(self.file) if field)
 
+    @property
+    def is_of_questions(self) -> bool:
+        """Whether it answers the research questions."""
+        return self.answers and self.runs == "any"
+
     def __call__(self, label: str | None = None, **options: Any) -> Plot:
         """Return the plot with these options."""
         return Plot(self, label or self.name, options)

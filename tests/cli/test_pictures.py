@@ -61,6 +61,7 @@ def test_pictures_comparisons_and_reports_need_no_torch(here: Path) -> None:
         "two/multi_run_margin_layer_3_val.png",
         "two/multi_run_margin_head_val.png",
         "three/research_questions.png",
+        "three/differences.png",
         "four/layerwise_probe_accuracy_val.png",
         "report.html",
         "old.html",

@@ -342,7 +342,9 @@ def test_every_plot_can_be_read(plot: Plot, name: str, scene: Callable[[str], Ru
 
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize(
-    "plot", [plot for plot in PLOTS if plot.definition.answers], ids=lambda plot: plot.label
+    "plot",
+    [plot for plot in PLOTS if plot.definition.is_of_questions],
+    ids=lambda plot: plot.label,
 )
 def test_plots_that_answer_draw_each_question(
     plot: Plot, question: Question, scene: Callable[[str], RunSet]

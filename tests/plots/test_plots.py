@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from cmp_core.analysis.comparison import compare
 from cmp_core.analysis.questions import QUESTIONS, answer
 from cmp_core.errors import UndefinedError
 from cmp_core.measurement.selection import with_installed_metric_info
@@ -263,19 +264,55 @@ def test_layerwise_has_the_layers_at_each_epoch(greedy: Runs) -> None:
         assert [line.get_linestyle() for line in found] == [":", "-", "-", "-", "-"]
 
 
-def test_layers_are_compared_at_the_tested_epoch(greedy: Runs, mlp: RunRecord) -> None:
-    """The log's third epoch was tested; the fourth is the last."""
-    metric = "label_information"
+def results_of(run: RunRecord) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run.directory / "test_results.json").read_text())
+    return found
+
+
+def test_layers_are_compared_in_the_test_with_intervals(greedy: Runs, mlp: RunRecord) -> None:
+    metric, layers = "label_information", [*LAYERS, "head"]
     with picture("architecture_comparison", *greedy, mlp, metric=metric) as figure:
-        trained, untrained, other, other_untrained, level, *_ = y_of(figure.axes[0])
-        first = values(greedy, metric)
-        second = values([mlp], metric, layers=[*LAYERS, "head"])[0]
-        assert close([trained, untrained], first.mean(axis=0)[:, [3, 0]].T)
-        assert close([other, other_untrained], second[:, [3, 0]].T)
-        of_input = [logged(run, "val")[-1]["reference"][metric] for run in (*greedy, mlp)]
-        assert close(level, [np.mean(of_input)] * 2)
-        (band,) = bands(figure.axes[0])
-        assert close(band, [first[..., 3].min(axis=0), first[..., 3].max(axis=0)])
+        drawn = figure.axes[0].lines
+        trained, other = (heights(line) for line in drawn if line.get_marker() == "o")
+        untrained, other_untrained = (heights(x) for x in drawn if x.get_linestyle() == ":")
+        assert close(trained, in_test(greedy, metric, LAYERS).mean(axis=0))
+        before = [results_of(run)["untrained"]["metrics"] for run in (*greedy, mlp)]
+        first = [[own[layer][metric] for layer in LAYERS] for own in before[:-1]]
+        assert close(untrained[:4], np.mean(first, axis=0))
+        assert close(other, in_test([mlp], metric, layers)[0])
+        assert close(other_untrained, [before[-1][layer][metric] for layer in layers])
+        level = next(heights(x) for x in figure.axes[0].lines if x.get_linestyle() == "--")
+        of_inputs = [results_of(run)["reference"][metric] for run in (*greedy, mlp)]
+        assert close(level[0], np.mean([np.mean(of_inputs[:-1]), of_inputs[-1]]))
+        _, bars = figure.axes[0].containers
+        ends = np.array([segment[:, 1] for segment in bars[2][0].get_segments()])
+        errors = [results_of(mlp)["errors"][layer][metric] for layer in layers]
+        assert np.allclose((ends[:, 1] - ends[:, 0]) / 2, 1.972 * np.array(errors), rtol=0.01)
+
+
+def test_metrics_on_different_scales_have_panels_of_their_own(greedy: Runs, mlp: RunRecord) -> None:
+    for name, options in (("architecture_comparison", {}), ("multi_run", {"layer": "layer_1"})):
+        for metric, count in (("margin", 2), ("probe_accuracy", 1)):
+            with picture(name, greedy[0], mlp, metric=metric, **options) as figure:
+                assert len(figure.axes) == count
+    for name in ("layer_progression", "overview", "distributions"):
+        with picture(name, greedy[0], mlp) as figure:
+            titles = set(by_title(figure))
+            assert {"margin, greedy", "margin, mlp", "probe_accuracy"} < titles
+
+
+def test_differences_have_the_intervals_of_the_comparison(greedy: Runs, mlp: RunRecord) -> None:
+    with picture("differences", greedy[0], mlp) as figure:
+        axes = by_title(figure)["probe_accuracy"]
+        (found,) = compare(RunSet((greedy[0], mlp)))
+        shown = [one for one in found.by_layer if one.metric == "probe_accuracy"]
+        segments = axes.containers[0][2][0].get_segments()
+        for one, segment in zip(shown, segments, strict=True):
+            assert close(segment[:, 1], [100 * end for end in one.estimate.interval])
+        markers = [line for line in axes.lines if line.get_marker() == "o"]
+        filled = [line.get_markerfacecolor() == line.get_color() for line in markers]
+        assert filled == [one.p < 0.05 for one in shown]
+        assert "margin" not in by_title(figure)
 
 
 def test_replicates_alone_are_no_comparison_of_models(greedy: Runs) -> None:
@@ -290,7 +327,7 @@ def test_the_progression_says_only_what_is_drawn(greedy: Runs, old: RunRecord) -
     with picture("layer_progression", greedy[0]) as figure:
         assert key(figure) == ["greedy", "untrained", "input"]
         drawn = heights(by_title(figure)["margin"].lines[0])
-        assert close(drawn, values(greedy[:1], "margin")[0, :, 3])
+        assert close(drawn, in_test(greedy[:1], "margin", LAYERS)[0])
 
 
 def test_the_questions_have_the_short_verdicts_of_the_answers(greedy: Runs, mlp: RunRecord) -> None:

@@ -26,8 +26,9 @@ PLOTS = {plot.label: plot for plot in select_plots(load_plugins(built_ins=("cmp_
 
 FILES = """
     all_metrics_overview_val architecture_comparison_margin basic_training_curves cka_matrix_val
-    confusion_matrix confusion_matrix_normalized correlation_matrix_val eigenspectrum_val
-    heatmap_margin_val layer_progression_analysis layerwise_margin_val metric_distributions_val
+    confusion_matrix confusion_matrix_normalized correlation_matrix_val differences
+    eigenspectrum_val heatmap_margin_val layer_progression_analysis layerwise_margin_val
+    metric_distributions_val
     metrics_heatmap_val multi_run_margin_layer_1_val research_questions timeline_margin_layer_1
     train_val_comparison_margin
 """
@@ -162,11 +163,11 @@ def test_a_reason_stands_in_place_of_a_picture(one: RunSet, tmp_path: Path) -> N
 
 
 def test_plots_that_compare_say_that_there_is_one_run(one: RunSet, tmp_path: Path) -> None:
-    comparing = [PLOTS["architecture_comparison"], PLOTS["multi_run"]]
+    comparing = [PLOTS[name] for name in ("architecture_comparison", "differences", "multi_run")]
     reason = "it compares runs, and there is one"
     found = [task for task in tasks(PLOTS.values(), one) if task.view is None]
     assert found == [Task(plot, None, reason) for plot in comparing]
-    assert [picture.reason for picture in draw(found, tmp_path)] == [reason] * 2
+    assert [picture.reason for picture in draw(found, tmp_path)] == [reason] * 3
 
 
 BROKEN = {

@@ -17,7 +17,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from cmp_core import PlotView, load_run, plot
-from cmp_core.analysis.questions import QUESTIONS, answer
+from cmp_core.analysis.questions import QUESTIONS, answers_of
 from cmp_core.cli import cli
 from cmp_core.errors import UndefinedError
 from cmp_core.measurement.selection import with_installed_metric_info
@@ -293,16 +293,18 @@ def test_three_seeds_are_tested_and_the_numbers_are_right(tmp_path: Path) -> Non
     effect, error = 0.24, 0.04 / math.sqrt(3)
     reach = 4.302653 * error  # of Student's t with two degrees of freedom, 97.5 %
     t = (effect - 0.01) / error
-    assert evidence(found, "accuracy", 9) == [
+    assert evidence(found, "accuracy", 10) == [
         "yes",
         "+24.0 points",
         f"+{100 * (effect - reach):.1f} to +{100 * (effect + reach):.1f} points",
         f"{1 - t / math.sqrt(2 + t**2):.3f}"[1:],
+        "1 point",  # what matters
         *("–", "–", "–"),  # the untrained network was not measured
         "test, 200",
         "–",  # nothing was fitted
     ]
-    assert "Are later layers more predictive? yes 3 seeds" in found.text
+    p = f"{1 - t / math.sqrt(2 + t**2):.3f}"[1:]
+    assert f"Are later layers more predictive? yes 3 seeds, p {p} " in found.text
     assert "Are layers compressing? no evidence 3 seeds" in found.text
 
 
@@ -317,9 +319,10 @@ def test_a_halving_is_half_whatever_the_scale(tmp_path: Path) -> None:
     )
     reach = 4.302653 / math.sqrt(3)
     low, high = (f"{abs(100 * (2**-x - 1)):.0f}" for x in (2 + reach, 2 - reach))
-    row = evidence(found, pr, 9)
+    row = evidence(found, pr, 10)
     assert row[:3] == ["inconclusive", "−75 %", f"−{low} to +{high} %"]
-    assert row[4:] == ["+0 %", "−75 %", f"−{low} to +{high} %", "val, 100", "–"]
+    learned = ["−75 %", f"−{low} to +{high} %"]
+    assert row[4:] == ["a fall of 5 %", "+0 %", *learned, "val, 100", "–"]
 
 
 def test_a_difference_is_told_beside_that_of_the_untrained_network(tmp_path: Path) -> None:
@@ -328,23 +331,25 @@ def test_a_difference_is_told_beside_that_of_the_untrained_network(tmp_path: Pat
     sentence = "linear_cka differs by +0.3, +0.5, learned +0.2"
     told = f"Are layers genuinely different? one seed described, not tested {sentence}"
     assert told in found.text
-    row = evidence(found, "linear_cka", 9)
-    assert row[1:] == ["+0.4", "–", "–", "+0.2", "+0.2", "–", "val, 100", "–"]
+    row = evidence(found, "linear_cka", 10)
+    assert row[1:] == ["+0.4", "–", "–", "0.05", "+0.2", "+0.2", "–", "val, 100", "–"]
 
 
 def test_findings_steps_and_notes_stand_in_the_page(folder: Path) -> None:
     paths = [folder / f"greedy_4_{seed}" for seed in range(3)]
     found = page(*paths)
-    for question, title in QUESTIONS.items():
-        answered = answer(read(*paths).runs, question)
+    (answers,) = answers_of(read(*paths)).values()
+    for answered in answers:
+        question, p = answered.question, words.p_value(answered.adjusted_p)
         told = " ".join(map(words.finding, answered.findings))
-        assert f"{title} {answered.word} 3 seeds {told}" in found.text
+        assert f"{answered.title} {answered.word} 3 seeds, p {p} {told}" in found.text
         assert answered.evidence
         assert all(note in found.text for note in answered.notes)
         for finding in answered.findings if question != "compressing" else ():
             for step in finding.steps:
                 rows = found.rows_of(f"{step.first} → {step.second}")
-                told = words.effect(finding.evidence, step.estimate.effect)
+                half = step.estimate.half_width
+                told = words.effect(finding.evidence, step.estimate.effect, half)
                 assert told in [row[0] for row in rows]
         for first, second, _ in answered.kappas:
             assert f"{first}–{second}" in found.text
@@ -354,7 +359,7 @@ def test_one_seed_is_described_without_a_word(one: Page) -> None:
     for title in QUESTIONS.values():
         assert f"{title} one seed described, not tested" in one.text
     for metric in ("accuracy", "participation_ratio", "linear_cka"):
-        row = evidence(one, metric, 9)
+        row = evidence(one, metric, 10)
         assert (row[0], row[3]) == ("–", "–")
         assert " to " in row[2]  # over its samples
     assert "another seed" not in one.between("All metrics", "What was run")
@@ -368,7 +373,9 @@ def test_two_experiments_stand_side_by_side(folder: Path) -> None:
     assert "greedy: 4 layers, seeds 0, 1" in found.text
     assert "mlp: 6 layers, seed 0" in found.text
     assert found.rows_of("layer") == [["greedy", "mlp"]]
-    told = re.findall(r"\? (?:yes|partly|no|inconclusive) (2 seeds)|\? (one seed) desc", found.text)
+    told = re.findall(
+        r"\? (?:yes|partly|no|inconclusive) (2 seeds), p|\? (one seed) desc", found.text
+    )
     assert ["".join(one) for one in told] == [*["2 seeds"] * 3, *["one seed"] * 3] * 2
     first, other, second = (load_run(folder / name).test_accuracies["layer_3"] for name in names)
     mean, deviation = np.mean([first, second]), np.std([first, second], ddof=1)
@@ -420,7 +427,7 @@ def test_an_untested_run_says_so(copy: Copy) -> None:
 def test_a_run_that_measured_nothing_says_so(tmp_path: Path) -> None:
     text = page(write_seed(tmp_path, 0, {})).text
     assert "Nothing was tested." in text
-    assert "No metrics were measured on validation." in text
+    assert "No metrics were measured." in text
     assert "Missing values None." in text
     nothing = "no evidence described, not tested no metric that counts as evidence"
     assert text.count(nothing) == 2 * len(QUESTIONS)
@@ -456,22 +463,27 @@ def test_a_reason_of_many_layers_is_one_row(copy: Copy) -> None:
 
 
 def test_the_input_and_the_untrained_network_are_references(folder: Path, one: Page) -> None:
-    lines = map(json.loads, (folder / "greedy_4_0" / "log.jsonl").read_text().splitlines())
-    ends = {line["epoch"]: line for line in lines if line["phase"] == "val"}
+    results = json.loads((folder / "greedy_4_0" / "test_results.json").read_text())
     rows = [row for row in one.rows if len(row) == 7]  # metric, unit, input, four layers
     place = next(i for i, row in enumerate(rows) if row[:2] == ["accuracy", "fraction"])
     tested, untrained = rows[place : place + 2]
-    assert float(tested[2]) == pytest.approx(ends[3]["reference"]["accuracy"], abs=5e-4)
+    assert float(tested[2]) == pytest.approx(results["reference"]["accuracy"], abs=5e-4)
     assert untrained[:3] == ["untrained", "", ""]
-    for row, epoch in ((tested, 3), (untrained, 0)):
-        logged = [ends[epoch]["metrics"][f"layer_{i}"]["accuracy"] for i in range(4)]
-        assert list(map(float, row[3:])) == pytest.approx(logged, abs=5e-4)
+    for row, told in ((tested, results), (untrained, results["untrained"])):
+        shown = [cell.removesuffix(")").split("(") for cell in row[3:]]
+        for (value, error), layer in zip(
+            shown, ("layer_0", "layer_1", "layer_2", "layer_3"), strict=True
+        ):
+            assert float(value) == pytest.approx(told["metrics"][layer]["accuracy"], abs=5e-4)
+            digits = len(value.partition(".")[2])
+            wanted = told["errors"][layer]["accuracy"]
+            assert int(error) / 10**digits == pytest.approx(wanted, rel=0.06)
 
 
 def test_values_of_several_seeds_are_means(tmp_path: Path) -> None:
     values = [{"participation_ratio": [seed + 1, 4, None]} for seed in range(3)]
     found = page(*(write_seed(tmp_path, seed, one) for seed, one in enumerate(values)))
-    assert ["", "–", "2", "4", "–"] in found.rows_of("participation_ratio")
+    assert ["", "–", "2.00(58)", "4", "–"] in found.rows_of("participation_ratio")
     assert "means over 3 seeds" in found.text
 
 
