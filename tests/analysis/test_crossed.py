@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from cmp_core.analysis.crossed import Estimate, estimate
+from cmp_core.analysis.crossed import Estimate, estimate, estimate_difference
 
 Array = NDArray[np.float64]
 
@@ -89,6 +89,23 @@ def test_more_seeds_narrow_what_seeds_make_wide_and_no_more() -> None:
     samples_alone = Estimate(0.0, 0.1, 30, 3, between_seeds=0.0, between_samples=0.01)
     assert samples_alone.half_width_of(50) == samples_alone.half_width_of(3)
     assert samples_alone.half_width_of(3, samples=4) == samples_alone.half_width_of(3) / 2
+
+
+def test_other_seeds_without_samples_are_welchs_test() -> None:
+    a, b = np.array([1.0, 2.0, 4.0]), np.array([3.0, 3.5, 7.0, 5.0])
+    found, expected = estimate_difference((a, None), (b, None)), stats.ttest_ind(b, a, equal_var=0)
+    assert found.p(0.0) == pytest.approx(expected.pvalue)
+    assert found.freedom == pytest.approx(expected.df)
+
+
+def test_other_seeds_that_are_alike_have_the_error_of_the_samples() -> None:
+    """Of two networks that are always the same, whatever the seed, on the same samples."""
+    rng = np.random.default_rng(0)
+    one, two = (np.repeat(x - x.mean(), 3).reshape(-1, 3).T for x in rng.normal(size=(2, 200)))
+    found = estimate_difference((np.full(3, 0.5), one), (np.full(3, 0.7), two))
+    assert found.effect == pytest.approx(0.2)
+    assert found.error == pytest.approx((two - one)[0].std(ddof=1) / math.sqrt(200))
+    assert found.freedom == pytest.approx(199)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 3.0])

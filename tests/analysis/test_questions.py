@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -16,9 +17,10 @@ from hypothesis import given, strategies as st
 from cmp_core import load_run
 from cmp_core.analysis.crossed import Estimate
 from cmp_core.analysis.evidence import MARGINS, MetricEvidence, Values
-from cmp_core.analysis.questions import Finding, Word, answer, combined, word_of
+from cmp_core.analysis.questions import Finding, Word, answer, answers_of, combined, word_of
 from cmp_core.runs.metric_info import MetricInfo, dump_metric_info
 from cmp_core.runs.record import RunRecord
+from cmp_core.runs.replicates import RunSet
 from tests.simulations.questions import SAMPLES, Truth, _truths, rates
 
 ACCURACY = MetricInfo("accuracy", "accuracy", "", "fraction", "predictive", "rises")
@@ -193,6 +195,53 @@ def test_steps_are_adjusted_for_their_number() -> None:
     ) or all(a >= b for a, b in zip([s.p for s in steps], plain, strict=True))
 
 
+@given(
+    st.sampled_from([ACCURACY, PR, R2]),
+    st.lists(st.floats(0.5, 0.99), min_size=2, max_size=5),
+    st.floats(0.001, 0.05),
+)
+def test_no_word_contradicts_what_is_printed_beside_it(
+    info: MetricInfo, means: list[float], error: float
+) -> None:
+    found = curve(*means, error=error, info=info)
+    item, margin = found.evidence, found.evidence.margin
+    places = range(len(means))
+    assert (found.p < 0.05) == (found.word != "inconclusive")
+    if info.evidence == "similarity":
+        decided = {step.word for step in found.steps}
+        assert found.word in decided or (found.word, decided) == ("partly", {"yes", "no"})
+        assert all(
+            (step.word == "yes") == (step.estimate.interval[0] > margin) for step in found.steps
+        )
+        assert all(
+            (step.word == "no") == (step.estimate.interval[1] < margin) for step in found.steps
+        )
+    elif found.word == "yes":
+        assert item.effect.interval[0] > margin
+        if info.evidence == "rises":
+            assert not any(s.estimate.effect < 0 and s.p < 0.05 for s in found.steps)
+    elif found.word == "no":
+        later = places[1:] if info.evidence == "rises" else places[-1:]
+        assert all(item.between(0, i).interval[1] < margin for i in later)
+    elif found.word == "partly":
+        falls = [item.between(i, j) for j in places for i in range(j)]
+        assert any(one.interval[0] > margin for one in falls)  # it rises,
+        assert any(one.effect < margin for one in falls)  # and then does not
+    if found.knee is not None:
+        last = item.places.index(found.knee)
+        assert all(item.between(last, j).interval[1] < margin for j in places[last + 1 :])
+
+
+def test_what_would_decide_is_about_what_is_not_decided() -> None:
+    """Two pairs are told from the margin; the third is not, however many seeds there are."""
+    found = curve(0.3, 0.99, 0.9499, error=0.001, info=R2)
+    assert found.word == "inconclusive"
+    assert [step.word for step in found.steps] == ["yes", "no", "inconclusive"]
+    assert "samples would be needed" in found.what_would_decide() or "too near" in (
+        found.what_would_decide()
+    )
+
+
 # Runs
 
 
@@ -341,6 +390,45 @@ def test_what_would_decide_is_told(write: Write) -> None:
 
 def test_margins_are_those_of_the_documents() -> None:
     assert MARGINS == {"rises": 0.01, "falls": 0.05, "similarity": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("info", "margin", "in_units"),
+    [(ACCURACY, 0.04, 0.04), (PR, 0.5, math.log(2)), (R2, 0.2, 0.2)],
+)
+def test_a_stated_margin_takes_the_place_of_the_usual_one(
+    info: MetricInfo, margin: float, in_units: float
+) -> None:
+    stated = attrs.evolve(info, margin=margin)
+    found = curve(0.90, 0.93, 0.93, info=stated)
+    assert found.evidence.margin == pytest.approx(in_units)
+    assert found.word == "no" if info is ACCURACY else found.word != "yes"
+    assert curve(0.90, 0.93, 0.93, info=ACCURACY).word == "yes"
+
+
+def test_runs_that_state_different_margins_have_no_answer(write: Write) -> None:
+    rows = {"accuracy": [0.5, 0.9]}
+    wide = attrs.evolve(ACCURACY, margin=0.2)
+    runs = [write(rows, 0), write({"accuracy": [0.5, 0.91]}, 1, facts=[wide])]
+    notes = answer(runs, "predictive").notes
+    assert "accuracy is excluded: the runs state different margins" in notes
+
+
+def test_answers_that_are_given_together_are_adjusted(write: Write) -> None:
+    """Of two experiments; the p of an answer is the largest of its findings."""
+    runs = [
+        write({"accuracy": [0.5, end], "participation_ratio": [9, fall]}, seed, spread=0.01)
+        for seed, (end, fall) in enumerate([(0.60, 6.0), (0.62, 5.0), (0.66, 4.5)])
+    ]
+    found = answers_of(RunSet(tuple(runs)))
+    (own,) = found.values()
+    assert [one.question for one in own] == ["predictive", "compressing", "different"]
+    first, second, third = own
+    low, high = sorted((first.p, second.p))
+    adjusted = sorted((first.adjusted_p, second.adjusted_p))
+    assert adjusted == pytest.approx([2 * low, max(2 * low, high)])
+    assert first.p == max(finding.p for finding in first.findings)
+    assert math.isnan(third.adjusted_p)
 
 
 # Populations

@@ -35,6 +35,23 @@ def test_fields_of_later_versions_are_left_alone_and_missing_ones_have_defaults(
 
 
 @pytest.mark.parametrize(
+    ("fields", "comparable"),
+    [
+        ({"unit": "fraction of variance"}, True),
+        ({"unit": "directions", "question": "compressing", "evidence": "falls"}, True),
+        ({"unit": "nats"}, False),
+        ({"unit": "nats", "comparable": True}, True),
+        ({"unit": "fraction", "comparable": False}, False),
+    ],
+)
+def test_what_earlier_versions_have_not_stored_follows_from_the_rest(
+    fields: dict[str, Any], comparable: bool
+) -> None:
+    read = load_metric_info(json.dumps({"m": {"metric": "m"} | fields}))
+    assert read["m"].comparable is comparable
+
+
+@pytest.mark.parametrize(
     ("facts", "sentence"),
     [
         ("{", "Expecting property name"),
@@ -47,6 +64,8 @@ def test_fields_of_later_versions_are_left_alone_and_missing_ones_have_defaults(
         ({"accuracy": ACCURACY | {"bounds": ["a", 1]}}, "accuracy.bounds: expected numbers"),
         ({"accuracy": ACCURACY | {"metric": ["a"]}}, "accuracy.metric: expected a text, got"),
         ({"accuracy": ACCURACY | {"unit": None}}, "accuracy.unit: expected a text, got null"),
+        ({"accuracy": ACCURACY | {"margin": -1}}, "accuracy.margin: expected a number above 0"),
+        ({"accuracy": ACCURACY | {"comparable": 1}}, "accuracy.comparable: expected true or false"),
         ({"accuracy": ACCURACY | {"options": None}}, "accuracy.options: expected {name: value}"),
         (
             {"accuracy": ACCURACY | {"evidence": "grows"}},

@@ -235,3 +235,23 @@ def test_headlines_and_metrics_are_those_of_any_run(write: WriteRun) -> None:
     )
     assert RunSet(runs).metrics == ("margin", "ace", "ace_js", "rank")
     assert RunSet(runs).headlines == ("margin", "ace", "rank")
+
+
+# Scales
+
+
+def test_groups_share_a_scale_if_the_metric_has_one_or_their_models_are_of_one_kind(
+    write: WriteRun,
+) -> None:
+    facts = [MetricInfo("margin", "margin"), MetricInfo("acc", "accuracy", comparable=True)]
+    configs = (("mlp", 1, 0.1), ("greedy", 1, 0.1), ("mlp", 1, 0.2), ("mlp", 2, 0.1))
+    runs = [
+        write(facts=facts, metrics=("margin", "acc"), model=model, tau=tau, lr=lr)
+        for model, tau, lr in configs
+    ]
+    every = RunSet(tuple(runs))
+    first, greedy, faster, cooler = every.groups
+    assert every.on_one_scale("acc") == (every.groups,)
+    assert every.on_one_scale("margin") == ((first, faster), (greedy,), (cooler,))
+    of_one_kind = RunSet((runs[0], runs[2]))
+    assert of_one_kind.on_one_scale("margin") == (of_one_kind.groups,)
