@@ -442,3 +442,4 @@ def test_wrong_words_are_rare(truth: Truth) -> None:
         assert found.wrong(truth) <= 0.13, (n, found.words)
         assert found.false_knees <= 0.13
         assert found.coverage >= 0.87
+        assert not found.learned < 0.87

@@ -50,6 +50,7 @@ class Truth:
         seed_spread: standard deviation between seeds, at every layer by itself.
         skewed: whether the effects of seeds are exponential instead of normal.
         collapsed: whether one seed is at chance.
+        before: the mean at the layers before training; none: not simulated.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Truth:
     seed_spread: float = 0.004
     skewed: bool = False
     collapsed: bool = False
+    before: tuple[float, ...] | None = None
 
 
 def _truths() -> list[Truth]:
@@ -78,7 +80,9 @@ def _truths() -> list[Truth]:
         Truth("two margins", rise(2 * M), words["yes"]),
         Truth("five margins", rise(5 * M), words["yes"]),
         Truth("a hump of five margins", (0.9, 0.95, 0.93, 0.9), words["partly"]),
-        Truth("a knee after the second layer", (0.9, 0.95, 0.95, 0.95), words["yes"] | {"partly"}),
+        Truth("a knee after the second layer", (0.9, 0.95, 0.95, 0.95), words["yes"]),
+        Truth("five margins before training too", rise(5 * M), words["yes"], before=rise(5 * M)),
+        Truth("five margins, one before", rise(5 * M), words["yes"], before=rise(M)),
         Truth("two margins, seeds alike", rise(2 * M), words["yes"], seed_spread=0),
         Truth("no effect, skewed seeds", rise(0), words["no"], skewed=True),
         Truth("no effect, a collapsed seed", rise(0), words["no"], collapsed=True),
@@ -98,34 +102,49 @@ def draw(
 ) -> tuple[MetricEvidence, Floats]:
     """Return what a set of runs on one set of samples would give, and their curves (S, L)."""
     layers = len(truth.curve)
-    effects = rng.normal(size=(seeds, layers))
+    hard = rng.normal(size=(1, n, 1))
+    curves = _curves(truth, truth.curve, seeds, rng)
+    trained = _measured(truth, curves, hard, rng)
+    before = None
+    if truth.before is not None:
+        before = _measured(truth, _curves(truth, truth.before, seeds, rng), hard, rng)
+    names = tuple(f"layer_{i}" for i in range(layers))
+    beside = {f"layer_{i}": f"layer_{i + 1}" for i in range(layers)}
+    found = MetricEvidence(truth.info, "test", n, names, trained, before, beside=beside)
+    return found, curves
+
+
+def _curves(truth: Truth, mean: Sequence[float], seeds: int, rng: np.random.Generator) -> Floats:
+    """Return the means of the metric in networks of some seeds, (S, L)."""
+    effects = rng.normal(size=(seeds, len(mean)))
     if truth.skewed:
-        effects = rng.exponential(size=(seeds, layers)) - 1
-    curve = np.array(truth.curve) + truth.seed_spread * effects
+        effects = rng.exponential(size=effects.shape) - 1
+    curves: Floats = np.array(mean) + truth.seed_spread * effects
     if truth.collapsed and seeds > 1:
-        curve[0] = np.array(truth.curve) - 0.5
+        curves[0] = np.array(mean) - 0.5
+    return curves
+
+
+def _measured(truth: Truth, curves: Floats, hard: Floats, rng: np.random.Generator) -> Values:
+    """Return what networks read on samples that are hard (1, n, 1) for all alike.
+
+    They are a little for each network, and for each layer, by itself.
+    """
+    (seeds, layers), n = curves.shape, hard.shape[1]
     if truth.info is PROBE:
-        # A sample is hard for all layers and seeds alike, and a little for each by itself.
-        hard = rng.normal(size=(1, n, 1))
         own = rng.normal(size=(seeds, n, 1)), rng.normal(size=(seeds, n, layers))
         latent = 0.8 * hard + 0.4 * own[0] + math.sqrt(1 - 0.8**2 - 0.4**2) * own[1]
         from scipy import stats
 
-        hits = (latent < stats.norm.ppf(np.clip(curve, 1e-6, 1 - 1e-6))[:, None, :]).astype(float)
+        hits = (latent < stats.norm.ppf(np.clip(curves, 1e-6, 1 - 1e-6))[:, None, :]).astype(float)
         values = hits.mean(axis=1)
-        influences = hits - values[:, None, :]
-    else:
-        spread = np.array(truth.curve) if truth.info is PR else np.ones(layers)
-        scale = spread * (1.0 if truth.info is PR else 0.5)
-        shared = rng.normal(size=(1, n, layers)) + rng.normal(size=(1, n, 1))
-        own_noise = rng.normal(size=(seeds, n, layers)) / 2
-        influences = (shared + own_noise) * scale
-        values = curve + influences.mean(axis=1)
-        influences = influences - influences.mean(axis=1, keepdims=True)
-    names = tuple(f"layer_{i}" for i in range(layers))
-    beside = {f"layer_{i}": f"layer_{i + 1}" for i in range(layers)}
-    found = MetricEvidence(truth.info, "test", n, names, Values(values, influences), beside=beside)
-    return found, curve
+        return Values(values, hits - values[:, None, :])
+    spread = np.array(truth.curve) if truth.info is PR else np.ones(layers)
+    scale = spread * (1.0 if truth.info is PR else 0.5)
+    shared = hard + rng.normal(size=(1, n, layers))
+    influences = (shared + rng.normal(size=(seeds, n, layers)) / 2) * scale
+    means = influences.mean(axis=1, keepdims=True)
+    return Values(curves + means[:, 0], influences - means)
 
 
 def true_effect(truth: Truth, curve: Floats) -> float:
@@ -137,11 +156,19 @@ def true_effect(truth: Truth, curve: Floats) -> float:
 
 @attrs.frozen
 class Rates:
-    """What was said of a population: shares of the words, and of intervals that hold the truth."""
+    """What was said of a population: shares of the words, and of intervals that hold the truth.
+
+    Attributes:
+        words: shares of the words.
+        coverage: share of intervals of the effect that hold it.
+        false_knees: share of layers after which something is gained, whatever was said.
+        learned: share of intervals of what was learned that hold it; NaN where it is not simulated.
+    """
 
     words: Counter[str]
     coverage: float
     false_knees: float
+    learned: float = math.nan
 
     def wrong(self, truth: Truth) -> float:
         """Return the share of words that are wrong."""
@@ -151,7 +178,7 @@ class Rates:
 def rates(truth: Truth, seeds: int, n: int, draws: int) -> Rates:
     """Draw sets of runs, and count what is said of them."""
     words: Counter[str] = Counter()
-    held = knees = 0
+    held = knees = learned = 0
     for i in range(draws):
         item, curves = draw(truth, seeds, n, np.random.default_rng([i, seeds, n]))
         found = Finding(item)
@@ -159,12 +186,18 @@ def rates(truth: Truth, seeds: int, n: int, draws: int) -> Rates:
         # Of one seed the interval is about that network, of several about the population.
         curve = curves[0] if seeds == 1 else np.array(truth.curve)
         held += low <= true_effect(truth, curve) <= high
+        if item.learned is not None and truth.before is not None and seeds > 1:
+            low, high = item.learned.interval
+            curves_of = (np.array(truth.curve), np.array(truth.before))
+            trained, untrained = (true_effect(truth, curve) for curve in curves_of)
+            learned += low <= trained - untrained <= high
         if seeds > 1:
             words[found.word] += 1
             knees += _is_false(found.knee, truth)
     for word in words:
         words[word] = words[word] / draws  # type: ignore[assignment]
-    return Rates(words, held / draws, knees / draws)
+    is_known = truth.before is not None and seeds > 1
+    return Rates(words, held / draws, knees / draws, learned / draws if is_known else math.nan)
 
 
 def _is_false(knee: str | None, truth: Truth) -> bool:
@@ -181,16 +214,19 @@ def table(draws: int, truths: Sequence[Truth], report: Callable[[str], None] = p
     lines = [
         f"Shares at n = {sizes} test samples, {draws} sets of runs each.",
         "",
-        "| truth | seeds | yes | partly | no | inconclusive | wrong | interval holds it |",
-        "|---|---|---|---|---|---|---|---|",
+        "| truth | seeds | yes | partly | no | inconclusive | wrong | wrong knee | effect held "
+        "| learned held |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for truth in truths:
         for seeds in SEEDS:
             found = [rates(truth, seeds, n, draws) for n in SAMPLES]
             columns = [[one.words[word] for one in found] for word in WORDS]
-            columns.append([one.wrong(truth) for one in found])
+            columns += [[one.wrong(truth) for one in found], [one.false_knees for one in found]]
             cells = [_cell(column) if seeds > 1 else "–" for column in columns]
             cells.append(_cell([one.coverage for one in found]))
+            learned = [one.learned for one in found]
+            cells.append("–" if math.isnan(learned[0]) else _cell(learned))
             lines.append(f"| {truth.name} | {seeds} | {' | '.join(cells)} |")
             report(lines[-1])
     return "\n".join(lines)
