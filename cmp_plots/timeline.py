@@ -38,9 +38,10 @@ _STYLES: dict[str, dict[str, Any]] = {
 def timeline(view: PlotView) -> Figure:
     """A metric at a layer by step: training batches, the training subset, and validation.
 
-    Batches and splits differ in the number of samples, on which many metrics depend. The line
-    through the batches is a running mean over the runs and a twentieth of the steps. A panel per
-    experiment, of which the mean over the runs and their range are shown.
+    Batches and splits differ in the number of samples, on which many metrics depend, and in how
+    linear fits score them: batches by a ridge regression in folds, splits by least squares. The
+    line through the batches is a running mean over the runs and a twentieth of the steps. A panel
+    per experiment, of which the mean over the runs and their range are shown.
     """
     groups = [group for group in view.groups if any(_sizes(view, group, p) for p in _STYLES)]
     require(groups, f"no value of {view.metric} at {view.layer}")
@@ -59,7 +60,12 @@ def timeline(view: PlotView) -> Figure:
     for axes in grid:
         set_scale(axes, np.concatenate(everything), bounds(view, view.metric))
     grid[-1].set_xlabel("step")
-    key = {f"{PHASE_NAMES[p]} ({_told(sizes[p])})": s for p, s in _STYLES.items() if p in sizes}
+    fits = _fits(view)
+    key = {
+        f"{PHASE_NAMES[p]} ({_told(sizes[p])}{fits.get(p, '')})": style
+        for p, style in _STYLES.items()
+        if p in sizes
+    }
     title(figure, f"{view.metric} at {view.layer}", context(view), key)
     return figure
 
@@ -69,6 +75,21 @@ def _sizes(view: PlotView, group: ReplicateGroup, phase: str) -> set[int]:
     found = [run.series(phase, view.layer, view.metric) for run in group.runs]
     averaged = phase == "train" and any(run.log.averages_batches for run in group.runs)
     return {int(n) for series in found if series and not averaged for n in series.n}
+
+
+def _fits(view: PlotView) -> dict[str, str]:
+    """Return how linear fits score each phase, in words; nothing for a metric without fits."""
+    found = {
+        phase: {int(n) for one in series if one is not None for n in one.n_fit}
+        for phase in ("val", "train")
+        if (series := [run.series(phase, view.layer, view.metric) for run in view.runs])
+    }
+    told = {
+        phase: f", fitted to {max(sizes):,}"
+        for phase, sizes in found.items()
+        if max(sizes, default=0)
+    }
+    return {"batch": ", ridge in folds", **told} if told else {}
 
 
 def _told(sizes: set[int]) -> str:

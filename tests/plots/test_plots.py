@@ -253,6 +253,22 @@ def test_boxes_are_of_trained_weights(greedy: Runs) -> None:
         assert close(medians, np.median(values(greedy, "margin")[..., 1:], axis=(0, 2)))
 
 
+def test_the_timeline_tells_how_linear_fits_score(tmp_path: Path) -> None:
+    run = write_run(tmp_path, depth=DEPTH)
+    lines_of = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    for line in lines_of:
+        half = {layer: {"probe_accuracy": 0.5} for layer in LAYERS}
+        fit = {"source": "training", "n": 900, "half": half}
+        line |= {"fit": fit, "train_fit": fit} if line["phase"] == "val" else {}
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines_of))
+    with picture("timeline", load_run(run), metric="probe_accuracy") as figure:
+        batches, *splits = key(figure)
+        assert batches == "training batches (n = 32, ridge in folds)"
+        assert [name.partition("(")[2] for name in splits] == ["n = 150, fitted to 900)"] * 2
+    with picture("timeline", load_run(run), metric="margin") as figure:
+        assert not any("fitted" in name or "ridge" in name for name in key(figure))
+
+
 # Over depth
 
 
