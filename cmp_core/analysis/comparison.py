@@ -202,7 +202,8 @@ class _Pair:
             return
         influences = influences_of(runs, metric, phase, [layer], "tested")
         if influences is None:
-            self._note(metric, "intervals are over seeds alone")
+            of = "of validation, whose" if phase == "val" else "their"
+            self._note(metric, f"{of} intervals are over seeds alone")
         own = None if influences is None else influences[:, :, 0]
         found = self._difference(metric, layer, unit, values, own)
         yield found

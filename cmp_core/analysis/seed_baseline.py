@@ -50,7 +50,7 @@ def compare_seeds(runs: Sequence[RunRecord]) -> tuple[SeedDifference, ...]:
         UndefinedError: there is nothing to compare; the message is the reason.
         DataError: a snapshot is damaged.
     """
-    replicates = sorted(distinct_seeds(runs, notes=[]), key=lambda run: str(run.seed))
+    replicates = sorted(distinct_seeds(runs, notes=[]), key=_seed)
     if len(replicates) < 2:
         raise UndefinedError("it takes two seeds")
     files = list(map(_last_snapshot, replicates))
@@ -93,6 +93,11 @@ def compare_seeds(runs: Sequence[RunRecord]) -> tuple[SeedDifference, ...]:
         mean, again_mean = np.mean(found[label], axis=0).tolist()
         differences.append(SeedDifference(label, mean, again_mean, min(sizes), phase))
     return tuple(differences)
+
+
+def _seed(run: RunRecord) -> tuple[int, str]:
+    """Return what puts seeds in order, whatever they are: 2 before 10, as numbers are."""
+    return len(str(run.seed)), str(run.seed)
 
 
 def _metrics(runs: Sequence[RunRecord]) -> Iterator[Metric]:
