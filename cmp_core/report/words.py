@@ -97,6 +97,15 @@ def margin(item: MetricEvidence) -> str:
     return f"{number(item.margin, 2)} {unit}".rstrip()
 
 
+def margins(answer: Answer) -> str:
+    """Return the smallest effects that matter, such as `1 point is the smallest that matters`."""
+    told = {item.info.label: margin(item) for item in answer.evidence}
+    if len(set(told.values())) == 1:
+        return f"{next(iter(told.values()))} is the smallest that matters"
+    each = ", ".join(f"of {label} {text}" for label, text in told.items())
+    return f"the smallest that matters is {each}"
+
+
 def interval(item: MetricEvidence, estimate: Estimate | None) -> str:
     """Return the 95 % interval of an effect, in the same units; `–` where there is none."""
     if estimate is None or not math.isfinite(estimate.half_width):

@@ -10,6 +10,8 @@ import attrs
 import numpy as np
 import pytest
 
+from cmp_core.analysis.comparison import Difference
+from cmp_core.analysis.crossed import Estimate
 from cmp_core.analysis.evidence import MetricEvidence, Values
 from cmp_core.analysis.questions import Answer, Finding
 from cmp_core.report import words
@@ -161,3 +163,45 @@ def test_an_answer_in_words() -> None:
     silent = Answer("compressing", 3, notes=("one thing", "another"))
     assert words.sentence(silent) == "another"
     assert words.verdict(silent) == "no evidence"
+
+
+@pytest.mark.parametrize(
+    ("facts", "margin", "text"),
+    [
+        (ACCURACY, None, "1 point"),
+        (ACCURACY, 0.025, "2.5 points"),
+        (BITS, 0.2, "0.2 bits"),
+        (PR, None, "a fall of 5 %"),
+        (PR, 0.5, "a fall of 50 %"),
+        (CKA, None, "0.05"),
+    ],
+)
+def test_margins_in_words(facts: MetricInfo, margin: float | None, text: str) -> None:
+    evidence = item(attrs.evolve(facts, margin=margin), [[1.0, 0.5]])
+    assert words.margin(evidence) == text
+    alone = Answer("predictive", 1, (Finding(evidence),))
+    assert words.margins(alone) == f"{text} is the smallest that matters"
+    both = Answer("predictive", 1, (Finding(evidence), Finding(item(BITS, [[1.0, 0.5]]))))
+    wanted = f"the smallest that matters is of {facts.label} {text}, of information 0.01 bits"
+    assert words.margins(both) == wanted or facts is BITS
+
+
+def test_a_narrow_interval_tells_on_which_side_of_0_it_ends() -> None:
+    found = Estimate(0.001, error=0.00055, freedom=math.inf, seeds=3)
+    assert words.interval(item(ACCURACY, [[0.5, 0.501]]), found) == "−0.01 to +0.21 points"
+
+
+@pytest.mark.parametrize(
+    ("unit", "effect", "error", "p", "text"),
+    [
+        ("fraction", -0.0136, 0.0047, 0.01, "−1.36(47)*"),
+        ("fraction", 0.0136, 0.0047, 0.05, "+1.36(47)"),
+        ("directions", 2.5, 0.31, math.nan, "+2.50(31)"),
+        ("directions", 2.5, math.nan, math.nan, "+2.5"),
+        ("", 0.0, 0.0, 1.0, "0"),
+    ],
+)
+def test_differences_in_words(unit: str, effect: float, error: float, p: float, text: str) -> None:
+    found = Difference("m", "layer_0", unit, 0.0, effect, Estimate(effect, error), p)
+    assert words.difference(found) == text
+    assert words.difference(None) == ""
