@@ -90,6 +90,9 @@ def estimate(effects: Floats, influences: Floats | None) -> Estimate:
       of which the last two terms are left out where MS_n ≤ MS_e; at least S - 1 (Satterthwaite's
       approximation, of which Hillis has the first term).
 
+    Effects that tie, as counts of few samples may, tell no MS_S: it is then taken to be MS_e, which
+    it exceeds in expectation.
+
     Of one seed the error is that of the samples, sd(d)/√U with U - 1 degrees of freedom: it says
     nothing about other seeds. Without influences it is that of the seeds, whose samples may differ;
     none where they tie.
@@ -110,7 +113,7 @@ def estimate(effects: Floats, influences: Floats | None) -> Estimate:
     if seeds < 2:
         variance = ms_samples / units
         return Estimate(effect, math.sqrt(variance), units - 1, 1, math.nan, variance)
-    ms_seeds = units * float(effects.var(ddof=1))
+    ms_seeds = ms_rest if _is_tied(effects) else units * float(effects.var(ddof=1))
     of_samples = max(ms_samples - ms_rest, 0.0)
     total = ms_seeds + of_samples
     uncertainty = ms_seeds**2 / (seeds - 1)
@@ -155,13 +158,17 @@ def estimate_difference(first: Seeds, second: Seeds) -> Estimate:
         (mean_a, rest_a), (mean_b, rest_b) = _by_sample(of_a), _by_sample(of_b)
         units = len(mean_a)
         rests = [
-            (rest_a / (len(a) * units), (len(a) - 1) * (units - 1)),
-            (rest_b / (len(b) * units), (len(b) - 1) * (units - 1)),
+            (rest / (len(side) * units), (len(side) - 1) * (units - 1))
+            for side, rest in ((a, rest_a), (b, rest_b))
+        ]
+        terms = [
+            (rest if _is_tied(side) else term, freedom)
+            for side, (term, freedom), (rest, _) in zip((a, b), terms, rests, strict=True)
         ]
         both = float((mean_b - mean_a).var(ddof=1)) / units
-        of_samples = both - sum(term for term, _ in rests)
-        if of_samples > 0:
-            total += of_samples
+        of_samples = max(both - sum(rest for rest, _ in rests), 0.0)
+        total = sum(term for term, _ in terms) + of_samples
+        if of_samples:
             terms += [(both, units - 1), *rests]
     uncertainty = sum(term**2 / freedom for term, freedom in terms)
     freedom = max(fewest - 1, total**2 / uncertainty) if uncertainty else math.inf

@@ -108,6 +108,19 @@ def test_other_seeds_that_are_alike_have_the_error_of_the_samples() -> None:
     assert found.freedom == pytest.approx(199)
 
 
+def test_effects_that_tie_have_the_error_of_the_rest() -> None:
+    """Counts of few samples tie; seeds that err on other samples are not one network for that."""
+    hits = np.array([[1, 1, 0, 0, 1, 0], [0, 1, 1, 0, 0, 1], [0, 0, 1, 1, 0, 1]]) - 0.5
+    found = of(hits)
+    by_sample = hits.mean(axis=0)
+    rest = ((hits - by_sample) ** 2).sum() / (2 * 5)
+    of_samples = max(3 * by_sample.var(ddof=1) - rest, 0)
+    assert found.error == pytest.approx(math.sqrt((rest + of_samples) / 18))
+    both = estimate_difference((hits.mean(1), hits), (hits.mean(1) + 0.1, -hits))
+    assert both.effect == pytest.approx(0.1)
+    assert both.error >= math.sqrt(2 * rest / 18) > 0
+
+
 @pytest.mark.parametrize("spread", [0.0, 1.0, 3.0])
 @pytest.mark.parametrize("units", [20, 400])
 @pytest.mark.parametrize("seeds", [3, 5, 10])
