@@ -258,6 +258,18 @@ def _structure_snapshots(value: Any, _: Any) -> Snapshots | None:
     return Snapshots(**structured)
 
 
+def _structure_margins(value: Any, _: Any) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise ValueError(f"expected {{metric: number}}, got {shown(value)}")
+    margins = {}
+    for name, margin in value.items():
+        try:
+            margins[str(_structure_text(name, str))] = _structure_float(margin, float)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return margins
+
+
 def _structure_text_or_list(value: Any, kind: Any) -> Any:
     if not isinstance(value, (list, tuple)):
         return _structure_text(value, str)
@@ -291,6 +303,7 @@ def _build_converter() -> cattrs.Converter:
         attrs.fields(Config).val_size: _structure_size,
         attrs.fields(Config).learning_rule: _structure_optional_text,
         attrs.fields(Config).snapshots: _structure_snapshots,
+        attrs.fields(Config).margins: _structure_margins,
         attrs.fields(Snapshots).schedule: _structure_text_or_list,
         attrs.fields(Snapshots).layers: _structure_text_or_list,
         attrs.fields(Snapshots).samples: _structure_count_or_text,

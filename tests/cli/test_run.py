@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import signal
 import subprocess
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.calls import Cmp, assert_refused, call
+from tests.cli.calls import QUICK, Cmp, assert_refused, call, directory
 
 
 def test_a_run_in_a_pipe_prints_plain_lines_and_the_results(cmp: Cmp, tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
     [
         ("run --set laers=3", "laers: unknown key 'laers'; did you mean 'layers'?"),
         ("""run --set "layers='4'" """, "layers: expected a whole number, got '4'"),
-        ("run --set lambda_ace=[0.1]", "a list of layers - 1 = 3 numbers, got a list of 1"),
+        ("run --set lambda_ace=[0.1]", "a list of layers - 1 = 3 numbers, got [1]"),
         ("run --set dataset=mnits", "dataset: unknown dataset 'mnits'; did you mean 'mnist'?"),
         ("run --set model=greddy", "model: unknown model 'greddy'; did you mean 'greedy'?"),
         ("run --set learning_rule=backprob", "did you mean 'backprop'?"),
@@ -70,6 +72,11 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
         ("run -c none.yml", "configuration 'none.yml' does not exist"),
         ("run -p none.py", "-p none.py: there is no such file"),
         ("run --plugins-dir none", "--plugins-dir: 'none' is not a folder"),
+        ("run --set margins=[1]", "margins: expected {metric: number}, got [1]"),
+        ("run --set 'margins={accuracy: x}'", "margins: accuracy: expected a number, got 'x'"),
+        ("run --set 'margins={acuracy: 1}'", "counts as evidence 'acuracy'; did you mean 'accur"),
+        ("run --set 'margins={margin: 1}'", "unknown metric that counts as evidence 'margin'"),
+        ("run --set 'margins={linear_cka: 2}'", "margins.linear_cka: expected a number above 0"),
         ("run --set N=9", "got N = 9 for 10 classes"),
         ("run --set N=9 --set anchors=block", "got N = 9 for 10 classes"),
         ("run --set device=cuda:99", "device: this machine has no device 'cuda:99'"),
@@ -110,3 +117,21 @@ def test_presets_are_listed() -> None:
     shown = call("run", "--presets").stdout.split()
     assert shown == sorted(shown)
     assert "greedy_mnist" in shown
+
+
+@pytest.mark.usefixtures("_inside")
+def test_stated_margins_judge_the_answers() -> None:
+    stated = "margins={accuracy: 0.07, linear_cka: 0.25, participation_ratio: 0.5}"
+    metrics = "accuracy,linear_cka,participation_ratio"
+    done = call("run", *QUICK, "--metrics", metrics, "--plots", "overview", "--set", stated)
+    assert done.exit_code == 0, done.output
+    (answers,) = json.loads((directory(done) / "answers.json").read_text()).values()
+    margins = {
+        found["metric"]: found["margin"]
+        for answer in answers.values()
+        for found in answer["evidence"]
+    }
+    fall = -math.log(1 - 0.5)
+    assert margins == pytest.approx(
+        {"accuracy": 0.07, "linear_cka": 0.25, "participation_ratio": fall}
+    )
