@@ -276,13 +276,11 @@ def _check_names(config: Config, plugins: Plugins) -> tuple[list[Metric], list[P
 
 def _wrong_margins(config: Config, metrics: Sequence[Metric]) -> Iterator[str]:
     """Yield which of the stated margins are of no evidence, or none."""
-    evidence = {metric.label: metric.definition.evidence for metric in metrics}
-    known = [label for label, kind in evidence.items() if kind is not None]
+    evidence = {x.label: x.definition for x in metrics if x.definition.evidence is not None}
     for label, margin in config.margins.items():
-        kind = evidence.get(label)
-        if kind is None:
-            yield f"margins: {unknown('metric that counts as evidence', label, known)}"
-        elif not is_margin(margin, kind):
+        if label not in evidence:
+            yield f"margins: {unknown('metric that counts as evidence', label, list(evidence))}"
+        elif not is_margin(margin, evidence[label].evidence, evidence[label].unit):
             yield f"margins.{label}: expected a number above 0, of shares below 1, got {margin}"
 
 

@@ -90,7 +90,9 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
     longest = max((item.places for item in answer.evidence), key=len)
     if answer.question == "predictive":
         set_scale(axes, np.concatenate(everything), answer.evidence[0].info.bounds)
-        axes.set_ylabel("held-out accuracy (fraction)")
+        unit = answer.evidence[0].info.unit
+        name = "held-out accuracy" if unit == "fraction" else "value"
+        axes.set_ylabel(f"{name} ({unit})" if unit else name)
     elif answer.question == "compressing":
         _set_shares(axes, np.concatenate(everything))
     else:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 
 import attrs
 import numpy as np
 
 from cmp_core.analysis.crossed import Estimate, Floats, estimate, estimate_difference
+from cmp_core.analysis.evidence import MARGINS, SETTLED
 from cmp_core.analysis.inference import holm
 from cmp_core.analysis.seeds import distinct_networks
-from cmp_core.analysis.values import influences_of, is_same_metric, is_tested, values_of
+from cmp_core.analysis.values import (
+    hits_of,
+    influences_of,
+    is_same_metric,
+    is_tested,
+    other_data,
+    values_of,
+)
 from cmp_core.runs.log import as_number
+from cmp_core.runs.metric_info import MetricInfo
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
 
@@ -102,15 +111,12 @@ def compare(runs: RunSet) -> tuple[Comparison, ...]:
     """
     first, *others = runs.groups
     found = [_Pair(first, group).compared() for group in others]
-    every = [one for comparison in found for one in comparison.differences]
-    tested = [one for one in every if math.isfinite(one.p)]
-    adjusted = dict(zip(map(id, tested), holm([one.p for one in tested]), strict=True))
+    adjusted = iter(holm([one.p for comparison in found for one in comparison.differences]))
     return tuple(
         attrs.evolve(
             comparison,
             differences=tuple(
-                attrs.evolve(one, p=adjusted.get(id(one), math.nan))
-                for one in comparison.differences
+                attrs.evolve(one, p=next(adjusted)) for one in comparison.differences
             ),
         )
         for comparison in found
@@ -140,7 +146,8 @@ class _Pair:
             a, b = ([pair[side] for pair in common] for side in (0, 1))
         self._first, self._second = a, b
         self._runs = RunSet((*a, *b))
-        self._hits = _hits(self._runs.runs)
+        outputs = [run.layers[-1] if run.layers else "" for run in self._runs.runs]
+        self._hits = hits_of(self._runs.runs, outputs)
         self._reservations: dict[str, list[str]] = {}
 
     def _networks(self, group: ReplicateGroup) -> list[RunRecord]:
@@ -153,6 +160,8 @@ class _Pair:
 
     def compared(self) -> Comparison:
         """Return all differences, their p not adjusted yet."""
+        if what := other_data(self._runs.runs):
+            return Comparison(*self._labels, f"not compared, {what} differ", ())
         differences = (*self._output(), *self._at_layers())
         reasons = (f"{', '.join(names)}: {reason}" for reason, names in self._reservations.items())
         return Comparison(*self._labels, self._design(), differences, (*self._notes, *reasons))
@@ -192,29 +201,37 @@ class _Pair:
                 self._note(metric, "not compared, on another scale in a model of another kind")
             else:
                 for layer in layers:
-                    yield from self._at_layer(metric, info.unit, layer)
+                    yield from self._at_layer(info, layer)
 
-    def _at_layer(self, metric: str, unit: str, layer: str) -> Iterator[Difference]:
-        runs = self._runs.runs
+    def _at_layer(self, info: MetricInfo, layer: str) -> Iterator[Difference]:
+        runs, metric = self._runs.runs, info.label
         phase = "test" if all(is_tested(run, metric) for run in runs) else "val"
         values = values_of(runs, metric, phase, layer)
         if not np.isfinite(values).all():
             return
+        if len({_neighbour(run, layer, info) for run in runs}) > 1:
+            self._note(metric, f"not compared at {layer}, whose neighbours differ")
+            return
         influences = influences_of(runs, metric, phase, [layer], "tested")
         if influences is None:
-            of = "of validation, whose" if phase == "val" else "their"
-            self._note(metric, f"{of} intervals are over seeds alone")
+            of = "of validation, " if phase == "val" else ""
+            is_single = min(len(self._first), len(self._second)) == 1
+            how = "without intervals" if is_single else "intervals are over seeds alone"
+            self._note(metric, f"{of}{how}")
         own = None if influences is None else influences[:, :, 0]
-        found = self._difference(metric, layer, unit, values, own)
-        yield found
+        found = self._difference(metric, layer, info.unit, values, own)
         halves = values_of(runs, metric, phase, layer, what="halves")
-        half = self._difference(metric, layer, unit, halves, None)
-        if abs(half.estimate.effect - found.estimate.effect) > found.estimate.half_width:
+        half = self._difference(metric, layer, info.unit, halves, None)
+        margin = MARGINS[info.evidence or "rises"] if info.margin is None else info.margin
+        if abs(half.estimate.effect - found.estimate.effect) > SETTLED * margin:
             self._note(
                 metric,
-                "by fits to half of the samples a difference lies outside its interval, so it is "
-                "one of sample efficiency as well",
+                "not tested where half of the fitting samples change the difference by over a "
+                "fifth of what matters: it also measures sample efficiency",
             )
+            effect = found.estimate.effect
+            found = attrs.evolve(found, estimate=Estimate(effect), p=math.nan)
+        yield found
 
     def _note(self, metric: str, reason: str) -> None:
         names = self._reservations.setdefault(reason, [])
@@ -244,19 +261,7 @@ def _accuracy(run: RunRecord) -> float:
     return told if math.isfinite(told) else [math.nan, *run.test_accuracies.values()][-1]
 
 
-def _hits(runs: Sequence[RunRecord]) -> Floats | None:
-    """Return whether each output is right about each test sample, less its mean, (S, n).
-
-    None where not all runs have stored it of the same samples.
-    """
-    hits, ids = [], []
-    for run in runs:
-        file, output = run.predictions, run.layers[-1] if run.layers else ""
-        if file is None or not {"sample_ids", "labels", output} <= file.keys():
-            return None
-        order = np.argsort(file["sample_ids"], kind="stable")
-        ids.append(file["sample_ids"][order])
-        hits.append((file[output] == file["labels"])[order].astype(np.float64))
-    if any(not np.array_equal(own, ids[0]) for own in ids) or len(ids[0]) < 2:
-        return None
-    return np.stack([own - own.mean() for own in hits])
+def _neighbour(run: RunRecord, layer: str, info: MetricInfo) -> str | None:
+    """Return the neighbour of a layer that a value of the metric is about as well, if any."""
+    place = run.layers.index(layer) + {"next": 1, "previous": -1}.get(info.neighbour or "", 0)
+    return run.layers[place] if info.neighbour and 0 <= place < len(run.layers) else None

@@ -65,6 +65,11 @@ class MetricEvidence:
         return None if self.before is None else self.before.values
 
     @property
+    def scaled(self) -> Floats:
+        """The values in the unit of `effect`, (S, L): logarithms of falls, 1 - similarities."""
+        return _scaled(self.values, self.direction)
+
+    @property
     def direction(self) -> Evidence:
         """What of the values says yes."""
         assert self.info.evidence is not None  # others are no evidence
@@ -100,11 +105,15 @@ class MetricEvidence:
         return self._contrast(self._headline, self.trained, self.before)
 
     def between(self, first: int, second: int) -> Estimate:
-        """Return by how much the value of a place exceeds that of another, as in `effect`."""
+        """Return by how much the value of a place exceeds that of another, as in `effect`.
+
+        Without an error where it is not settled, see `is_settled`.
+        """
         weights = np.zeros(len(self.places))
         weights[second] += 1
         weights[first] -= 1
-        return self.contrast(weights)
+        found = self.contrast(weights)
+        return found if self._is_settled(weights) else Estimate(found.effect, seeds=found.seeds)
 
     def at(self, place: int) -> Estimate:
         """Return 1 - value of a pair of layers, or the value of a layer."""
@@ -120,21 +129,20 @@ class MetricEvidence:
     def is_settled(self) -> bool:
         """Whether half of the fitting samples give about the same effect, see `SETTLED`.
 
-        Otherwise there are too few of them for the units, and the value measures how sample-
-        efficient a layer is as well.
+        Of similarities that of each pair. Otherwise there are too few of them for the units, and
+        the value measures how sample-efficient a layer is as well.
         """
+        if self.direction == "similarity":
+            return all(map(self._is_settled, np.eye(len(self.places))))
+        return self._is_settled(self._headline)
+
+    def _is_settled(self, weights: Floats) -> bool:
         if not self.n_fit:
             return True
         if self.halves is None:
             return False
-        weights = [self._headline]
-        if self.direction == "similarity":
-            weights = list(np.eye(len(self.places)))
-        moves = [
-            float((_in_units(self.halves - self.values, self.direction) @ w).mean())
-            for w in weights
-        ]
-        return bool(np.abs(moves).max() <= SETTLED * self.margin)
+        moves = _scaled(self.halves, self.direction) - _scaled(self.values, self.direction)
+        return bool(abs((moves @ weights).mean()) <= SETTLED * self.margin)
 
     @property
     def _headline(self) -> Floats:
@@ -175,10 +183,6 @@ def _slopes(values: Floats, direction: Evidence) -> Floats:
     if direction == "falls":
         return -1 / values
     return np.full_like(values, -1.0 if direction == "similarity" else 1.0)
-
-
-def _in_units(differences: Floats, direction: Evidence) -> Floats:
-    return -differences if direction == "similarity" else differences
 
 
 # From runs

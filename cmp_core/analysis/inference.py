@@ -9,28 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, int, float]:
-    """Return the samples that only the first, and only the second gets right, and the exact p.
-
-    >>> mcnemar(np.array([1, 1, 0, 0], bool), np.array([1, 0, 0, 1], bool))
-    (1, 1, 1.0)
-    """
-    from scipy import stats
-
-    lost, won = int((first & ~second).sum()), int((second & ~first).sum())
-    p = stats.binomtest(won, won + lost).pvalue if won + lost else 1.0
-    return lost, won, float(p)
-
-
 def holm(p: Sequence[float]) -> list[float]:
     """Return p-values adjusted for their number (Holm 1979), in the same order.
 
-    >>> [round(x, 6) for x in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
+    NaN is no test, and stays NaN.
+
+    >>> [round(x, 6) for x in holm([0.01, 0.04, math.nan, 0.03])]
+    [0.03, 0.06, nan, 0.06]
     """
-    order = np.argsort(p)
-    scaled = np.asarray(p, dtype=np.float64)[order] * np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
+    adjusted = np.array(p, dtype=np.float64)
+    (known,) = np.nonzero(np.isfinite(adjusted))
+    order = known[np.argsort(adjusted[known])]
+    scaled = adjusted[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
     return [float(x) for x in adjusted]
 

@@ -33,8 +33,11 @@ QUESTIONS: dict[Question, str] = {
 
 Word = Literal["yes", "partly", "no", "inconclusive"]
 
-COLLAPSED = 4.0
-"""How many median absolute deviations, and margins, a seed may be from the median of the others."""
+OUTLYING = 4 * 1.4826
+"""How many median absolute deviations a seed may be from the median: 4 normal ones."""
+
+OUTLYING_MARGINS = 10
+"""How many margins at least; the deviation of few seeds is small by chance."""
 
 
 def word_of(estimate: Estimate, margin: float) -> Word:
@@ -68,10 +71,10 @@ class Step:
 
     Attributes:
         first, second: the layers.
-        estimate: by how much the second exceeds the first; of a pair of neighbours 1 - similarity.
-        p: of a difference of 0, of all steps of the metric adjusted by Holm's method; of a pair
-            of neighbours of a difference from the margin.
-        word: of a pair of neighbours what it says, else none.
+        estimate: by how much the second exceeds the first; of a similarity 1 - value.
+        p: of a difference of 0, of all steps of the metric adjusted by Holm's method; where there
+            is a word, of the effect being the margin.
+        word: what the effect says against the margin, where that is asked.
     """
 
     first: str
@@ -92,7 +95,7 @@ class Finding:
         """Neighbouring layers, in order of depth."""
         item = self.evidence
         if item.direction == "similarity":
-            return tuple(map(self._pair, range(len(item.places))))
+            return tuple(self._pairs)
         found = [item.between(i, i + 1) for i in range(len(item.places) - 1)]
         adjusted = holm([one.p(0.0) for one in found])
         return tuple(
@@ -119,27 +122,72 @@ class Finding:
         item, margin = self.evidence, self.evidence.margin
         if item.direction == "similarity":
             words = [step.word for step in self.steps if step.word is not None]
-            return combined(words), max(step.p for step in self.steps)
+            return combined(words), largest([step.p for step in self.steps])
         headline, p = word_of(item.effect, margin), item.effect.p(margin)
         if item.direction == "falls":
             return headline, p
         if headline == "yes":
             falls = [step.p for step in self.steps if step.estimate.effect < 0 and step.p < LEVEL]
             return ("partly", max(p, *falls)) if falls else ("yes", p)
-        last = len(item.places) - 1
-        rises = [item.between(0, i) for i in range(1, last + 1)]
-        after = [item.between(i, last) for i in range(1, last)]
+        rises, after = self._rises, self._after
         humps = [
-            max(up.p(margin), down.p(margin))
+            max(up.p, down.p)
             for up, down in zip(rises, after, strict=False)
-            if (word_of(up, margin), word_of(down, margin)) == ("yes", "no")
+            if (up.word, down.word) == ("yes", "no")
         ]
         if humps:  # it rises, and then does no more
             return "partly", min(humps)
-        none = [one.p(margin) for one in rises if word_of(one, margin) == "no"]
-        if len(none) == last:
-            return "no", max(none)
-        return "inconclusive", max(one.p(margin) for one in self._to_decide)
+        if all(one.word == "no" for one in rises):
+            return "no", max(one.p for one in rises)
+        return "inconclusive", self._least_certain.p
+
+    @property
+    def _rises(self) -> list[Step]:
+        """By how much each layer exceeds the first, against the margin."""
+        return [self._against_margin(0, i) for i in range(1, len(self.evidence.places))]
+
+    @property
+    def _after(self) -> list[Step]:
+        """By how much the last layer exceeds each between it and the first."""
+        last = len(self.evidence.places) - 1
+        return [self._against_margin(i, last) for i in range(1, last)]
+
+    def _against_margin(self, first: int, second: int) -> Step:
+        item = self.evidence
+        found = item.between(first, second)
+        names = item.places[first], item.places[second]
+        return Step(*names, found, found.p(item.margin), word_of(found, item.margin))
+
+    @cached_property
+    def undecided(self) -> Step | None:
+        """What is not decided where the word is inconclusive: the least certain of the effects."""
+        return self._least_certain if self.word == "inconclusive" else None
+
+    @property
+    def is_undecided_itself(self) -> bool:
+        """Whether what is not decided is the effect, or a pair, that is told with its word."""
+        return self.evidence.direction != "rises" or self._headline.word == "inconclusive"
+
+    @property
+    def _headline(self) -> Step:
+        return self._against_margin(0, len(self.evidence.places) - 1)
+
+    @property
+    def _least_certain(self) -> Step:
+        """The effect whose distance from the margin is the least certain, of those that matter.
+
+        Of a rise the last layer's; where that is decided and no yes, another layer's over the
+        first; or where one has risen, the last layer's over that one.
+        """
+        item = self.evidence
+        found = self._pairs
+        if item.direction != "similarity":
+            found = [self._headline]
+        if item.direction == "rises" and found[0].word == "no":
+            risen = [one.word == "yes" for one in self._rises]
+            after = [one for one, has_risen in zip(self._after, risen, strict=False) if has_risen]
+            found = [one for one in self._rises if one.word == "inconclusive"] or after
+        return max(found, key=lambda one: 2.0 if math.isnan(one.p) else one.p)
 
     @cached_property
     def knee(self) -> str | None:
@@ -159,12 +207,12 @@ class Finding:
 
     @cached_property
     def outlying_seeds(self) -> tuple[int, ...]:
-        """Positions of seeds whose effect is far from that of the others."""
+        """Positions of seeds whose value is far from the median of all at a layer."""
         item = self.evidence
-        effects = np.array([_alone(item, s).effect.effect for s in range(len(item.values))])
-        distances = np.abs(effects - np.median(effects))
-        spread = max(float(np.median(distances)), item.margin)
-        return tuple(int(i) for i in np.flatnonzero(distances > COLLAPSED * spread))
+        distances = np.abs(item.scaled - np.median(item.scaled, axis=0))
+        spread = np.median(distances, axis=0)
+        limit = np.maximum(OUTLYING * spread, OUTLYING_MARGINS * item.margin)
+        return tuple(int(i) for i in np.flatnonzero((distances > limit).any(axis=1)))
 
     def what_would_decide(self) -> str:
         """Return how many seeds or samples would be expected to decide, in words.
@@ -172,11 +220,10 @@ class Finding:
         That is, to narrow the interval of the least certain of the effects that must be decided to
         less than their distance from the margin, if they stay where they are.
         """
-        margin = self.evidence.margin
-        found = max(self._to_decide, key=lambda one: one.p(margin))
-        distance = abs(found.effect - margin)
-        if not found.seeds > 1 or not math.isfinite(found.between_seeds):
-            return "two seeds or more are needed"
+        found = self._least_certain.estimate
+        distance = abs(found.effect - self.evidence.margin)
+        if not math.isfinite(found.between_seeds):
+            return "its error is not known: the seeds tie, or the fits are of too few samples"
         for seeds in range(found.seeds + 1, 101):
             if found.half_width_of(seeds) < distance:
                 return f"about {seeds} seeds would be expected to decide"
@@ -186,20 +233,13 @@ class Finding:
         return "the effect is too near to the margin to be told from it"
 
     @property
-    def _to_decide(self) -> list[Estimate]:
-        """The effects of which one at least is not decided while the word is inconclusive."""
-        item, last = self.evidence, len(self.evidence.places) - 1
-        if item.direction == "similarity":
-            return [step.estimate for step in self.steps]
-        if item.direction == "falls" or word_of(item.effect, item.margin) == "inconclusive":
-            return [item.effect]
-        rises = [item.between(0, i) for i in range(1, last + 1)]
-        return [*rises, *(item.between(i, last) for i in range(1, last))]
-
-    def _pair(self, place: int) -> Step:
+    def _pairs(self) -> list[Step]:
+        """By how much each pair of neighbours differs, of a similarity."""
         item = self.evidence
-        found, name = item.at(place), item.places[place]
-        return Step(*_pair_of(item, name), found, found.p(item.margin), word_of(found, item.margin))
+        return [
+            Step(*_pair_of(item, name), found, found.p(item.margin), word_of(found, item.margin))
+            for name, found in zip(item.places, map(item.at, range(len(item.places))), strict=True)
+        ]
 
 
 def _pair_of(item: MetricEvidence, name: str) -> tuple[str, str]:
@@ -208,9 +248,9 @@ def _pair_of(item: MetricEvidence, name: str) -> tuple[str, str]:
     return (other, name) if item.info.neighbour == "previous" else (name, other)
 
 
-def _alone(item: MetricEvidence, seed: int) -> MetricEvidence:
-    trained = attrs.evolve(item.trained, values=item.values[[seed]], influences=None)
-    return attrs.evolve(item, trained=trained, before=None, halves=None)
+def largest(p: Sequence[float]) -> float:
+    """Return the largest p-value, NaN where one is NaN or there is none."""
+    return math.nan if not p or any(map(math.isnan, p)) else max(p)
 
 
 @attrs.frozen(eq=False)
@@ -273,7 +313,7 @@ class Answer:
         """The largest p-value of the findings, which must agree; NaN for one seed or none."""
         if self.is_descriptive:
             return math.nan
-        return max((finding.p for finding in self.findings), default=math.nan)
+        return largest([finding.p for finding in self.findings])
 
     @property
     def short_verdict(self) -> str:
@@ -289,9 +329,8 @@ def answers_of(runs: RunSet) -> dict[str, tuple[Answer, ...]]:
     They are given together, and their `adjusted_p` takes account of that.
     """
     found = [answer(group.runs, question) for group in runs.groups for question in QUESTIONS]
-    tested = [one for one in found if math.isfinite(one.p)]
-    adjusted = dict(zip(map(id, tested), holm([one.p for one in tested]), strict=True))
-    told = iter(attrs.evolve(one, adjusted_p=adjusted.get(id(one), math.nan)) for one in found)
+    adjusted = holm([one.p for one in found])
+    told = iter(attrs.evolve(one, adjusted_p=p) for one, p in zip(found, adjusted, strict=True))
     return {group.label: tuple(next(told) for _ in QUESTIONS) for group in runs.groups}
 
 
@@ -306,10 +345,10 @@ def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
         label = finding.evidence.info.label
         for place in finding.outlying_seeds if len(replicates) > 2 else ():
             notes.append(
-                f"{label}: seed {replicates[place].seed} is far from the others, and may have "
-                "collapsed; it counts all the same"
+                f"{label}: seed {replicates[place].seed} is far from the others at a layer, and "
+                "counts all the same"
             )
-        if len(replicates) > 1 and finding.word == "inconclusive":
+        if len(replicates) > 1 and finding.undecided is not None:
             notes.append(f"{label} is inconclusive: {finding.what_would_decide()}")
     kappas = _kappas(replicates) if question == "different" else ()
     return Answer(question, len(replicates), findings, kappas, tuple(notes))

@@ -12,6 +12,7 @@ import numpy as np
 from cmp_core.analysis.crossed import Estimate, Floats, estimate
 from cmp_core.runs.metric_info import MetricInfo
 from cmp_core.runs.record import RunRecord
+from cmp_core.runs.replicates import RunSet
 
 
 @attrs.frozen(eq=False)
@@ -69,6 +70,8 @@ def influences_of(
     flat = [one for of_run in found for one in of_run]
     if any(one is None for one in flat) or len({len(one) for one in flat if one is not None}) > 1:
         return None
+    if other_data(runs):
+        return None
     ids = [run.influence_ids for run in runs]
     known = [own for own in ids if own is not None]
     if len(known) < len(runs) or any(not np.array_equal(own, known[0]) for own in known):
@@ -99,6 +102,56 @@ def estimate_at(
         error, n = (values_of(runs, metric, phase, layer, epoch, x)[0] for x in ("errors", "n"))
         return Estimate(float(values[0]), float(error), max(1.0, float(n) - 1))
     return estimate(values, None if influences is None else influences[:, :, 0])
+
+
+def tested_layers(runs: RunSet) -> list[str]:
+    """Return the layers that have a test accuracy, in order of depth."""
+    layers = dict.fromkeys(layer for run in runs.runs for layer in run.test_accuracies)
+    order = [*runs.layers, *layers]  # a test may tell of layers that the log does not
+    return sorted(layers, key=order.index)
+
+
+def accuracy_at(runs: Sequence[RunRecord], layer: str) -> Estimate | None:
+    """Return the mean test accuracy at a layer with its error, over the runs that have it."""
+    tested = [run for run in runs if layer in run.test_accuracies]
+    if not tested:
+        return None
+    values = np.array([run.test_accuracies[layer] for run in tested])
+    return estimate(values, hits_of(tested, [layer] * len(tested)))
+
+
+def hits_of(runs: Sequence[RunRecord], layers: Sequence[str]) -> Floats | None:
+    """Return whether a layer of each run is right about each test sample, less its mean, (S, n).
+
+    None where not all runs have stored it of the same samples.
+    """
+    hits, samples = [], []
+    for run, layer in zip(runs, layers, strict=True):
+        file = run.predictions
+        if file is None or not {"sample_ids", "labels", layer} <= file.keys():
+            return None
+        order = np.argsort(file["sample_ids"], kind="stable")
+        right = (file[layer] == file["labels"])[order].astype(np.float64)
+        hits.append(right - right.mean())
+        samples.append(file["sample_ids"][order])
+    is_shared = all(np.array_equal(own, samples[0]) for own in samples) and not other_data(runs)
+    return np.stack(hits) if is_shared and len(samples[0]) > 1 else None
+
+
+def other_data(runs: Sequence[RunRecord]) -> str | None:
+    """Return in what the data of runs differ, none where nothing tells that they do."""
+    if len({run.dataset for run in runs}) > 1:
+        return "the datasets"
+    if len({run.class_names for run in runs if run.class_names}) > 1:
+        return "the classes"
+    files = [run.predictions for run in runs if run.predictions is not None]
+    known = [file for file in files if {"sample_ids", "labels"} <= file.keys()]
+    for file in known[1:]:
+        first = known[0]
+        is_same_sample = np.array_equal(file["sample_ids"], first["sample_ids"])
+        if is_same_sample and not np.array_equal(file["labels"], first["labels"]):
+            return "the labels of the test samples"
+    return None
 
 
 def is_tested(run: RunRecord, metric: str) -> bool:

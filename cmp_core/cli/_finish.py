@@ -9,7 +9,7 @@ from cmp_core.analysis.questions import answers_of
 from cmp_core.cli._comparison import print_comparison
 from cmp_core.cli._pictures import draw_all, load_runs
 from cmp_core.cli._report import write_report
-from cmp_core.cli._results import exit_code, print_failures, print_test, print_verdicts
+from cmp_core.cli._results import exit_code, print_answers, print_failures, print_legend, print_test
 from cmp_core.config.load import load_config
 from cmp_core.console import say
 from cmp_core.plotting.render import tasks
@@ -22,11 +22,13 @@ def finish(outcome: Outcome, compared: Sequence[Path], *, research_only: bool, s
     """Draw and report a run, beside others where they are given, and return the exit code."""
     print_test(outcome)
     alone = load_runs([outcome.directory])
-    (answers,) = answers_of(alone).values()
-    print_verdicts(answers)
     runs = load_runs([outcome.directory, *compared]) if compared else alone
     if compared:
         print_comparison(runs)
+    else:
+        (answers,) = answers_of(alone).values()
+        print_answers(answers)
+        print_legend(answers)
     plots = [plot for plot in outcome.plots if plot.definition.is_of_questions or not research_only]
     of_all = [
         plot

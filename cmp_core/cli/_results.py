@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from cmp_core.console import out, say, warn
 from cmp_core.plugins.failures import Failure
+from cmp_core.report.words import with_error
 
 if TYPE_CHECKING:
     from cmp_core.analysis.questions import Answer
@@ -28,17 +30,17 @@ def exit_code(failures: Iterable[Failure]) -> int:
 
 
 def print_test(outcome: Outcome) -> None:
-    """Print the test accuracy of every layer."""
+    """Print the test accuracy of every layer, with its standard error over samples."""
     results = outcome.results
     table = Table("layer", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("test accuracy", justify="right")
     for layer, accuracy in results["acc_layers"].items():
         error = math.sqrt(accuracy * (1 - accuracy) / max(1, results["n"] - 1))
-        table.add_row(escape(layer), f"{accuracy:.4f} ± {error:.4f}")
+        table.add_row(escape(layer), with_error(accuracy, error))
     out().print(table)
     say(
         f"{results['checkpoint']} checkpoint, epoch {results['epoch']}: "
-        f"test accuracy {results['acc']:.4f} (n = {results['n']:,})"
+        f"test accuracy {results['acc']:.4f} (n = {results['n']:,}; in brackets: standard error)"
     )
 
 
@@ -71,21 +73,45 @@ def print_confusion(outcome: Outcome) -> None:
         say("  ".join([label.ljust(first), *cells]))
 
 
-def print_verdicts(answers: Iterable[Answer]) -> None:
-    """Print the answer to each research question, and what it rests on."""
-    from cmp_core.report.words import finding, sentence, verdict
+def print_answers(answers: Sequence[Answer]) -> None:
+    """Print the answer to each research question, what it rests on, and what was left out."""
+    from cmp_core.report.words import finding, p_value, sentence, verdict
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("question", no_wrap=True)
-    table.add_column("answer", no_wrap=True)
-    table.add_column("evidence", overflow="fold")
-    answers = list(answers)
     for one in answers:
-        told = "\n".join(map(finding, one.findings)) or sentence(one)
-        table.add_row(one.title, verdict(one), escape(told))
-    out().print(table)
-    if any(one.is_descriptive and one.findings for one in answers):
-        say("±: half of the 95 % interval over test samples; learned: more than before training")
-        say("one seed is described; several test the questions (cmp report RUN…)")
+        p = f", p {p_value(one.adjusted_p)}" if math.isfinite(one.adjusted_p) else ""
+        _print_indented(f"{one.title} {verdict(one)}{p}", 0)
+        for line in map(finding, one.findings):
+            _print_indented(line, 2)
+        if not one.findings:
+            _print_indented(sentence(one), 2)
     for note in dict.fromkeys(note for one in answers if one.findings for note in one.notes):
-        say(f"– {note}")
+        _print_indented(f"– {note}", 0)
+
+
+def print_legend(answers: Iterable[Answer]) -> None:
+    """Print what the numbers of answers are."""
+    found = [one for one in answers if one.findings]
+    if any(one.is_descriptive for one in found):
+        say("±: half of the 95 % interval over test samples")
+        say("one seed is described; several test the questions (cmp report RUN…)")
+    if any(not one.is_descriptive for one in found):
+        say("in brackets: 95 % intervals; p: adjusted for all answers that are given here (Holm)")
+    if any(item.learned is not None for one in found for item in one.evidence):
+        say("learned: the effect less that before training; of falls, the change of what is left")
+
+
+def _print_indented(text: str, spaces: int) -> None:
+    """Print a text; a terminal folds it between words, further lines indented by two more."""
+    first, further = " " * spaces, " " * (spaces + 2)
+    lines = [f"{first}{text}"]
+    if out().is_terminal:
+        lines = wrap(
+            text,
+            out().width,
+            initial_indent=first,
+            subsequent_indent=further,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    for line in lines:
+        say(line)

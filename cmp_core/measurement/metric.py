@@ -205,10 +205,12 @@ def _mistakes(definition: MetricDefinition) -> Iterator[str]:
         yield f"bounds: expected (smallest, largest), got {definition.bounds}"
     if definition.evidence is not None and definition.question is None:
         yield "evidence needs a question"
+    if definition.evidence == "similarity" and definition.neighbour is None:
+        yield "evidence similarity: needs must name the neighbour, such as previous or next.scores"
     if definition.margin is not None:
         if definition.evidence is None:
             yield "margin needs evidence"
-        elif not is_margin(definition.margin, definition.evidence):
+        elif not is_margin(definition.margin, definition.evidence, definition.unit):
             yield f"margin: expected a number above 0, of shares below 1, got {definition.margin!r}"
     if definition.passes not in (1, 2):
         yield f"passes: expected 1 or 2, got {definition.passes}"

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cmp_core.analysis.comparison import compare
 from cmp_core.analysis.questions import QUESTIONS, Answer, answers_of
-from cmp_core.analysis.values import estimate_at
+from cmp_core.analysis.values import accuracy_at, estimate_at, tested_layers
 from cmp_core.errors import UndefinedError
 from cmp_core.events.rows import INPUT
 from cmp_core.plotting.plot import Plot, PlotView
@@ -174,20 +173,11 @@ def _data_uri(svg: bytes) -> str:
 
 
 def _accuracies(runs: RunSet) -> list[dict[str, Any]]:
-    """Return for every layer the test accuracy of each group: mean, deviation and seeds."""
-    tested = [[run.test_accuracies for run in group.runs] for group in runs.groups]
-    layers = dict.fromkeys(layer for group in tested for run in group for layer in run)
-    order = [*runs.layers, *layers]  # a test may tell of layers that the log does not
-    table = []
-    for layer in sorted(layers, key=order.index):
-        cells = []
-        for group in tested:
-            values = [run[layer] for run in group if layer in run]
-            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            mean = float(np.mean(values)) if values else None
-            cells.append({"mean": mean, "deviation": deviation, "seeds": len(values)})
-        table.append({"layer": layer, "cells": cells})
-    return table
+    """Return for every layer the test accuracy of each group."""
+    return [
+        {"layer": layer, "cells": [accuracy_at(group.runs, layer) for group in runs.groups]}
+        for layer in tested_layers(runs)
+    ]
 
 
 def _metrics(group: ReplicateGroup, phase: str) -> list[dict[str, Any]]:

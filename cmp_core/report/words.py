@@ -69,27 +69,86 @@ def p_value(p: float) -> str:
     return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 0.9995 else "1"
 
 
-def effect(item: MetricEvidence, value: float, half_width: float = 1.0) -> str:
-    """Return an effect, as `MetricEvidence.effect` has it, in the units that people think in.
-
-    A narrow interval gets one more digit, or its ends would not tell on which side of 0 they are.
-    """
-    if not math.isfinite(value):
+def effect(item: MetricEvidence, found: Estimate | None) -> str:
+    """Return an effect in the units that people think in, such as `+1.9 points`; `–` for none."""
+    if found is None or not math.isfinite(found.effect):
         return "–"
-    if item.direction == "rises":
-        if item.info.unit == "fraction":
-            digits = 2 if half_width < 0.005 else 1
-            return f"{round(100 * value, digits) + 0.0:+.{digits}f} points".replace("-", "−")
-        return f"{_signed(value)} {item.info.unit}".rstrip()
+    return f"{_written(item, found)[0]}{_unit(item)}"
+
+
+def interval(item: MetricEvidence, found: Estimate | None) -> str:
+    """Return the 95 % interval of an effect, in the same units; `–` where there is none."""
+    if found is None or not math.isfinite(found.half_width):
+        return "–"
+    _, low, high = _written(item, found)
+    return f"{low} to {high}{_unit(item)}"
+
+
+def estimated(item: MetricEvidence, found: Estimate) -> str:
+    """Return an effect with its interval; of one seed with half of its width, if it has one.
+
+    For example `+1.9 points (+1.1 to +2.7 points)`, or `+1.9 ± 0.8 points`.
+    """
+    if not math.isfinite(found.half_width):
+        return effect(item, found)
+    if found.seeds > 1:
+        return f"{effect(item, found)} ({interval(item, found)})"
+    low, high = sorted(_shown(item, end) for end in found.interval)
+    return f"{_written(item, found)[0]} ± {number((high - low) / 2, 2)}{_unit(item)}"
+
+
+def _written(item: MetricEvidence, found: Estimate) -> tuple[str, str, str]:
+    """Return an effect and the ends of its interval, with two digits of half of its width.
+
+    There are more where an end would not tell on which side of 0 or of the margin it is.
+    """
+    low, high = sorted(_shown(item, end) for end in found.interval)
+    shown = _shown(item, found.effect), low, high
+    half = (high - low) / 2
+    if not 0 < half < math.inf or max(map(abs, shown)) >= 1e6:
+        digits = 1 if item.direction == "rises" and item.info.unit == "fraction" else None
+        return tuple(_signed(x, digits) for x in shown)  # type: ignore[return-value]
+    digits = max(0, 1 - math.floor(math.log10(half)))
+    references = 0.0, _shown(item, item.margin)
+    while digits < 9 and any(
+        _side(round(end, digits), x) != _side(end, x) for end in (low, high) for x in references
+    ):
+        digits += 1
+    return tuple(_signed(x, digits) for x in shown)  # type: ignore[return-value]
+
+
+def _side(value: float, of: float) -> int:
+    return (value > of) - (value < of)
+
+
+def _shown(item: MetricEvidence, value: float) -> float:
+    """Return an effect as it is shown: fractions in points, falls as a change in percent."""
     if item.direction == "falls":
-        return f"{_signed(_percent(value))} %"
-    return _signed(value)
+        return 100 * math.expm1(min(-value, 700.0))  # beyond e^700 a share is no float any more
+    return 100 * value if item.direction == "rises" and item.info.unit == "fraction" else value
+
+
+def _unit(item: MetricEvidence) -> str:
+    if item.direction == "falls":
+        return " %"
+    if item.direction == "similarity" or not item.info.unit:
+        return ""
+    return " points" if item.info.unit == "fraction" else f" {item.info.unit}"
+
+
+def _signed(value: float, digits: int | None) -> str:
+    """Return a number with its sign, of so many decimals or of two digits."""
+    if digits is None:
+        text = number(value, 2)
+    else:
+        text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+    return text if text.startswith("−") else f"+{text}"
 
 
 def margin(item: MetricEvidence) -> str:
     """Return the smallest effect that matters, as people say it, such as `1 point`."""
     if item.direction == "falls":
-        return f"a fall of {number(-_percent(item.margin), 2)} %"
+        return f"a fall of {number(-_shown(item, item.margin), 2)} %"
     if item.direction == "rises" and item.info.unit == "fraction":
         points = 100 * item.margin
         return f"{number(points, 2)} point{'' if points == 1 else 's'}"
@@ -106,57 +165,52 @@ def margins(answer: Answer) -> str:
     return f"the smallest that matters is {each}"
 
 
-def interval(item: MetricEvidence, estimate: Estimate | None) -> str:
-    """Return the 95 % interval of an effect, in the same units; `–` where there is none."""
-    if estimate is None or not math.isfinite(estimate.half_width):
-        return "–"
-    low, high = estimate.interval
-    if item.direction == "falls":
-        low, high = high, low
-    first, second = (effect(item, end, estimate.half_width) for end in (low, high))
-    return f"{first.removesuffix(' %').removesuffix(' points')} to {second}"
-
-
-def estimated(item: MetricEvidence, estimate: Estimate) -> str:
-    """Return an effect with its interval; of one seed with half of its width, if it has one.
-
-    For example `+1.9 points (+1.1 to +2.7 points)`, or `+1.9 ± 0.8 points`.
-    """
-    told = effect(item, estimate.effect, estimate.half_width)
-    if not math.isfinite(estimate.half_width):
-        return told
-    if estimate.seeds > 1:
-        return f"{told} ({interval(item, estimate)})"
-    size, _, unit = told.partition(" ")
-    half = estimate.half_width
-    if item.direction == "rises" and item.info.unit == "fraction":
-        half = 100 * half
-    elif item.direction == "falls":
-        half = (_percent(estimate.effect - half) - _percent(estimate.effect + half)) / 2
-    return f"{size} ± {number(half, 2)} {unit}".rstrip()
-
-
 def finding(found: Finding) -> str:
     """Return what a metric says, in a few words.
 
-    For example `probe_accuracy +1.2 ± 0.3 points, learned +3.1 ± 0.5 points`. Of differences that
-    of each pair is told, on which the answer rests; what was learned is the mean over the pairs.
+    For example `probe_accuracy +1.2 ± 0.3 points, learned +3.1 ± 0.5 points`, or of several seeds
+    `probe_accuracy yes: +1.2 points (+1.1 to +1.3 points), …`. Of similarities each pair is told,
+    on which the answer rests; what was learned is the mean over the pairs.
     """
     item = found.evidence
-    learned = ""
-    if item.learned is not None:
-        learned = f", learned {estimated(item, item.learned)}"
+    word = f" {found.word}:" if item.effect.seeds > 1 else ""
+    parts = [f"{item.info.label}{word} {estimated(item, item.effect)}"]
     if item.direction == "similarity":
         pairs = ", ".join(_pair(item, step) for step in found.steps)
-        return f"{item.info.label} differs by {pairs}{learned}"
-    knee = f"; nothing is gained after {found.knee}" if found.knee else ""
-    return f"{item.info.label} {estimated(item, item.effect)}{learned}{knee}"
+        parts = [f"{item.info.label}{word or ':'} {pairs}"]
+    if item.learned is not None:
+        mean = "mean " if item.direction == "similarity" and len(item.places) > 1 else ""
+        parts.append(f"{mean}learned {estimated(item, item.learned)}")
+    told = ", ".join(parts)
+    if found.undecided is not None and not found.is_undecided_itself:
+        told += f"; {undecided(found)}"
+    return f"{told}; nothing is gained after {found.knee}" if found.knee else told
+
+
+def undecided(found: Finding) -> str:
+    """Return which effect is not told from the margin, of a finding that is inconclusive.
+
+    For example `layer_1 above layer_0 is not decided: +0.5 points (−2.0 to +3.1 points)`.
+    """
+    step = found.undecided
+    assert step is not None  # the finding is inconclusive
+    told = estimated(found.evidence, step.estimate)
+    return f"{step.second} above {step.first} is not decided: {told}"
 
 
 def _pair(item: MetricEvidence, step: Step) -> str:
     """Return the difference of two neighbouring layers, and what it says."""
-    told = estimated(item, step.estimate)
-    return f"{told} {step.word}" if step.estimate.seeds > 1 else told
+    word = f" {step.word}" if step.estimate.seeds > 1 else ""
+    return f"{_between(step)}{word} {estimated(item, step.estimate)}"
+
+
+def _between(step: Step) -> str:
+    """Return the names of two layers, such as `0–1` for `layer_0` and `layer_1`."""
+    names = step.first, step.second
+    usual = "layer_"
+    if all(name.startswith(usual) for name in names):
+        names = step.first.removeprefix(usual), step.second.removeprefix(usual)
+    return "–".join(names)
 
 
 def sentence(answer: Answer) -> str:
@@ -169,13 +223,3 @@ def sentence(answer: Answer) -> str:
 def verdict(answer: Answer) -> str:
     """Return the word of an answer, or why there is none."""
     return answer.word or ("one seed" if answer.findings else "no evidence")
-
-
-def _percent(value: float) -> float:
-    """Return a fall of the logarithm as a change in percent."""
-    return 100 * math.expm1(min(-value, 700.0))  # beyond e^700 a share is no float any more
-
-
-def _signed(value: float) -> str:
-    text = number(value, 2)
-    return text if text.startswith("−") else f"+{text}"

@@ -55,15 +55,18 @@ def is_fraction(unit: str) -> bool:
     return unit.split(" ")[0] == "fraction"
 
 
-def is_margin(value: object, evidence: Evidence = "rises") -> bool:
+def is_margin(value: object, evidence: Evidence | None, unit: str) -> bool:
     """Return whether a value is a smallest effect that matters: above 0, and of shares below 1.
 
-    >>> is_margin(0.02), is_margin(1.5, "falls"), is_margin(True)
-    (True, False, False)
+    >>> is_margin(0.02, "rises", "fraction"), is_margin(2, "rises", "fraction")
+    (True, False)
+    >>> is_margin(1.5, "rises", "nats"), is_margin(1.5, "falls", "nats")
+    (True, False)
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return 0 < value < (math.inf if evidence == "rises" else 1)
+    is_share = evidence != "rises" or is_fraction(unit)
+    return 0 < value < (1 if is_share else math.inf)
 
 
 def dump_metric_info(facts: Iterable[MetricInfo]) -> str:
@@ -112,7 +115,10 @@ def _check(facts: MetricInfo) -> None:
         "unit": ("a text", isinstance(facts.unit, str)),
         "question": _one_of(facts.question, *get_args(Question), None),
         "evidence": _one_of(facts.evidence, *get_args(Evidence), None),
-        "margin": ("a number above 0", facts.margin is None or is_margin(facts.margin)),
+        "margin": (
+            "a number above 0, of shares below 1",
+            facts.margin is None or is_margin(facts.margin, facts.evidence, facts.unit),
+        ),
         "bounds": ("numbers", all(isinstance(bound, (int, float)) for bound in facts.bounds)),
         "neighbour": _one_of(facts.neighbour, "previous", "next", None),
         "comparable": ("true or false", isinstance(facts.comparable, bool)),

@@ -425,9 +425,30 @@ def test_a_difference_of_sample_efficiency_is_told(write: WriteRun) -> None:
             json.dumps(results | {"fit": {"source": "training", "n": 50, "half": half}})
         )
     again = [[load_run(run.directory) for run in side] for side in (first, second)]
-    assert any(
-        note.startswith("probe_accuracy: by fits to half") for note in compared(*again).notes
-    )
+    found = compared(*again)
+    assert any(note.startswith("probe_accuracy: not tested where half") for note in found.notes)
+    assert all(math.isnan(one.p) and math.isnan(one.estimate.error) for one in found.by_layer)
+
+
+def test_experiments_on_other_data_are_not_compared(write: WriteRun) -> None:
+    right = [1, 1, 0, 0, 1]
+    first = [write(0.6, predictions=hits(right), dataset="digits")]
+    other = [write(0.8, predictions=hits(right), dataset="letters")]
+    found = compared(first, other)
+    assert (found.differences, found.design) == ((), "not compared, the datasets differ")
+    labels = hits(right) | {"labels": np.array([1, 1, 1, 0, 0])}
+    other = [write(0.8, predictions=labels, dataset="digits")]
+    assert compared(first, other).design.endswith("the labels of the test samples differ")
+
+
+def test_neighbours_must_be_the_same_to_be_compared(write: WriteRun) -> None:
+    fact = MetricInfo("ridge_r2", "ridge_r2", comparable=True, neighbour="next")
+    one = write(0.5, values={"ridge_r2": [0.5, 0.6]}, layers=("layer_0", "head"), facts=[fact])
+    deep = ("layer_0", "layer_1", "head")
+    two = write(0.5, values={"ridge_r2": [0.6, 0.7, 0.8]}, layers=deep, facts=[fact])
+    found = compared([one], [two])
+    assert "ridge_r2: not compared at layer_0, whose neighbours differ" in found.notes
+    assert [one.layer for one in found.by_layer] == ["head"]
 
 
 def test_layers_of_one_side_alone_are_not_compared(write: WriteRun) -> None:
@@ -470,8 +491,8 @@ def test_layers_that_the_log_does_not_know_are_printed_last(write: WriteRun) -> 
     rows = [line.split() for line in table.splitlines()]
     known = [row[:2] for row in rows if row and row[0] in ("layer_0", "layer_1", "probe", "output")]
     assert known == [
-        ["layer_0", "0.2500"],
-        ["layer_1", "0.7500"],
-        ["probe", "0.5000"],
-        ["output", "0.1250"],
+        ["layer_0", "0.25"],
+        ["layer_1", "0.75"],
+        ["probe", "0.5"],
+        ["output", "0.125"],
     ]

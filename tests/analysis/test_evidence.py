@@ -75,6 +75,9 @@ def test_steps_and_places() -> None:
         ("rises", [0.05, 0.05, 0.0515], True),  # all fall, and the rise by less than .002
         ("rises", [0.0, 0.0, 0.003], False),
         ("rises", [0.0, 0.5, 0.0], True),  # a layer between, on which the effect does not rest
+        ("falls", [0.0, 0.0, 0.0001], True),  # a fifth of −log .95 is .0103, and so is of .815 .008
+        ("falls", [0.0, 0.0, 0.0082], True),
+        ("falls", [0.0, 0.0, 0.0087], False),
         ("similarity", [0.009, 0.009, 0.0], True),  # a fifth of .05 is .01
         ("similarity", [0.011, 0.0, -0.011], False),
     ],

@@ -11,21 +11,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
-from cmp_core.analysis.inference import holm, kappa, mcnemar
+from cmp_core.analysis.inference import holm, kappa
 
 right = arrays(np.bool_, 30)
-
-
-@given(right, right)
-def test_mcnemar_is_a_fair_coin_on_the_samples_that_differ(
-    first: NDArray[np.bool_], second: NDArray[np.bool_]
-) -> None:
-    lost, won, p = mcnemar(first, second)
-    n = lost + won
-    assert lost == sum(a and not b for a, b in zip(first, second, strict=True))
-    assert won - lost == int(second.sum()) - int(first.sum())
-    tail = sum(math.comb(n, k) for k in range(min(lost, won) + 1)) / 2**n
-    assert p == pytest.approx(min(1, 2 * tail))
 
 
 @given(right, right)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cmp_core import load_run
 from cmp_core.analysis.questions import QUESTIONS
 from cmp_core.plotting.plot import select_plots
 from cmp_core.plugins.loader import load_plugins
+from cmp_core.report import words
 from tests.cli.calls import assert_refused, call
 
 
@@ -47,17 +49,19 @@ def test_runs_of_different_depth_are_compared(here: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("cmp_core.cli._pictures.load_plots", lambda: few)
     result = call("compare", here / "A", here / "B", "--out", "figures", "--dpi", "30")
     assert (result.exit_code, result.stderr) == (0, "")
-    rows = {line[:36].strip(): line[36:].split() for line in result.stdout.splitlines()}
+    table, *_ = result.stdout.partition("greedy:\n")
+    rows = {row[0]: row[1:] for line in table.splitlines() if (row := line.split())}
     a, b = (load_run(here / name) for name in ("A", "B"))
-    assert rows["test accuracy"] == ["greedy", "mlp"]
+    assert rows["test"] == ["accuracy", "greedy", "mlp"]
     assert rows["seeds"] == ["0", "0"]
     for layer, accuracy in b.test_accuracies.items():
         both = [a.test_accuracies.get(layer), accuracy]
-        assert rows[layer] == [f"{x:.4f}" for x in both if x is not None]
+        known = [x for x in both if x is not None]
+        assert rows[layer] == [words.with_error(x, np.sqrt(x * (1 - x) / 199)) for x in known]
     layers = [name for name in rows if re.fullmatch(r"layer_\d|head", name)]
     assert layers == [*(f"layer_{i}" for i in range(6)), "head"]
     for title in QUESTIONS.values():
-        assert rows[title] == ["one", "seed"] * 2
+        assert result.stdout.count(f"{title} one seed\n") == 2
     effect = 100 * (b.test_accuracies["head"] - a.test_accuracies["layer_3"])
     *_, told = re.findall(r"^ accuracy, points .* ([-−+.\d]+)\S*\s*$", result.stdout, re.MULTILINE)
     assert float(told.replace("−", "-")) == pytest.approx(effect, abs=0.05)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cmp_core import load_run
+from cmp_core.report.words import with_error
 from tests.cli.calls import call
 from tests.synthetic_runs import write_old_run
 
@@ -19,9 +20,9 @@ from tests.synthetic_runs import write_old_run
 def test_seeds_are_averaged_in_a_comparison(here: Path) -> None:
     result = call("compare", *(here / name for name in "ACB"))
     accuracies = [load_run(here / name).test_accuracies["layer_3"] for name in "AC"]
-    mean, deviation = np.mean(accuracies), np.std(accuracies, ddof=1)
+    mean, error = np.mean(accuracies), np.std(accuracies, ddof=1) / np.sqrt(2)
     row, *_ = re.findall(r"layer_3 +(.+)", result.stdout)
-    assert row.startswith(f"{mean:.4f} ± {deviation:.4f} ")
+    assert row.startswith(f"{with_error(mean, error)} ")  # their samples are not known
     assert re.search(r"seeds +0, 1 +0", result.stdout)
     assert "mlp − greedy: two networks, which says nothing about other seeds; paired" in (
         result.stdout

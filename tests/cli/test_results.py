@@ -11,10 +11,10 @@ import pytest
 from cmp_core.analysis.questions import QUESTIONS, Answer
 from cmp_core.cli._results import (
     exit_code,
+    print_answers,
     print_confusion,
     print_failures,
     print_test,
-    print_verdicts,
 )
 from cmp_core.plugins.failures import Failure
 from cmp_core.workflow import Outcome
@@ -41,9 +41,10 @@ Screen = pytest.CaptureFixture[str]
 def test_every_layer_has_a_line(capsys: Screen) -> None:
     print_test(OUTCOME)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["[red]0", "0.2500", "±", "0.0039"] in rows  # √(¼ · ¾ / 12,344)
-    assert ["head", "0.9877", "±", "0.0010"] in rows
-    told = "best checkpoint, epoch 3: test accuracy 0.9877 (n = 12,345)"
+    assert ["[red]0", "0.2500(39)"] in rows  # √(¼ · ¾ / 12,344)
+    assert ["head", "0.98765(99)"] in rows
+    told = "best checkpoint, epoch 3: test accuracy 0.9877 "
+    told += "(n = 12,345; in brackets: standard error)"
     assert rows[-1] == told.split()
 
 
@@ -83,9 +84,9 @@ def test_only_a_plugin_that_was_switched_off_costs_the_exit_code(
 
 
 def test_without_evidence_the_reason_stands_in_its_place(capsys: Screen) -> None:
-    print_verdicts([Answer(question, 1, notes=("[why]",)) for question in QUESTIONS])
+    print_answers([Answer(question, 1, notes=("[why]",)) for question in QUESTIONS])
     shown = capsys.readouterr().out
     for title in QUESTIONS.values():
         assert title in shown
-    assert shown.count("no evidence   [why]") == 3
+    assert shown.count("no evidence\n  [why]\n") == 3
     assert "one seed is described" not in shown

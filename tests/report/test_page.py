@@ -35,7 +35,9 @@ FACTS = {
     for facts in (
         MetricInfo("accuracy", "accuracy", "", "fraction", "predictive", "rises"),
         MetricInfo("participation_ratio", "participation_ratio", "", "", "compressing", "falls"),
-        MetricInfo("linear_cka", "linear_cka", "", "", "different", "similarity"),
+        MetricInfo(
+            "linear_cka", "linear_cka", "", "", "different", "similarity", neighbour="previous"
+        ),
     )
 }
 FETCHING = {"src", "srcset", "href", "data", "poster", "background", "action"}
@@ -330,7 +332,7 @@ def test_a_halving_is_half_whatever_the_scale(tmp_path: Path) -> None:
 def test_a_difference_is_told_beside_that_of_the_untrained_network(tmp_path: Path) -> None:
     trained, untrained = {"linear_cka": [None, 0.7, 0.5]}, {"linear_cka": [None, 0.9, 0.7]}
     found = page(write_seed(tmp_path, 0, trained, untrained))
-    sentence = "linear_cka differs by +0.3, +0.5, learned +0.2"
+    sentence = "linear_cka: 0–1 +0.3, 1–2 +0.5, mean learned +0.2"
     told = f"Are layers genuinely different? one seed described, not tested {sentence}"
     assert told in found.text
     row = evidence(found, "linear_cka", 9)
@@ -350,8 +352,7 @@ def test_findings_steps_and_notes_stand_in_the_page(folder: Path) -> None:
         for finding in answered.findings if question != "compressing" else ():
             for step in finding.steps:
                 rows = found.rows_of(f"{step.first} → {step.second}")
-                half = step.estimate.half_width
-                told = words.effect(finding.evidence, step.estimate.effect, half)
+                told = words.effect(finding.evidence, step.estimate)
                 assert told in [row[0] for row in rows]
         for first, second, _ in answered.kappas:
             assert f"{first}–{second}" in found.text
@@ -365,7 +366,7 @@ def test_one_seed_is_described_without_a_word(one: Page) -> None:
         assert (row[0], row[3]) == ("–", "–")
         assert " to " in row[2]  # over its samples
     assert "another seed" not in one.between("All metrics", "What was run")
-    assert "Test accuracy of the best weights by validation. layer" in one.text
+    assert "Test accuracy of the best weights by validation; in brackets" in one.text
 
 
 def test_two_experiments_stand_side_by_side(folder: Path) -> None:
@@ -381,7 +382,9 @@ def test_two_experiments_stand_side_by_side(folder: Path) -> None:
     assert ["".join(one) for one in told] == [*["2 seeds"] * 3, *["one seed"] * 3] * 2
     first, other, second = (load_run(folder / name).test_accuracies["layer_3"] for name in names)
     mean, deviation = np.mean([first, second]), np.std([first, second], ddof=1)
-    assert found.rows_of("layer_3")[0] == [f"{mean:.4f} ± {deviation:.4f}", f"{other:.4f}"]
+    error = math.sqrt(other * (1 - other) / 199)
+    shown = [words.with_error(mean, deviation / math.sqrt(2)), words.with_error(other, error)]
+    assert found.rows_of("layer_3")[0] == shown
     assert found.rows_of("layers") == [["4 | 6 | 4"]]
     assert found.rows_of("dataset") == [["digits"]]
 
@@ -408,7 +411,7 @@ def test_layers_of_runs_of_different_depth_are_in_order_and_the_head_is_last(
 def test_an_old_run_is_reported_as_far_as_it_goes(folder: Path) -> None:
     found = page(folder / "old_3")
     assert "mlp on mnist" in found.text
-    assert found.rows_of("layer_2") == [["0.6100"]]  # the output is all that was tested
+    assert found.rows_of("layer_2") == [["0.61"]]  # the output is all that was tested
     assert found.rows_of("probe_accuracy")[-1][-4:] == ["–", "0.6", "0.7", "0.8"]
     assert found.rows_of("untrained") == [["", "", "–", "–", "–"]] * 2
     assert "probe_accuracy is of validation" in found.text

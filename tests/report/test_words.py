@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 from cmp_core.analysis.comparison import Difference
 from cmp_core.analysis.crossed import Estimate
@@ -20,7 +21,9 @@ from cmp_core.runs.metric_info import MetricInfo
 ACCURACY = MetricInfo("accuracy", "accuracy", "", "fraction", "predictive", "rises")
 BITS = MetricInfo("information", "information", "", "bits", "predictive", "rises")
 PR = MetricInfo("participation_ratio", "participation_ratio", "", "", "compressing", "falls")
-CKA = MetricInfo("linear_cka", "linear_cka", question="different", evidence="similarity")
+CKA = MetricInfo(
+    "linear_cka", "linear_cka", question="different", evidence="similarity", neighbour="next"
+)
 
 
 def item(
@@ -29,7 +32,8 @@ def item(
     rows = np.array(values, dtype=np.float64)
     places = tuple(f"layer_{i}" for i in range(rows.shape[1]))
     before = None if untrained is None else Values(np.array(untrained, dtype=np.float64))
-    return MetricEvidence(facts, "val", 100, places, Values(rows), before)
+    beside = {name: f"layer_{i + 1}" for i, name in enumerate(places)}
+    return MetricEvidence(facts, "val", 100, places, Values(rows), before, beside=beside)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,7 @@ def test_p_values_in_words(p: float, text: str) -> None:
     ],
 )
 def test_effects_in_words(facts: MetricInfo, value: float, text: str) -> None:
-    assert words.effect(item(facts, [[1, 1]]), value) == text
+    assert words.effect(item(facts, [[1, 1]]), Estimate(value)) == text
 
 
 def test_intervals_in_words() -> None:
@@ -139,7 +143,7 @@ def test_one_seed_has_half_of_an_interval_in_words() -> None:
     found = with_samples(ACCURACY, [[0.5, 0.6]], 0.01)
     assert words.estimated(found, found.effect) == "+10.0 ± 2.8 points"  # 1.96 · .01 · √2
     found = with_samples(PR, [[4, 2]], 0.02)
-    assert words.estimated(found, found.effect).startswith("−50 ± ")
+    assert words.estimated(found, found.effect).startswith("−50.0 ± ")
     assert words.estimated(found, found.effect).endswith(" %")
 
 
@@ -148,11 +152,45 @@ def test_findings_in_words() -> None:
     before = Finding(item(ACCURACY, [[0.5, 0.7]], [[0.1, 0.1]]))
     assert words.finding(before) == "accuracy +20.0 points, learned +20.0 points"
     cka = Finding(item(CKA, [[0.9, 0.8]], [[1, 1]]))
-    assert words.finding(cka) == "linear_cka differs by +0.1, +0.2, learned +0.15"
+    assert words.finding(cka) == "linear_cka: 0–1 +0.1, 1–2 +0.2, mean learned +0.15"
     flat = [[0.5, 0.9, 0.9 + x] for x in (0.0, 0.001, 0.002)]
-    assert words.finding(Finding(item(ACCURACY, flat))).endswith("nothing is gained after layer_1")
+    assert words.finding(Finding(item(ACCURACY, flat))) == (
+        "accuracy yes: +40.10 points (+39.85 to +40.35 points); nothing is gained after layer_1"
+    )
     several = Finding(item(CKA, [[0.3], [0.31], [0.29]]))
-    assert words.finding(several) == "linear_cka differs by +0.7 (+0.68 to +0.72) yes"
+    assert words.finding(several) == "linear_cka yes: 0–1 yes +0.700 (+0.675 to +0.725)"
+
+
+def test_what_is_not_decided_stands_beside_what_is() -> None:
+    """The last layer is below the first in all seeds, and the one between as often above it."""
+    values = [[0.5, 0.5 + x, 0.3 + x / 100] for x in (-0.1, 0.0, 0.1)]
+    found = words.finding(Finding(item(ACCURACY, values)))
+    told, _, rest = found.partition("; ")
+    assert told == "accuracy inconclusive: −20.00 points (−20.25 to −19.75 points)"
+    assert rest == "layer_1 above layer_0 is not decided: +0 points (−25 to +25 points)"
+    wide = words.finding(Finding(item(PR, [[4, 4], [4, 2], [4, 7]])))
+    assert "not decided" not in wide  # the effect itself is not
+
+
+@given(
+    st.sampled_from([ACCURACY, BITS, PR, CKA]),
+    st.floats(-0.3, 0.3),
+    st.floats(1e-7, 0.5),
+)
+def test_what_is_printed_is_on_the_side_of_the_margin_where_it_is(
+    facts: MetricInfo, value: float, error: float
+) -> None:
+    found = Estimate(value, error=error, freedom=math.inf, seeds=3)
+    evidence = item(facts, [[1.0, 0.5]])
+    text = words.interval(evidence, found).replace("−", "-")
+    printed = sorted(float(part.split()[0]) for part in text.split(" to "))
+    scale = {"accuracy": 100, "information": 1, "linear_cka": 1}.get(facts.label)
+    for end, shown in zip(found.interval, printed if scale else printed[::-1], strict=True):
+        for reference in (evidence.margin, 0):
+            exact = (end - reference) * (scale or 1)
+            own = scale * reference if scale else 100 * math.expm1(-reference)
+            if abs(exact) > 1e-6:
+                assert (shown > own) == ((exact > 0) if scale else (exact < 0))
 
 
 def test_an_answer_in_words() -> None:

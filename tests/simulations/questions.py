@@ -30,6 +30,9 @@ SEEDS = (1, 3, 5, 10)
 SAMPLES = (359, 2000, 10000)
 WORDS = ("yes", "partly", "no", "inconclusive")
 M = MARGINS["rises"]
+FALL = -math.log1p(-MARGINS["falls"])
+GROUPS = 20
+"""Of the samples, whose influences are known of values that are no means over samples."""
 
 PROBE = MetricInfo("probe", "probe", unit="fraction", question="predictive", evidence="rises")
 PR = MetricInfo("directions", "directions", question="compressing", evidence="falls")
@@ -49,7 +52,7 @@ class Truth:
         info: the metric.
         seed_spread: standard deviation between seeds, at every layer by itself.
         skewed: whether the effects of seeds are exponential instead of normal.
-        collapsed: whether one seed is at chance.
+        collapsed: whether one seed is at .4 in all layers.
         before: the mean at the layers before training; none: not simulated.
     """
 
@@ -67,16 +70,20 @@ def _truths() -> list[Truth]:
     def rise(total: float) -> tuple[float, ...]:
         return tuple(0.9 + total * i / 3 for i in range(4))
 
+    def fall(total: float) -> tuple[float, ...]:
+        return tuple(20 * math.exp(-total * i / 3) for i in range(4))
+
     words = {
         "no": frozenset({"no", "inconclusive"}),
         "yes": frozenset({"yes", "inconclusive"}),
         "partly": frozenset({"partly", "inconclusive"}),
-        "any but yes": frozenset({"no", "inconclusive", "partly"}),
+        "not no": frozenset({"yes", "partly", "inconclusive"}),
+        "any": frozenset(WORDS),
     }
     return [
         Truth("no effect", rise(0), words["no"]),
         Truth("half a margin", rise(0.5 * M), words["no"]),
-        Truth("a margin", rise(M), frozenset({"inconclusive", "yes", "no"})),
+        Truth("a margin", rise(M), words["any"]),
         Truth("two margins", rise(2 * M), words["yes"]),
         Truth("five margins", rise(5 * M), words["yes"]),
         Truth("a hump of five margins", (0.9, 0.95, 0.93, 0.9), words["partly"]),
@@ -86,13 +93,28 @@ def _truths() -> list[Truth]:
         Truth("two margins, seeds alike", rise(2 * M), words["yes"], seed_spread=0),
         Truth("no effect, skewed seeds", rise(0), words["no"], skewed=True),
         Truth("no effect, a collapsed seed", rise(0), words["no"], collapsed=True),
-        Truth("directions: no effect", (20.0,) * 4, words["no"], PR, 0.5),
-        Truth("directions: halved", (20.0, 16.0, 13.0, 10.0), words["yes"], PR, 0.5),
-        Truth("similarity .99", (0.99,) * 3, words["no"], CKA, 0.002),
+        Truth("five margins, a collapsed seed", rise(5 * M), words["not no"], collapsed=True),
+        Truth("directions: no effect", fall(0), words["no"], PR, 0.5),
+        Truth("directions: half a margin", fall(0.5 * FALL), words["no"], PR, 0.5),
+        Truth("directions: a margin", fall(FALL), words["any"], PR, 0.5),
+        Truth("directions: two margins", fall(2 * FALL), words["yes"], PR, 0.5),
+        Truth("directions: halved", fall(math.log(2)), words["yes"], PR, 0.5),
         Truth(
-            "similarity .95", (0.95,) * 3, frozenset({"yes", "no", "inconclusive", "partly"}), CKA
+            "directions: halved before too",
+            fall(math.log(2)),
+            words["yes"],
+            PR,
+            0.5,
+            before=fall(math.log(2)),
         ),
+        Truth("directions: no effect, skewed seeds", fall(0), words["no"], PR, 0.5, skewed=True),
+        Truth("similarity .99", (0.99,) * 3, words["no"], CKA, 0.002),
+        Truth("similarity .975", (0.975,) * 3, words["no"], CKA, 0.002),
+        Truth("similarity .95", (0.95,) * 3, words["any"], CKA, 0.004),
+        Truth("similarity .9", (0.9,) * 3, words["yes"], CKA, 0.004),
+        Truth("similarity .9, skewed seeds", (0.9,) * 3, words["yes"], CKA, 0.004, skewed=True),
         Truth("similarity .3", (0.3,) * 3, words["yes"], CKA, 0.02),
+        Truth("similarity .3 before too", (0.3,) * 3, words["yes"], CKA, 0.02, before=(0.3,) * 3),
         Truth("similarity .3, .99, .99", (0.3, 0.99, 0.99), words["partly"], CKA, 0.002),
     ]
 
@@ -121,7 +143,7 @@ def _curves(truth: Truth, mean: Sequence[float], seeds: int, rng: np.random.Gene
         effects = rng.exponential(size=effects.shape) - 1
     curves: Floats = np.array(mean) + truth.seed_spread * effects
     if truth.collapsed and seeds > 1:
-        curves[0] = np.array(mean) - 0.5
+        curves[0] = 0.4
     return curves
 
 
@@ -144,7 +166,9 @@ def _measured(truth: Truth, curves: Floats, hard: Floats, rng: np.random.Generat
     shared = hard + rng.normal(size=(1, n, layers))
     influences = (shared + rng.normal(size=(seeds, n, layers)) / 2) * scale
     means = influences.mean(axis=1, keepdims=True)
-    return Values(curves + means[:, 0], influences - means)
+    starts = np.arange(GROUPS) * n // GROUPS
+    by_group = np.add.reduceat(influences - means, starts, axis=1) * GROUPS / n
+    return Values(curves + means[:, 0], by_group)
 
 
 def true_effect(truth: Truth, curve: Floats) -> float:
@@ -160,7 +184,7 @@ class Rates:
 
     Attributes:
         words: shares of the words.
-        coverage: share of intervals of the effect that hold it.
+        coverage: share of intervals of the effect that hold it; NaN where a seed has collapsed.
         false_knees: share of layers after which something is gained, whatever was said.
         learned: share of intervals of what was learned that hold it; NaN where it is not simulated.
     """
@@ -197,7 +221,13 @@ def rates(truth: Truth, seeds: int, n: int, draws: int) -> Rates:
     for word in words:
         words[word] = words[word] / draws  # type: ignore[assignment]
     is_known = truth.before is not None and seeds > 1
-    return Rates(words, held / draws, knees / draws, learned / draws if is_known else math.nan)
+    is_population = not truth.collapsed or seeds == 1  # one of the seeds is no draw from it
+    return Rates(
+        words,
+        held / draws if is_population else math.nan,
+        knees / draws,
+        learned / draws if is_known else math.nan,
+    )
 
 
 def _is_false(knee: str | None, truth: Truth) -> bool:
@@ -224,9 +254,10 @@ def table(draws: int, truths: Sequence[Truth], report: Callable[[str], None] = p
             columns = [[one.words[word] for one in found] for word in WORDS]
             columns += [[one.wrong(truth) for one in found], [one.false_knees for one in found]]
             cells = [_cell(column) if seeds > 1 else "–" for column in columns]
-            cells.append(_cell([one.coverage for one in found]))
-            learned = [one.learned for one in found]
-            cells.append("–" if math.isnan(learned[0]) else _cell(learned))
+            cells += [
+                "–" if math.isnan(shares[0]) else _cell(shares)
+                for shares in ([x.coverage for x in found], [x.learned for x in found])
+            ]
             lines.append(f"| {truth.name} | {seeds} | {' | '.join(cells)} |")
             report(lines[-1])
     return "\n".join(lines)
