@@ -36,9 +36,9 @@ def compare_command(
     show: bool,
     folder: Path | None,
 ) -> None:
-    """Print the accuracies and verdicts of runs side by side, and draw the comparison.
+    """Print accuracies, answers and differences of runs, and draw the comparison.
 
-    Runs that differ by seed alone are replicates: their mean and standard deviation are printed.
+    Runs that differ by seed alone are replicates: means over them are printed, with standard errors.
     """
     from cmp_core.cli._comparison import print_comparison
     from cmp_core.cli._pictures import (
