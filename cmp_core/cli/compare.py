@@ -38,7 +38,7 @@ def compare_command(
 ) -> None:
     """Print accuracies, answers and differences of runs, and draw the comparison.
 
-    Runs that differ by seed alone are replicates: means over them are printed, with standard errors.
+    Runs that differ by seed alone are replicates: their means are printed, with standard errors.
     """
     from cmp_core.cli._comparison import print_comparison
     from cmp_core.cli._pictures import (
