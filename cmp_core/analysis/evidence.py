@@ -219,8 +219,8 @@ def find_evidence(
             if phase == "val":
                 notes.append(f"{info.label} is of validation, which chose the epoch as well")
             if item.trained.influences is None:
-                known = "only that over seeds" if len(runs) > 1 else "and there is one seed"
-                notes.append(f"{info.label}: its error over samples is not known, {known}")
+                rest = "only that over seeds" if len(runs) > 1 else "and there is one seed"
+                notes.append(f"{info.label}: its error over samples is not known, {rest}")
             if item.before is None:
                 notes.append(f"{info.label}: the untrained network was not measured on {phase}")
             yield item
