@@ -84,6 +84,13 @@ from .measurement.selection import (
 from .measurement.tensor_sum import (
     TensorSum as TensorSum,
 )
+from .observation.measure import (
+    measure as measure,
+)
+from .observation.observer import (
+    Observer as Observer,
+    observe as observe,
+)
 from .plotting.plot import (
     PlotView as PlotView,
     plot as plot,

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from cmp_core.config.load import dump_config, load_config
+from cmp_core.config.load import dump_config, load_config, read_yaml
 from cmp_core.config.schema import Config, Selection, keys_about
 from cmp_core.console import out, warn
 from cmp_core.data.load import FITTING, Data, load_data
@@ -47,6 +47,7 @@ from cmp_core.runs.directory import (
     EVAL_PLUGIN_ERRORS,
     LAST,
     METRICS,
+    OBSERVED,
     PARAMS,
     PLUGIN_ERRORS,
     TEST_RESULTS,
@@ -193,7 +194,9 @@ class _Parts:
 
     def describe(self, directory: Path) -> Run:
         names = tuple(layer.name for layer in self.layers)
-        return Run(self.config, self.data.class_names, names, directory)
+        # Scores without anchors are a layer's own: it is the readout of those before it.
+        output = names[-1] if self.layers[-1].anchors is None else None
+        return Run(self.config, self.data.class_names, names, directory, output)
 
 
 def _load_plugins(config: Config, plugins_dir: Path | None = None) -> Plugins:
@@ -243,6 +246,8 @@ def _prepare_again(directory: Path, settings: Iterable[str]) -> _Parts:
         if key not in CHANGEABLE:
             allowed = ", ".join(sorted(CHANGEABLE))
             raise UsageError(f"--set {key}: of an existing run only {allowed} may be changed")
+    if OBSERVED in read_yaml(directory / PARAMS):
+        raise UsageError(f"'{directory}' was observed: its model is not cmp's to train or to test")
     config = load_config(directory / PARAMS, settings)
     return _prepare(config, attrs.evolve(_load_plugins(config), named=()))
 

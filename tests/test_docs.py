@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from cmp_core import run
+from cmp_core import load_run, run
 from cmp_core.config.load import dump_config, parse_yaml
 from cmp_core.config.schema import Config, Snapshots
 from cmp_core.events import hookspecs
@@ -69,3 +69,18 @@ def test_links_lead_somewhere(path: Path) -> None:
     prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.S | re.M)
     for target in re.findall(r"\]\(([^)#]+)", prose):
         assert target.startswith("http") or (path.parent / target).exists()
+
+
+def test_the_blocks_about_observing_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "observe.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 4
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/observe.md", "exec"), names)
+    assert len(load_run("runs/resnet18").test_accuracies) == 5
+    assert load_run("runs/resnet18_seed_0").seed == 0
+    assert "second linear_cka 0." in capsys.readouterr().out

@@ -14,7 +14,7 @@ from cmp_core.analysis.crossed import Estimate, Floats, estimate
 from cmp_core.analysis.values import Values, influences_of, is_same_metric, is_tested, values_of
 from cmp_core.events.rows import INPUT
 from cmp_core.runs.metric_info import Evidence, MetricInfo, Question
-from cmp_core.runs.record import HEAD, RunRecord
+from cmp_core.runs.record import RunRecord
 
 MARGINS: dict[Evidence, float] = {"rises": 0.01, "falls": 0.05, "similarity": 0.05}
 """The smallest effects that matter, unless a metric or the configuration states another.
@@ -282,12 +282,12 @@ def _neighbours(layers: Sequence[str], info: MetricInfo) -> dict[str, str]:
 
 
 def _layers(runs: Sequence[RunRecord], info: MetricInfo) -> tuple[str, ...]:
-    """Return the layers whose value is about depth alone: no head, and no neighbour that is one."""
-    layers = [layer for layer in runs[0].layers if all(layer in run.layers for run in runs)]
+    """Return the layers whose value is about depth alone, not about the output."""
+    layers = [x for x in runs[0].layers if all(x in run.hidden_layers for run in runs)]
     if info.neighbour == "next":
-        last = {layer for run in runs for layer, after in pairwise(run.layers) if after == HEAD}
+        last = {layer for run in runs for layer, x in pairwise(run.layers) if x == run.output}
         layers = [layer for layer in layers if layer not in last]
-    return tuple(layer for layer in layers if layer != HEAD)
+    return tuple(layers)
 
 
 def _is_saturated(runs: Sequence[RunRecord], label: str, phase: str, layers: Sequence[str]) -> bool:

@@ -26,7 +26,7 @@ from cmp_core.measurement.arrays import measure_arrays
 from cmp_core.measurement.metric import Metric, definition_of
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.runs.directory import ACTIVATIONS
-from cmp_core.runs.record import HEAD, RunRecord
+from cmp_core.runs.record import RunRecord
 from cmp_core.runs.seed_baseline import SeedBaseline, SeedDifference
 from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.replay import replay
@@ -59,7 +59,7 @@ def compare_seeds(runs: Sequence[RunRecord]) -> tuple[SeedDifference, ...]:
         raise UndefinedError("no installed metric of similarity was measured")
     found: dict[str, list[tuple[float, float]]] = {}
     sizes = []
-    for first, second in pairwise(files):
+    for place, (first, second) in enumerate(pairwise(files)):
         with open_snapshot(first) as one, open_snapshot(second) as other:
             if one.phase != other.phase:
                 raise UndefinedError("the snapshots of the runs are of different splits")
@@ -73,7 +73,8 @@ def compare_seeds(runs: Sequence[RunRecord]) -> tuple[SeedDifference, ...]:
                     "needed; all seeds store the same ones with --set 'snapshots={phase: test}'"
                 )
             sizes.append(len(ids))
-            here, there = _layers(one, rows), _layers(other, other_rows)
+            here = _layers(one, rows, replicates[place].output)
+            there = _layers(other, other_rows, replicates[place + 1].output)
         beside = [
             (a, b)
             for layers in (here, there)
@@ -119,13 +120,13 @@ def _last_snapshot(run: RunRecord) -> Path:
     return files[-1]
 
 
-def _layers(snapshot: Snapshot, rows: NDArray[np.intp]) -> dict[str, Layer]:
-    """Return the hidden layers of some samples, in the order of `rows`."""
+def _layers(snapshot: Snapshot, rows: NDArray[np.intp], output: str | None) -> dict[str, Layer]:
+    """Return the layers but the output, of some samples, in the order of `rows`."""
     chunks = [chunk.layers for chunk in replay(snapshot)]
     chosen = torch.from_numpy(rows)
     layers = {}
     for parts in zip(*chunks, strict=True):
-        if parts[0].name != HEAD:
+        if parts[0].name != output:
             activations = torch.cat([part.activations for part in parts])[chosen]
             layers[parts[0].name] = attrs.evolve(
                 parts[0], activations=activations, scores=None, anchors=None, anchor_kind=None

@@ -322,7 +322,11 @@ _converter = _build_converter()
 
 def dump_config(config: Config) -> str:
     """Return the configuration as YAML that `load_config` reads back to an equal one."""
+    return dump_yaml({field.name: getattr(config, field.name) for field in attrs.fields(Config)})
+
+
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """Return values by key as YAML."""
     stream = StringIO()
-    values = {field.name: _plain(getattr(config, field.name)) for field in attrs.fields(Config)}
-    _yaml().dump(values, stream)
+    _yaml().dump({key: _plain(value) for key, value in values.items()}, stream)
     return stream.getvalue()

@@ -14,12 +14,22 @@ from cmp_core.events.rows import Row
 
 @attrs.frozen(eq=False)
 class Run:
-    """What does not change during a run; every event hook may take it as `run`."""
+    """What does not change during a run; every event hook may take it as `run`.
+
+    Attributes:
+        config: of the run.
+        class_names: of the dataset.
+        layer_names: in order of depth, the output last.
+        directory: of the run, or none.
+        output: the layer whose activations are the scores of the classes; none where the last
+            layer is one like the others.
+    """
 
     config: Config
     class_names: tuple[str, ...]
     layer_names: tuple[str, ...]
     directory: Path | None = None
+    output: str | None = None
 
     @property
     def num_classes(self) -> int:

@@ -41,7 +41,7 @@ class LogWriter:
             "iter": event.iter,
             "step": event.step,
             "loss": finite_or_none(event.loss),
-            "acc": event.acc,
+            "acc": finite_or_none(event.acc),
         }
         if event.rows:
             line |= log_form(event.rows, run.layer_names, event.n)
@@ -55,7 +55,7 @@ class LogWriter:
                 "phase": "val",
                 "epoch": event.epoch,
                 "iter": 0,
-                "acc": event.acc,
+                "acc": finite_or_none(event.acc),
                 "val_loss": finite_or_none(event.val_loss),
                 **log_form(event.rows, run.layer_names, event.n),
                 **log_form(event.train_rows, run.layer_names, event.train_n, prefix="train_"),
@@ -68,13 +68,18 @@ class LogWriter:
         """Bring the last lines to the disk, before a checkpoint that has them behind it."""
         self._sync()
 
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        with saving(self._path):
+            self._file.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # What could not be written is tried again here, and must not hide why the run ends.
-        with suppress(TrainingError) if kind else nullcontext(), saving(self._path):
-            self._file.close()
+        with suppress(TrainingError) if kind else nullcontext():
+            self.close()
 
     def _sync(self) -> None:
         self._flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -47,7 +48,7 @@ class TestResultsWriter:
     def cmp_layer_activations(self, event: LayerActivations) -> None:
         """Keep what each layer predicts for a chunk of the test split."""
         is_first = event.part == "chunk" and event.pass_index == 1
-        if event.phase != "test" or not is_first or event.labels is None:
+        if event.phase != "test" or not is_first:
             return
         if event.epoch == 0:  # the untrained network, whose predictions nobody asks for
             return
@@ -56,44 +57,56 @@ class TestResultsWriter:
             for layer in event.layers
             if layer.scores is not None
         }
-        known = {"sample_ids": event.sample_ids.cpu(), "labels": event.labels.cpu()}
-        self._parts.append({**known, **predicted})
+        known = {"sample_ids": event.sample_ids.cpu()}
+        if event.labels is not None:
+            known |= {"labels": event.labels.cpu(), **predicted}
+        self._parts.append(known)
 
     @hookimpl
     def cmp_run_finished(self, event: RunFinished, run: Run) -> None:
         """Write the files, unless nothing was tested."""
         if event.acc is None or event.test_loss is None:
             return
-        from sklearn.metrics import confusion_matrix
-
         columns: dict[str, NDArray[np.int64]] = {
             name: torch.cat([part[name] for part in self._parts]).numpy() for name in self._parts[0]
         }
-        labels = columns["labels"]
+        self._parts = []
         layers = [name for name in run.layer_names if name in columns]
-        predictions = columns[layers[-1]]
         results = {
-            "acc": event.acc,
-            "acc_layers": {name: float(np.mean(columns[name] == labels)) for name in layers},
+            "acc": finite_or_none(event.acc),
+            "acc_layers": {x: float(np.mean(columns[x] == columns["labels"])) for x in layers},
             "loss": finite_or_none(event.test_loss),
             "checkpoint": self._checkpoint,
             "epoch": event.epoch,
             **log_form(event.rows, run.layer_names, event.n),
             "untrained": log_form(event.untrained_rows, run.layer_names, event.n),
         }
-        report = _class_report(labels, predictions, run.class_names)
-        for name, content in ((TEST_RESULTS, results), (CLASS_REPORT, report)):
-            text = json.dumps(content, indent=2, allow_nan=False)
-            write_whole(self._folder / name, text + "\n")
-        confusion = confusion_matrix(labels, predictions, labels=range(run.num_classes))
-        save_whole(self._folder / CONFUSION, lambda file: np.save(file, confusion))
+        self._write(TEST_RESULTS, results)
+        if math.isfinite(event.acc):
+            self._write_by_class(columns["labels"], columns[layers[-1]], run.class_names)
         influences: dict[str, NDArray[Any]] = {
             "sample_ids": columns["sample_ids"],
             **_influences(event.rows),
             **_influences(event.untrained_rows, "untrained/"),
         }
-        save_whole(self._folder / TEST_PREDICTIONS, partial(_save_arrays, columns))
+        if "labels" in columns:
+            save_whole(self._folder / TEST_PREDICTIONS, partial(_save_arrays, columns))
         save_whole(self._folder / TEST_INFLUENCES, partial(_save_arrays, influences))
+
+    def _write_by_class(
+        self,
+        labels: NDArray[np.int64],
+        predictions: NDArray[np.int64],
+        class_names: tuple[str, ...],
+    ) -> None:
+        from sklearn.metrics import confusion_matrix
+
+        self._write(CLASS_REPORT, _class_report(labels, predictions, class_names))
+        confusion = confusion_matrix(labels, predictions, labels=range(len(class_names)))
+        save_whole(self._folder / CONFUSION, lambda file: np.save(file, confusion))
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        write_whole(self._folder / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _influences(rows: Sequence[Row], prefix: str = "") -> dict[str, NDArray[np.float32]]:

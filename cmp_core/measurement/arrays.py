@@ -23,7 +23,7 @@ from cmp_core.layers.arrays import (
 )
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
-from cmp_core.measurement.metric import Metric, definition_of
+from cmp_core.measurement.selection import as_metrics
 from cmp_core.plugins.loader import load_plugins, new_manager
 
 
@@ -86,7 +86,9 @@ def measure_arrays(
         for where in torch.split(torch.arange(n, device=device), size):
             yield attrs.evolve(chunk.select(where, "chunk"), pass_index=pass_index)
 
-    measurer = Measurer(_selected(metrics), Run(Config(), (), tuple(named)), new_manager(), "raise")
+    registry = load_plugins(built_ins=("cmp_metrics",)).registry
+    run = Run(Config(), (), tuple(named))
+    measurer = Measurer(as_metrics(metrics, registry), run, new_manager(), "raise")
     return measurer.split(ids.cpu().numpy(), None if known is None else known.cpu().numpy(), read)
 
 
@@ -103,22 +105,3 @@ def _tensors(named: Mapping[str, Array]) -> dict[str, Tensor]:
 
 def _named(layers: Sequence[Array]) -> list[tuple[str, Array]]:
     return [(f"layer_{i}", activations) for i, activations in enumerate(layers)]
-
-
-def _selected(metrics: Sequence[Any]) -> list[Metric]:
-    if isinstance(metrics, str):
-        raise UsageError(f"expected a sequence of metrics, got '{metrics}': write ['{metrics}']")
-    selected: list[Metric] = []
-    for metric in metrics:
-        if isinstance(metric, str):
-            registry = load_plugins(built_ins=("cmp_metrics",)).registry
-            metric = registry.get("metric", metric).factory
-        selected.append(metric if isinstance(metric, Metric) else definition_of(metric)())
-    labels = [metric.label for metric in selected]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise UsageError(
-                f"two metrics are called '{label}': give one another label, such as "
-                f"definition_of(my_metric)('{label}_2')"
-            )
-    return selected

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import attrs
 
 from cmp_core.config.schema import Config
-from cmp_core.errors import ConfigError
+from cmp_core.errors import ConfigError, UsageError
 from cmp_core.measurement.metric import Metric, definition_of
 from cmp_core.plugins.loader import Plugins, load_plugins
+from cmp_core.plugins.registry import Registry
 from cmp_core.plugins.selection import select
 from cmp_core.runs.record import RunRecord
 
@@ -30,6 +34,29 @@ def select_metrics(plugins: Plugins, config: Config) -> list[Metric]:
     if problems:
         raise ConfigError(problems)
     return [metric for metric in metrics if not metric.definition.slow]
+
+
+def as_metrics(metrics: Sequence[Any], registry: Registry) -> list[Metric]:
+    """Return metrics given by name, as functions or classes under `@metric`, or as they are.
+
+    Raises:
+        UsageError: there is no metric of a name, or two have one label.
+    """
+    if isinstance(metrics, str):
+        raise UsageError(f"expected a sequence of metrics, got '{metrics}': write ['{metrics}']")
+    selected: list[Metric] = []
+    for metric in metrics:
+        if isinstance(metric, str):
+            metric = registry.get("metric", metric).factory
+        selected.append(metric if isinstance(metric, Metric) else definition_of(metric)())
+    labels = [metric.label for metric in selected]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(
+                f"two metrics are called '{label}': give one another label, such as "
+                f"definition_of(my_metric)('{label}_2')"
+            )
+    return selected
 
 
 def with_installed_metric_info(run: RunRecord) -> RunRecord:

@@ -15,6 +15,8 @@ from cmp_core.config.schema import Config
 from cmp_core.errors import UsageError
 
 PARAMS = "params.yaml"
+OBSERVED = "observed"
+"""Its key with the layers of a model that `cmp_core.observe` has measured."""
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.json"
 LOG = "log.jsonl"
@@ -60,6 +62,22 @@ def make_run_directory(config: Config, now: datetime | None = None) -> Path:
             f"out: cannot write to '{parent}': {error.strerror}. "
             "Choose another folder with --set out=FOLDER"
         ) from error
+
+
+def open_new_run(path: str | Path) -> Path:
+    """Make and return a run directory at a place that holds nothing yet.
+
+    Raises:
+        UsageError: there is something, or it cannot be written to.
+    """
+    folder = Path(path).expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UsageError(f"out: '{folder}' is not empty; give the run another folder")
+    except OSError as error:
+        raise UsageError(f"out: cannot write to '{folder}': {error.strerror}") from error
+    return folder
 
 
 def open_run(path: str | Path) -> Path:

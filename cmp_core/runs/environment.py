@@ -38,6 +38,7 @@ def describe_environment(run: Run, device: torch.device) -> dict[str, Any]:
         "seed": run.config.seed,
         "class_names": list(run.class_names),
         "layers": list(run.layer_names),
+        "output": run.output,
     }
 
 

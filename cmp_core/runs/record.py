@@ -30,7 +30,7 @@ from cmp_core.runs.log import RunLog, Series, Vector, as_count, as_number, read_
 from cmp_core.runs.metric_info import MetricInfo, load_metric_info
 
 HEAD = "head"
-"""The layer of an MLP's logits; a step to it is not one of depth alone, as its scores differ."""
+"""The name of the output in runs that do not tell it: earlier versions wrote none."""
 
 
 @attrs.frozen(eq=False)
@@ -90,9 +90,15 @@ class RunRecord:
         return tuple(dict.fromkeys((*told, *_head_last(logged))))
 
     @property
+    def output(self) -> str | None:
+        """The layer that is the scores of the classes: a step to it is not one of depth alone."""
+        told = self.environment.get("output", HEAD)
+        return told if told in self.layers else None
+
+    @property
     def hidden_layers(self) -> tuple[str, ...]:
-        """The layers without a head."""
-        return tuple(layer for layer in self.layers if layer != HEAD)
+        """The layers without the output."""
+        return tuple(layer for layer in self.layers if layer != self.output)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

@@ -1,0 +1,234 @@
+"""Capturing what modules put out, with forward hooks that are there only while they are needed."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from cmp_core.errors import UsageError
+from cmp_core.observation.modules import Modules, chosen_modules, unwrapped
+from cmp_core.observation.reduction import Reduced, Reduction, check_reduction, reduced
+
+
+@attrs.frozen(eq=False)
+class Output:
+    """What a module has put out in a forward pass.
+
+    Attributes:
+        path: of the module in the model.
+        call: how many times the module was called before in the pass.
+        values: reduced to (k, N).
+        is_returned: whether the output is what the model returns, or a part of it.
+    """
+
+    path: str
+    call: int
+    values: Reduced
+    is_returned: bool = False
+
+
+class Capture:
+    """Captures the outputs of modules in the last forward pass of a model.
+
+    Without hooks the model is as it was: `on` adds them, `off` removes them all. An error in a hook
+    is kept for `take`, as it must not end the model's own pass.
+
+    Args:
+        model: may be wrapped in `DataParallel` and the like, or compiled.
+        layers: the modules, see `chosen_modules`.
+        reduce: from (n, …) to (n, N), see `reduced`: for all, or by path or pattern of path.
+        masks: keyword arguments of the model that say which tokens are padding, and the value that
+            stands for a token.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Modules,
+        reduce: Reduction | Mapping[str, Reduction] = "mean",
+        masks: Mapping[str, bool] | None = None,
+    ) -> None:
+        self._model = unwrapped(model)
+        self._is_compiled = hasattr(model, "_orig_mod") or _is_compiled(self._model)
+        self._modules = chosen_modules(model, layers)
+        self.reductions = _by_path(model, self._modules, reduce)
+        self._masks = MASKS if masks is None else masks
+        self._handles: list[RemovableHandle] = []
+        self._clear()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the hooks are there."""
+        return bool(self._handles)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the modules."""
+        return tuple(self._modules)
+
+    def on(self) -> None:
+        """Add the hooks."""
+        if self._handles:
+            return
+        self._clear()
+        root = self._model
+        # A compiler that sees the hooks must not trace them; importing it takes a second.
+        plain = torch.compiler.disable if self._is_compiled else _unchanged
+        self._handles = [
+            root.register_forward_pre_hook(plain(self._begin), with_kwargs=True),
+            *(
+                module.register_forward_hook(plain(self._hook(path)))
+                for path, module in self._modules.items()
+            ),
+            root.register_forward_hook(plain(self._end)),
+        ]
+
+    def off(self) -> None:
+        """Remove the hooks, and drop what they have captured."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._clear()
+
+    @contextmanager
+    def captured(self) -> Iterator[Capture]:
+        """Have the hooks within a `with` block."""
+        was_on = self.is_on
+        self.on()
+        try:
+            yield self
+        finally:
+            if not was_on:
+                self.off()
+
+    def take(self) -> tuple[Output, ...]:
+        """Return the outputs of the last forward pass in the order of execution.
+
+        Raises:
+            UsageError: the model was not run, a module of it was not, or an output is no layer.
+        """
+        outputs, error, has_run = tuple(self._outputs), self._error, self._has_run
+        self._clear()
+        if error is not None:
+            raise error
+        if not outputs and not has_run and not self._is_compiled:
+            raise UsageError("the model was not run since the last step: there are no activations")
+        if not outputs and self._is_compiled:
+            raise UsageError(
+                "no layer ran: a compiled model skips hooks that are added after it is compiled. "
+                "Measure with evaluate(), which runs the model uncompiled, or observe the model "
+                "before torch.compile"
+            )
+        ran = {output.path for output in outputs}
+        if missing := [path for path in self._modules if path not in ran]:
+            raise UsageError(
+                f"layers: {', '.join(missing)} did not run in the forward pass; these did: "
+                f"{', '.join(dict.fromkeys(o.path for o in outputs)) or 'none'}"
+            )
+        return outputs
+
+    # Hooks
+
+    def _clear(self) -> None:
+        self._outputs: list[Output] = []
+        self._raw: list[weakref.ref[Tensor]] = []
+        self._mask: Tensor | None = None
+        self._error: Exception | None = None
+        self._has_run = False
+
+    def _begin(self, _: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
+        """Begin anew: what counts is the last forward pass before a step."""
+        self._clear()
+        self._has_run = True
+        for name, kept in self._masks.items():
+            mask = kwargs.get(name)
+            if isinstance(mask, Tensor):
+                self._mask = (mask != 0) == kept
+
+    def _end(self, _: nn.Module, __: Any, output: Any) -> None:
+        """Tell which of the outputs the model returns."""
+        parts = list(_tensors(output))
+        self._outputs = [
+            attrs.evolve(one, is_returned=any(raw() is part for part in parts))
+            for one, raw in zip(self._outputs, self._raw, strict=True)
+        ]
+
+    def _hook(self, path: str) -> Any:
+        reduction = self.reductions[path]
+
+        def hook(module: nn.Module, _: Any, output: Any) -> None:
+            try:
+                tensor = _first_tensor(output)
+                values = reduced(tensor, reduction, self._mask, module)
+            except Exception as error:  # told by `take`: the model's own pass must go on
+                known = error if isinstance(error, UsageError) else None
+                self._error = UsageError(f"layer {path}: {known or repr(error)}")
+                return
+            call = sum(known.path == path for known in self._outputs)
+            self._outputs.append(Output(path, call, values))
+            self._raw.append(weakref.ref(tensor))
+
+        return hook
+
+
+MASKS: Mapping[str, bool] = {"attention_mask": True, "src_key_padding_mask": False}
+"""Keyword arguments with which models are told which tokens are padding, by Hugging Face's and
+torch's names, and the value that stands for a token."""
+
+
+def _by_path(
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    reduce: Reduction | Mapping[str, Reduction],
+) -> dict[str, Reduction]:
+    """Return the reduction of each module; of several patterns that fit the last one counts."""
+    patterns = reduce if isinstance(reduce, Mapping) else {"**": reduce}
+    found: dict[str, Reduction] = dict.fromkeys(modules, "mean")
+    for pattern, reduction in patterns.items():
+        check_reduction(reduction)
+        found |= {path: reduction for path in chosen_modules(model, pattern) if path in modules}
+    return found
+
+
+def _unchanged(function: Any) -> Any:
+    return function
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    return any(
+        getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()
+    )
+
+
+def _first_tensor(output: Any) -> Tensor:
+    for tensor in _tensors(output):
+        return tensor
+    raise UsageError(f"expected a tensor, got {type(output).__name__}")
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    """Yield the tensors of an output in order: of tuples, mappings and dataclasses as well."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for item in output.values():
+            yield from _tensors(item)
+    elif isinstance(output, Sequence) and not isinstance(output, str):
+        for item in output:
+            yield from _tensors(item)
+    elif hasattr(output, "__dataclass_fields__"):
+        for name in output.__dataclass_fields__:
+            yield from _tensors(getattr(output, name))
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of a model's first parameter or buffer; the CPU for a model without."""
+    tensors = (*model.parameters(), *model.buffers())
+    return tensors[0].device if tensors else torch.device("cpu")

@@ -1,0 +1,99 @@
+"""Measuring a finished model on the samples of a loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from cmp_core.events.rows import Row
+from cmp_core.observation.batches import Unpack
+from cmp_core.observation.modules import Modules
+from cmp_core.observation.observer import observe
+from cmp_core.observation.reduction import Reduction
+from cmp_core.observation.subject import AUTO, Anchors
+
+
+def measure(
+    model: nn.Module,
+    loader: Iterable[Any],
+    layers: Modules = "*",
+    metrics: str | Sequence[Any] = "all",
+    *,
+    out: str | Path | None = None,
+    untrained: nn.Module | None = None,
+    reduce: Reduction | Mapping[str, Reduction] = "mean",
+    output: str | None = AUTO,
+    fit: Iterable[Any] | None = None,
+    anchors: Anchors = "class_mean",
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    plugins: Sequence[str] = (),
+    unpack: Unpack | None = None,
+) -> Any:
+    """Return what metrics say of the layers of a model, with standard errors.
+
+    A row is a mapping with layer, other, metric, value, error, n, reason, fit and n_fit; all rows
+    are a pandas DataFrame where pandas is installed, otherwise a list.
+
+    Args:
+        model, layers, metrics, reduce, output, fit, anchors, num_classes, class_names, config,
+            plugins, unpack: see `observe`.
+        loader: yields the batches of a test split; it is read several times.
+        out: the run directory to write, for `cmp report` and all other commands; none: nothing.
+        untrained: the same architecture before training, with which the answers compare.
+
+    Raises:
+        UsageError: a layer, metric or reduction is unknown, or `out` holds something.
+        DataError: the loader yields what is not known, or other samples at its second reading.
+
+    >>> import torch
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> batches = [(torch.randn(30, 4), torch.arange(30) % 3) for _ in range(2)]
+    >>> rows = measure(model, batches, metrics=["participation_ratio"])
+    >>> len(rows)
+    4
+    """
+    with observe(
+        model,
+        layers,
+        metrics,
+        out=out,
+        reduce=reduce,
+        output=output,
+        fit=fit,
+        anchors=anchors,
+        num_classes=num_classes,
+        class_names=class_names,
+        config=config,
+        plugins=plugins,
+        unpack=unpack,
+    ) as watch:
+        return as_frame(watch.test(loader, untrained))
+
+
+def as_frame(rows: Iterable[Row]) -> Any:
+    """Return rows as a pandas DataFrame where pandas is installed, otherwise as mappings."""
+    records = [
+        {
+            "layer": row.layer,
+            "other": row.other,
+            "metric": row.metric,
+            "value": row.value,
+            "error": row.error,
+            "n": row.n,
+            "reason": row.reason,
+            "fit": None if row.fit is None else row.fit.source,
+            "n_fit": None if row.fit is None else row.fit.n,
+        }
+        for row in rows
+        if not row.pair
+    ]
+    try:
+        import pandas
+    except ImportError:
+        return records
+    return pandas.DataFrame.from_records(records)

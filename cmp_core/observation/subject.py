@@ -1,0 +1,255 @@
+"""A model under observation: its modules' outputs as the layers of activation events."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cmp_core.errors import UsageError, unknown
+from cmp_core.events.activations import LayerActivations, Part, Phase
+from cmp_core.events.rows import INPUT
+from cmp_core.layers.arrays import as_labels, wide
+from cmp_core.layers.layer import Layer
+from cmp_core.observation.batches import Batch
+from cmp_core.observation.capture import Capture, Output, device_of
+from cmp_core.observation.modules import Modules, unwrapped
+from cmp_core.observation.reduction import Reduction
+from cmp_core.training.class_means import ClassMeans
+
+POSITIONS = 2**20
+"""Ids of positions that are samples are sample id · 2^20 + position."""
+
+INPUT_UNITS = 4096
+"""Inputs of so many numbers a sample are measured like a layer; larger ones are not."""
+
+Anchors = Literal["class_mean"] | None
+AUTO = "auto"
+
+
+class Subject:
+    """A model whose modules are layers.
+
+    Args:
+        model: any; it is left as it was.
+        layers, reduce: see `Capture`.
+        output: path of the module whose output is the model's scores of classes, none where there
+            is none; `auto` takes one that the model returns, of a number for each class.
+        anchors: `class_mean` scores the other layers against the class means of fitting samples.
+        num_classes: C, where it is known.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Modules,
+        reduce: Reduction | Mapping[str, Reduction],
+        output: str | None,
+        anchors: Anchors,
+        num_classes: int | None,
+    ) -> None:
+        self.capture = Capture(model, layers, reduce)
+        self._model = unwrapped(model)
+        if output not in (None, AUTO) and output not in self.capture.paths:
+            raise UsageError(f"output: {unknown('layer', str(output), self.capture.paths)}")
+        self._asked_output = output
+        self._anchors = anchors
+        self._known_classes = num_classes
+        self._order: tuple[tuple[str, int], ...] = ()
+        self._names: dict[tuple[str, int], str] = {}
+        self.output: str | None = None
+        self.num_classes = 0
+        self.means: ClassMeans | None = None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the layers are known, which the first forward pass tells."""
+        return bool(self._order)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the layers in the order of execution, the output last."""
+        return tuple(self._names[key] for key in self._order)
+
+    @property
+    def order(self) -> tuple[tuple[str, int], ...]:
+        """Path and call of each layer, in that order."""
+        return self._order
+
+    def begin(self, outputs: Sequence[Output], labels: Tensor | None) -> None:
+        """Learn from a first forward pass what the layers are.
+
+        Args:
+            outputs: of the pass.
+            labels: some of the labels, or all of them.
+
+        Raises:
+            UsageError: nothing tells the number of classes.
+        """
+        calls = [(output.path, output.call) for output in outputs]
+        paths = [path for path, _ in calls]
+        self._names = {
+            (path, call): path if paths.count(path) == 1 else f"{path}:{call}"
+            for path, call in calls
+        }
+        found = self._found_output(outputs, labels)
+        last = [key for key in calls if self._names[key] == found]
+        self._order = tuple([key for key in calls if key not in last] + last)
+        self.output = found
+        widths = [one.values.values.shape[1] for one in outputs if (one.path, one.call) in last]
+        known = self._known_classes or (widths[0] if widths else None)
+        if known is None and labels is not None and len(labels):
+            known = int(labels.max()) + 1
+        self.num_classes = known or 0
+        if self._anchors is not None and self.num_classes:
+            self.means = ClassMeans(self.num_classes, similarity="cosine", tau=0.05)
+
+    def _found_output(self, outputs: Sequence[Output], labels: Tensor | None) -> str | None:
+        if self._asked_output is None:
+            return None
+        if self._asked_output != AUTO:
+            own = [one for one in outputs if one.path == self._asked_output]
+            return self._names[own[-1].path, own[-1].call]
+        least = self._known_classes or (0 if labels is None else int(labels.max()) + 1)
+        for one in reversed(outputs):
+            width = one.values.values.shape[1]
+            fits = width == self._known_classes if self._known_classes else width >= least
+            if one.is_returned and least and fits and one.values.samples is None:
+                return self._names[one.path, one.call]
+        return None
+
+    def event(
+        self,
+        outputs: Sequence[Output],
+        batch: Batch,
+        phase: Phase,
+        part: Part,
+        epoch: int,
+        step: int,
+        pass_index: int = 1,
+    ) -> LayerActivations:
+        """Return the event of a batch whose forward pass was captured.
+
+        Raises:
+            UsageError: other layers ran than in the first pass, or labels do not fit.
+        """
+        by_key = {(one.path, one.call): one.values for one in outputs}
+        if by_key.keys() != set(self._order):
+            raise UsageError(
+                "other layers ran than in the first pass: expected "
+                f"{', '.join(self.names)}, got {', '.join(f'{p}:{c}' for p, c in by_key)}"
+            )
+        values = {self._names[key]: by_key[key].values for key in self._order}
+        first = next(iter(values.values()))
+        ids, labels = self.rows(outputs, batch)
+        if any(len(own) != len(ids) for own in values.values()):
+            shapes = ", ".join(f"{name} {tuple(own.shape)}" for name, own in values.items())
+            raise UsageError(
+                f"expected {len(ids)} samples in every layer, got {shapes}; the first dimension of "
+                "an output is that of samples, or give a function with reduce="
+            )
+        inputs = self._inputs(batch) if outputs[0].values.samples is None else None
+        reference = None
+        if inputs is not None and part != "batch":
+            reference = self._scored(Layer(INPUT, -1, INPUT, inputs))
+        layers = [
+            self._scored(self._layer(name, depth, own))
+            for depth, (name, own) in enumerate(values.items())
+        ]
+        return LayerActivations(
+            source="live",
+            phase=phase,
+            part=part,
+            epoch=epoch,
+            step=step,
+            layers=tuple(layers),
+            sample_ids=ids.to(first.device),
+            labels=None if labels is None else labels.to(first.device),
+            inputs=inputs,
+            num_classes=self.num_classes,
+            pass_index=pass_index,
+            reference=reference,
+        )
+
+    def rows(self, outputs: Sequence[Output], batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the ids (k,) and labels (k,) of the rows: of samples, or of their positions."""
+        assert batch.ids is not None  # the reader gives each batch ids
+        labels = batch.labels
+        if labels is not None:
+            labels = as_labels(labels, num_classes=self.num_classes or None)
+        first = outputs[0].values
+        same = [
+            (one.values.samples is None) == (first.samples is None)
+            and (
+                first.samples is None
+                or one.values.samples is None
+                or torch.equal(one.values.samples, first.samples)
+            )
+            for one in outputs
+        ]
+        if not all(same):
+            raise UsageError(
+                "samples: expected the same positions in every layer; choose layers of one shape"
+            )
+        if first.samples is None or first.positions is None:
+            return batch.ids, labels
+        samples = first.samples.to(batch.ids.device)
+        if len(batch.ids) and int(batch.ids.max()) >= 2**63 // POSITIONS:
+            raise UsageError(f"samples: expected sample ids below {2**63 // POSITIONS}")
+        ids = batch.ids[samples] * POSITIONS + first.positions.to(batch.ids.device)
+        return ids, None if labels is None else labels[samples.to(labels.device)]
+
+    def _layer(self, name: str, depth: int, values: Tensor) -> Layer:
+        activations = values if values.is_floating_point() else wide(values)
+        if activations.is_complex():
+            raise UsageError(f"layer {name}: expected real activations, got {values.dtype}")
+        scores = activations if name == self.output else None
+        return Layer(name, depth, name.partition(":")[0], activations, scores)
+
+    def _scored(self, layer: Layer) -> Layer:
+        return layer if self.means is None else self.means.attach(layer)
+
+    def _inputs(self, batch: Batch) -> Tensor | None:
+        """Return the inputs (n, d) where they are numbers, and not too many."""
+        first = next(iter(batch.tensors), None)
+        if first is None or first.ndim < 2 or not first.is_floating_point():
+            return None
+        inputs = first.detach().flatten(1)
+        return inputs if inputs.shape[1] <= INPUT_UNITS else None
+
+    # Running the model
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Have the model in eval mode, with hooks, without gradients, and uncompiled.
+
+        Afterwards its modules are in the modes that they were in, and the global generators stand
+        where they stood.
+        """
+        modes = [(module, module.training) for module in self._model.modules()]
+        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+        with ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+            try:
+                self._model.eval()
+                self.capture.on()
+                yield
+            finally:
+                self.capture.off()
+                for module, was_training in modes:
+                    module.training = was_training
+                torch.set_rng_state(states[0])
+                np.random.set_state(states[1])
+                random.setstate(states[2])
+
+    def forward(self, batch: Batch) -> tuple[Batch, tuple[Output, ...]]:
+        """Run the model on a batch, within `evaluating`, and return it on the model's device."""
+        here = batch.to(device_of(self._model))
+        self._model(*here.arguments, **here.keywords)
+        return here, self.capture.take()

@@ -1,0 +1,190 @@
+"""Tests of `cmp_core.observation.capture`: what is captured, and what stays on the model."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cmp_core.errors import UsageError
+from cmp_core.observation.capture import Capture, Output, device_of
+from tests.observation.models import Answer, Net, Part, Tokens, Twice, hooks_on, samples
+
+
+def taken(model: nn.Module, layers: Any, *inputs: Any, **keywords: Any) -> tuple[Output, ...]:
+    capture = Capture(model, layers)
+    with capture.captured():
+        model(*inputs, **keywords)
+        return capture.take()
+
+
+def test_outputs_are_those_of_the_modules_whatever_is_done_to_them_later() -> None:
+    model, (x, _) = Net().eval(), samples()
+    first, second, drop, logits = taken(model, "*", x)
+    assert torch.equal(first.values.values, model.first(x))
+    assert (first.values.values < 0).any()  # before the ReLU in place
+    assert torch.equal(second.values.values, model.second(model.first(x).relu()))
+    assert torch.equal(logits.values.values, model(x))
+    assert [one.is_returned for one in (first, second, drop, logits)] == [False] * 3 + [True]
+
+
+def test_layers_are_in_the_order_in_which_they_run_and_calls_are_counted() -> None:
+    model, x = Twice(), torch.randn(6, 4)
+    found = taken(model, "*", x)
+    assert [(one.path, one.call) for one in found] == [("shared", 0), ("shared", 1), ("last", 0)]
+    assert torch.equal(found[1].values.values, model.shared(model.shared(x)))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x: (x, x + 1),
+        lambda x: [None, x],
+        lambda x: {"loss": None, "hidden": x},
+        lambda x: Answer(None, x),
+        lambda x: ((x,), {}),
+    ],
+)
+def test_the_first_tensor_of_an_output_counts(form: Any) -> None:
+    inner, x = Part(form), torch.randn(3, 4)
+    model = nn.Sequential(inner)
+    (found,) = taken(model, "0", x)
+    assert torch.equal(found.values.values, inner.linear(x))
+    assert found.is_returned
+
+
+def test_padding_is_told_by_the_arguments_of_the_model() -> None:
+    model = Tokens().eval()
+    ids = torch.randint(0, 20, (4, 6))
+    mask = torch.ones(4, 6)
+    mask[:, 4:] = 0
+    with torch.no_grad():
+        *_, last = taken(model, "encoder.layers.*", ids, attention_mask=mask)
+        hidden = model.encoder(model.embed(ids), src_key_padding_mask=mask == 0)
+    assert torch.allclose(last.values.values, hidden[:, :4].mean(1), atol=1e-6)
+
+
+def test_nothing_stays_on_the_model_even_after_an_error() -> None:
+    model, (x, _) = Net(), samples()
+    capture = Capture(model, "*")
+    capture.on()
+    capture.on()
+    assert hooks_on(model) == 6
+
+    def broken() -> None:
+        with capture.captured():
+            model(x)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
+    assert hooks_on(model) == 6  # it was on before
+    capture.off()
+    assert hooks_on(model) == 0
+    with pytest.raises(RuntimeError), capture.captured():
+        model(torch.randn(2, 99))
+    assert hooks_on(model) == 0
+
+
+def test_no_graph_is_kept() -> None:
+    model, (x, _) = Net(), samples()
+    capture = Capture(model, "*")
+    with capture.captured():
+        loss = model(x).sum()
+        found = capture.take()
+    assert not any(one.values.values.requires_grad for one in found)
+    graph = loss.grad_fn
+    del loss
+    gc.collect()
+    assert len(gc.get_referrers(graph)) <= 1
+
+
+def test_the_last_pass_before_a_step_counts() -> None:
+    model = Net().eval()
+    (x, _), (other, _) = samples(), samples(7, seed=1)
+    capture = Capture(model, "logits")
+    with capture.captured():
+        model(other)
+        model(x)
+        (found,) = capture.take()
+        assert torch.equal(found.values.values, model(x))
+        capture.take()
+        with pytest.raises(UsageError, match="the model was not run since the last step"):
+            capture.take()
+
+
+def test_modules_may_be_run_by_themselves() -> None:
+    model, (x, _) = Net().eval(), samples()
+    capture = Capture(model, ["first", "second"])
+    with capture.captured():
+        model.second(model.first(x))
+        assert [one.path for one in capture.take()] == ["first", "second"]
+
+
+def test_a_layer_that_does_not_run_is_told() -> None:
+    class Half(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.first(x)
+
+    with pytest.raises(UsageError, match=r"second, logits did not run .* these did: first"):
+        taken(Half(), ["first", "second", "logits"], samples()[0])
+
+
+def test_an_output_that_is_no_layer_is_told_and_does_not_end_the_pass() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), Part(lambda x: x.mean()))
+    capture = Capture(model, "1")
+    with capture.captured():
+        assert model(torch.randn(3, 4)).ndim == 0
+        with pytest.raises(UsageError, match=r"layer 1: expected an output \(n, …\)"):
+            capture.take()
+
+
+def test_reductions_by_pattern() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 3, 3), nn.Flatten())
+    capture = Capture(model, "*", {"*": "max", "1": "flatten"})
+    assert capture.reductions == {"0": "max", "1": "flatten", "2": "max"}
+    with capture.captured():
+        model(torch.randn(2, 1, 6, 6))
+        assert [one.values.values.shape[1] for one in capture.take()] == [2, 12, 12]
+    with pytest.raises(UsageError, match="unknown module 'x'"):
+        Capture(model, "*", {"x": "max"})
+
+
+def test_compiled_code_is_captured_or_told() -> None:
+    """Whether it runs hooks that are added later is up to torch; never is nothing said."""
+    model, (x, _) = Net().eval(), samples()
+    compiled = torch.compile(model, backend="eager")
+    before = compiled(x)
+    capture = Capture(compiled, "*")
+    with capture.captured():
+        assert torch.equal(compiled(x), before)
+        try:
+            found = capture.take()
+        except UsageError as error:
+            assert "a compiled model skips hooks" in str(error)  # noqa: PT017
+        else:
+            assert torch.equal(found[-1].values.values, before)
+    with torch.compiler.set_stance("force_eager"), capture.captured():
+        compiled(x)
+        assert [one.path for one in capture.take()] == ["first", "second", "drop", "logits"]
+
+
+@pytest.mark.parametrize("context", [torch.no_grad(), torch.inference_mode()])
+def test_passes_without_gradients(context: Any) -> None:
+    with context:
+        assert len(taken(Net().eval(), "*", samples()[0])) == 4
+
+
+def test_mixed_precision_is_averaged_in_float32() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = taken(model, "*", torch.randn(4, 1, 8, 8))
+    assert found.values.values.dtype == torch.float32
+
+
+def test_a_model_without_parameters_is_on_the_cpu() -> None:
+    assert device_of(nn.ReLU()).type == "cpu"
+    assert device_of(nn.Linear(1, 1, device="meta")).type == "meta"
