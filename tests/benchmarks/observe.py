@@ -1,0 +1,98 @@
+"""What observing costs a training loop of one's own, and whether its memory stays as it is.
+
+    python -m tests.benchmarks.observe
+
+The same loop with an observer and without it, timed alternately; with `delve` installed its peer on
+the same model at the same cadence.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from cmp_core import Observer, observe
+from tests.benchmarks.ratio import compare, report
+
+
+def steps(
+    model: nn.Module, x: Tensor, y: Tensor, count: int, after: Callable[[Tensor], object]
+) -> None:
+    """Take steps of SGD that leave the weights about where they are."""
+    optimizer = torch.optim.SGD(model.parameters(), 1e-6)
+    for _ in range(count):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        after(loss)
+
+
+def observed(model: nn.Module, watch: Observer, x: Tensor, y: Tensor, count: int) -> None:
+    """Take the same steps, and tell the observer."""
+    steps(model, x, y, count, lambda loss: watch.step(labels=y, loss=loss))
+
+
+def nothing(_: Tensor) -> None:
+    """Do nothing."""
+
+
+def main() -> None:
+    """Print ratios and the growth of memory."""
+    torch.manual_seed(0)
+    y = torch.arange(32) % 10
+    resnet = torchvision.models.resnet18(num_classes=10)
+    images = torch.randn(32, 3, 32, 32)
+    layers = ["layer*", "fc"]
+    with observe(resnet, layers, every=50) as watch:
+        run = partial(observed, resnet, watch, images, y, 50)
+        plain = partial(steps, resnet, images, y, 50, nothing)
+        result = compare(run, plain, rounds=7)
+        report("ResNet-18, all metrics at every 50th step, to none", result, "at most 1.05")
+
+    def block(first: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(first, 256), nn.ReLU())
+
+    mlp = nn.Sequential(block(784), *(block(256) for _ in range(3)), nn.Linear(256, 10))
+    x, labels = torch.randn(128, 784), torch.arange(128) % 10
+    four = ["accuracy", "participation_ratio", "linear_cka", "probe_accuracy"]
+    with observe(mlp, "*", four, every=5) as watch:
+        run = partial(observed, mlp, watch, x, labels, 100)
+        plain = partial(steps, mlp, x, labels, 100, nothing)
+        result = compare(run, plain, rounds=21)
+        report("4 x 256 MLP, four metrics at every 5th step, to none", result, "at most 1.1")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        observed(mlp, watch, x, labels, 1000)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(f"growth of resident memory over 1,000 steps: {grown / 1024:.1f} MiB")
+    if find_spec("delve"):
+        _peer(mlp, x, labels)
+
+
+def _peer(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Time delve's saturation of the same layers at every 5th step."""
+    from delve import SaturationTracker
+
+    tracker = SaturationTracker("/tmp/delve", save_to=[], modules=model, stats=["lsat"])
+    done = 0
+
+    def add(_: Tensor) -> None:
+        nonlocal done
+        done += 1
+        if done % 5 == 0:
+            tracker.add_saturations()
+
+    result = compare(
+        partial(steps, model, x, y, 100, add), partial(steps, model, x, y, 100, nothing), rounds=7
+    )
+    report("delve, saturation of the same MLP at every 5th step, to none", result, "")
+
+
+if __name__ == "__main__":
+    main()
