@@ -29,7 +29,7 @@ def steps(
     for _ in range(count):
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(x), y)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         after(loss)
 
