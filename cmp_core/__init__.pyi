@@ -110,6 +110,10 @@ from .runs.replicates import (
     ReplicateGroup as ReplicateGroup,
     RunSet as RunSet,
 )
+from .snapshots.arrays import (
+    SnapshotWriter as SnapshotWriter,
+    write_snapshot as write_snapshot,
+)
 from .snapshots.read import (
     open_snapshot as open_snapshot,
 )

@@ -29,7 +29,7 @@ from cmp_core.layers.sampling import choose
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.runs.directory import ACTIVATIONS
 from cmp_core.snapshots.schedule import scheduled
-from cmp_core.snapshots.write import SnapshotWriter
+from cmp_core.snapshots.write import RowWriter
 
 _TEMPORARY = ".snapshot.h5"
 """Where a snapshot is written until it is whole; `activations/` has none but whole ones."""
@@ -78,7 +78,7 @@ class SnapshotListener:
         widths += [input_size] if options.inputs else []
         numbers = sum(widths) + len(widths) * num_classes
         self._sample_bytes = numbers * np.dtype(options.dtype).itemsize
-        self._writer: SnapshotWriter | None = None
+        self._writer: RowWriter | None = None
         self._has_mask = self._is_stopped = False
 
     @hookimpl
@@ -115,7 +115,7 @@ class SnapshotListener:
         try:
             if self._writer is None:
                 self._has_mask = is_fitting
-                self._writer = SnapshotWriter(
+                self._writer = RowWriter(
                     self._folder / ACTIVATIONS / f"step_{event.step:08d}.h5",
                     self._folder / _TEMPORARY,
                     len(self._ids) + (len(self._fitting) if is_fitting else 0),
@@ -187,6 +187,7 @@ class SnapshotListener:
             "num_classes": run.num_classes,
             "config": dump_config(self._config),
             "software": json.dumps({name: metadata.version(name) for name in packages}),
+            **({} if run.output is None else {"output": run.output}),
         }
 
     def _stop(self, error: Exception) -> None:

@@ -190,7 +190,7 @@ def measure(
     config, notes = _without_skipped(loaded, config, foreign)
     classes = tuple(map(str, range(snapshot.num_classes)))
     names = tuple(layer.name for layer in snapshot.layers)
-    run = Run(config, classes, names)
+    run = Run(config, classes, names, output=snapshot.output or None)
     metrics = select_metrics(loaded, config)
     measurer = Measurer(metrics, run, loaded.manager, config.on_plugin_error, processes)
     scored, targets = snapshot.scored, snapshot.targets

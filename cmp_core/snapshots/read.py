@@ -40,6 +40,7 @@ class Snapshot:
         phase, epoch, step: when it was taken; `val`, 0 and 0 where the file does not say.
         run_id, dataset, model: where it comes from, or empty.
         config: YAML text of the run's configuration, or empty.
+        output: the layer whose activations are scores of the classes, or empty.
         num_classes: C, 0 where nothing tells it.
         sample_ids: (n,) int64; 0 to n-1 where the file has none.
         fit: (n,) bool, the samples that linear fits are made to and that are not scored, or none.
@@ -59,6 +60,7 @@ class Snapshot:
     dataset: str
     model: str
     config: str
+    output: str
     num_classes: int
     sample_ids: NDArray[np.int64]
     fit: NDArray[np.bool_] | None
@@ -173,6 +175,7 @@ class _Reader:
             dataset=self._text("dataset"),
             model=self._text("model"),
             config=self._text("config"),
+            output=self._text("output"),
             num_classes=num_classes,
             sample_ids=self._ids(n, fit),
             fit=fit,

@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,18 +31,20 @@ _CACHE_BYTES = 2**23
 """Chunks of a dataset that wait in memory until all of their rows are there."""
 
 
-class SnapshotWriter:
-    """Writes n samples that come in pieces, into a temporary file that `finish` puts in place.
+class RowWriter:
+    """Writes samples that come in pieces, into a temporary file that `finish` puts in place.
 
     Args:
         path: the file that is to be.
         temporary: where it is written, on the same file system; what is there is overwritten.
-        n: samples in all.
-        dtype: `float32` or `float16`, of activations, scores, anchors and inputs.
+        n: samples in all; none where that is not known beforehand.
+        dtype: `float32`, `float16` or `float64`, of activations, scores, anchors and inputs.
         compression: a key of `COMPRESSIONS`.
     """
 
-    def __init__(self, path: Path, temporary: Path, n: int, dtype: str, compression: str) -> None:
+    def __init__(
+        self, path: Path, temporary: Path, n: int | None, dtype: str, compression: str
+    ) -> None:
         self.path, self._temporary, self._n = path, temporary, n
         self._dtype, self._filters = np.dtype(dtype), COMPRESSIONS[compression]
         self._written = 0
@@ -92,7 +95,7 @@ class SnapshotWriter:
 
     def finish(self, attributes: Mapping[str, Any]) -> None:
         """Add the attributes of the file and its hash, and put it in place."""
-        if self._written != self._n:
+        if self._n is not None and self._written != self._n:
             raise ValueError(f"expected {self._n} samples, got {self._written}")
         root = {"format": FORMAT, "format_version": VERSION, **attributes}
         for name, value in root.items():
@@ -128,31 +131,39 @@ class SnapshotWriter:
             return
         values = self._stored(name, tensor)
         if name not in self._file:
-            shape = (self._n, *values.shape[1:])
-            chunk = min(self._n, _MOST_ROWS, rows_of(shape, values.itemsize, _CHUNK_BYTES))
+            rows_in_all = len(values) if self._n is None else self._n
+            shape = (rows_in_all, *values.shape[1:])
+            chunk = min(_MOST_ROWS, rows_of(shape, values.itemsize, _CHUNK_BYTES))
+            chunk = chunk if self._n is None else min(self._n, chunk)
             dataset = self._file.create_dataset(
                 name,
                 shape,
                 values.dtype,
+                maxshape=(self._n, *shape[1:]),
                 chunks=(chunk, *shape[1:]),
                 fletcher32=True,
                 track_times=False,
                 **self._filters,
             )
             _label(dataset, *dims)
+        if self._n is None:
+            self._file[name].resize(rows.stop, axis=0)
         self._file[name][rows] = values
 
     def _stored(self, name: str, tensor: Tensor) -> NDArray[Any]:
         values = tensor.cpu()
         if not values.is_floating_point():
             return values.numpy()
-        exact = values.float().numpy()
+        exact = (values if values.dtype == torch.float64 else values.float()).numpy()
         with np.errstate(over="ignore"):
             stored = exact.astype(self._dtype)
         if (np.isinf(stored) & np.isfinite(exact)).any():
+            largest, wider = np.abs(exact[np.isfinite(exact)]).max(), "float32"
+            if self._dtype == np.float32:
+                wider = "float64"
             raise UsageError(
-                f"snapshots: {name} reaches {np.abs(exact).max():.3g}, and float16 ends at 65504; "
-                "set snapshots.dtype to float32"
+                f"snapshots: {name} reaches {largest:.3g}, and {self._dtype} ends at "
+                f"{np.finfo(self._dtype).max:.5g}; set dtype to {wider}"
             )
         return stored
 

@@ -26,7 +26,7 @@ from cmp_core.layers.layer import Layer
 from cmp_core.measurement.recompute import recompute
 from cmp_core.snapshots.read import open_snapshot
 from cmp_core.snapshots.schedule import log_spaced
-from cmp_core.snapshots.write import COMPRESSIONS, SnapshotWriter
+from cmp_core.snapshots.write import COMPRESSIONS, RowWriter
 from tests.benchmarks.metrics import _peak, random_images, trainer
 from tests.benchmarks.ratio import compare, report
 
@@ -36,7 +36,7 @@ PIECE = 1024
 def write(path: Path, n: int, widths: tuple[int, ...], compression: str, seed: int = 0) -> None:
     """Write a snapshot of random ReLU activations."""
     rng = torch.Generator().manual_seed(seed)
-    writer = SnapshotWriter(path, path.with_suffix(".part"), n, "float32", compression)
+    writer = RowWriter(path, path.with_suffix(".part"), n, "float32", compression)
     for start in range(0, n, PIECE):
         rows = min(PIECE, n - start)
         layers = tuple(

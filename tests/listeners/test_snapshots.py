@@ -141,7 +141,7 @@ def test_half_precision_refuses_what_it_cannot_hold(
     outcome = run(config)
     shown = capsys.readouterr().err
     assert shown.count("warning: snapshots: ") == 1
-    assert "float16 ends at 65504; set snapshots.dtype to float32; no more are stored" in shown
+    assert "float16 ends at 65504; set dtype to float32; no more are stored" in shown
     assert not list(outcome.directory.rglob("*.h5"))
     assert outcome.results["n"] > 0
     assert json.loads((outcome.directory / "status.json").read_text())["state"] == "finished"

@@ -12,7 +12,7 @@ import torch
 
 from cmp_core import Layer, open_snapshot, run
 from cmp_core.config.schema import Snapshots
-from cmp_core.snapshots.write import SnapshotWriter
+from cmp_core.snapshots.write import RowWriter
 from tests.small_runs import small, stored
 
 
@@ -70,7 +70,7 @@ def write(path: Path, pieces: tuple[int, ...], n: int, width: int = 6) -> None:
     g = torch.Generator().manual_seed(0)
     activations, scores = torch.randn(n, width, generator=g), torch.randn(n, 3, generator=g)
     anchors = torch.randn(3, width, generator=g)
-    writer = SnapshotWriter(path, path.parent / ".temporary.h5", n, "float32", "gzip")
+    writer = RowWriter(path, path.parent / ".temporary.h5", n, "float32", "gzip")
     ids = torch.arange(n)
     for some in ids.split(pieces):
         layer = Layer("layer_0", 0, "0", activations[some], scores[some], anchors, "orthonormal")
@@ -100,7 +100,7 @@ def test_a_chunk_is_about_a_mebibyte(tmp_path: Path) -> None:
 
 def test_a_file_of_too_few_samples_is_not_put_in_place(tmp_path: Path) -> None:
     temporary = tmp_path / ".temporary.h5"
-    writer = SnapshotWriter(tmp_path / "x.h5", temporary, 5, "float32", "none")
+    writer = RowWriter(tmp_path / "x.h5", temporary, 5, "float32", "none")
     layer = Layer("layer_0", 0, "0", torch.ones(3, 2))
     writer.append((layer,), torch.arange(3), None, None)
     with pytest.raises(ValueError, match="expected 5 samples, got 3"):

@@ -1,0 +1,247 @@
+"""Writing snapshots of activations that are at hand as arrays, of any framework."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from cmp_core.errors import UsageError, unknown
+from cmp_core.layers.arrays import Array, as_labels, as_tensor, as_whole_numbers
+from cmp_core.layers.layer import Layer
+from cmp_core.snapshots.write import COMPRESSIONS, RowWriter
+
+DTYPES = ("float32", "float16", "float64")
+
+
+class SnapshotWriter:
+    """Writes a snapshot in pieces, for more samples than fit in memory: a `with` block.
+
+    The file is in its place, whole, when the block ends; after an error there is none, and one that
+    was there before is as it was.
+
+    Args:
+        path: of the file, `.h5`.
+        phase: `train`, `val` or `test`.
+        epoch, step: when the network made them.
+        num_classes: C, where labels do not tell it.
+        output: the layer whose activations are scores of the classes, or none.
+        anchors: by layer, (C, units), or none.
+        dataset, model: names.
+        dtype: `float32`, `float16` or `float64`, of what is stored.
+        compression: `gzip`, `lzf` or `none`.
+
+    Raises:
+        UsageError: the folder does not exist, or something is none of these.
+
+    >>> import numpy as np, tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "mine.h5"
+    >>> with SnapshotWriter(path) as writer:
+    ...     for _ in range(3):
+    ...         writer.add({"block_0": np.ones((10, 4))}, labels=np.arange(10) % 2)
+    >>> from cmp_core import open_snapshot
+    >>> with open_snapshot(path) as snapshot:
+    ...     snapshot.n
+    30
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        phase: str = "test",
+        epoch: int = 0,
+        step: int = 0,
+        num_classes: int | None = None,
+        output: str | None = None,
+        anchors: Mapping[str, Array] | None = None,
+        dataset: str = "",
+        model: str = "",
+        dtype: str = "float32",
+        compression: str = "gzip",
+    ) -> None:
+        place = Path(path).expanduser().absolute()
+        for what, value, known in (
+            ("phase", phase, ("train", "val", "test")),
+            ("dtype", dtype, DTYPES),
+            ("compression", compression, tuple(COMPRESSIONS)),
+        ):
+            if value not in known:
+                raise UsageError(unknown(what, str(value), known))
+        if not place.parent.is_dir():
+            raise UsageError(f"'{place}': there is no folder '{place.parent}'")
+        self._attributes: dict[str, Any] = {
+            "phase": phase,
+            "epoch": epoch,
+            "step": step,
+            "dataset": dataset,
+            "model": model,
+            "software": json.dumps({"torch": metadata.version("torch")}),
+        }
+        self._attributes |= {} if num_classes is None else {"num_classes": num_classes}
+        self._num_classes, self._output = num_classes, output
+        self._anchors = {name: as_tensor(array) for name, array in (anchors or {}).items()}
+        self._names: tuple[str, ...] = ()
+        self._given: dict[str, bool] = {}
+        self._ids: set[int] = set()
+        self._n = 0
+        self._writer = RowWriter(
+            place, place.with_name(f".{place.name}.part"), None, dtype, compression
+        )
+
+    def add(
+        self,
+        layers: Mapping[str, Array],
+        labels: Array | None = None,
+        *,
+        sample_ids: Array | None = None,
+        fit: Array | None = None,
+        inputs: Array | None = None,
+        scores: Mapping[str, Array] | None = None,
+    ) -> None:
+        """Add samples.
+
+        Args:
+            layers: activations (k, …) by name, in order of depth.
+            labels: (k,) whole numbers from 0 on.
+            sample_ids: (k,) distinct whole numbers; positions in the file if none are given.
+            fit: (k,) bool, samples that linear probes are fitted to and that are not scored.
+            inputs: (k, …).
+            scores: by layer, (k, C) with softmax(scores) = class probabilities.
+
+        Raises:
+            UsageError: names or numbers of samples differ, or something was given in some pieces
+                alone.
+        """
+        found = {name: as_tensor(array, f"activations of {name}") for name, array in layers.items()}
+        own_scores = {name: as_tensor(array, "scores") for name, array in (scores or {}).items()}
+        k = self._checked(found, own_scores)
+        columns = {
+            "labels": None if labels is None else as_labels(labels, num_classes=self._num_classes),
+            "fit": None if fit is None else as_whole_numbers(fit, "fit").bool(),
+            "inputs": None if inputs is None else as_tensor(inputs, "inputs"),
+            "sample_ids": None
+            if sample_ids is None
+            else as_whole_numbers(sample_ids, "sample_ids"),
+        }
+        given = {name: column is not None for name, column in columns.items()}
+        if self._given and given != self._given:
+            names = [name for name in given if given[name] != self._given[name]]
+            raise UsageError(f"expected {', '.join(names)} in all pieces, or in none")
+        self._given = given
+        for name, column in columns.items():
+            if column is not None and len(column) != k:
+                raise UsageError(f"expected {name} of {k} samples, got {len(column)}")
+        ids = columns["sample_ids"]
+        ids = torch.arange(self._n, self._n + k) if ids is None else ids
+        self._check_ids(ids, columns["fit"])
+        self._writer.append(
+            tuple(
+                Layer(
+                    name,
+                    depth,
+                    "",
+                    found[name],
+                    own_scores.get(name),
+                    self._anchors.get(name),
+                    "given" if name in self._anchors else None,
+                )
+                for depth, name in enumerate(self._names)
+            ),
+            ids,
+            columns["labels"],
+            columns["inputs"],
+            columns["fit"],
+        )
+        self._n += k
+
+    def close(self) -> None:
+        """Put the file in its place.
+
+        Raises:
+            UsageError: there is nothing in it, or the output is no layer.
+        """
+        if not self._n:
+            self._writer.abort()
+            raise UsageError("expected samples, got none")
+        if self._output is not None:
+            if self._output not in self._names:
+                self._writer.abort()
+                raise UsageError(f"output: {unknown('layer', self._output, self._names)}")
+            self._attributes["output"] = self._output
+        self._writer.finish(self._attributes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._writer.abort()
+
+    def _checked(self, layers: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> int:
+        """Return the number of samples of a piece."""
+        if not layers:
+            raise UsageError("expected layers by name, got none")
+        for name in layers:
+            if "/" in name or not name:
+                raise UsageError(f"the name of a layer may not be empty or hold '/', got '{name}'")
+        if self._names and set(layers) != set(self._names):
+            raise UsageError(
+                f"expected the layers {', '.join(self._names)} in each piece, got "
+                f"{', '.join(layers)}"
+            )
+        self._names = self._names or tuple(layers)
+        for what, named in (("scores", scores), ("anchors", self._anchors)):
+            for name in named:
+                if name not in layers:
+                    raise UsageError(f"{what}: {unknown('layer', name, self._names)}")
+        sizes = {name: len(x) if x.ndim else 0 for name, x in (*layers.items(), *scores.items())}
+        if any(x.ndim < 2 for x in layers.values()) or len(set(sizes.values())) > 1:
+            shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in layers.items())
+            raise UsageError(f"expected activations (n, …) of the same n, got {shapes}")
+        return next(iter(sizes.values()))
+
+    def _check_ids(self, ids: Tensor, fit: Tensor | None) -> None:
+        """Raise an error where ids of samples that are scored repeat."""
+        scored: Sequence[int] = (ids if fit is None else ids[~fit]).tolist()
+        if len(set(scored)) < len(scored) or not self._ids.isdisjoint(scored):
+            raise UsageError("expected distinct sample_ids")
+        self._ids.update(scored)
+
+
+def write_snapshot(
+    path: str | Path,
+    layers: Mapping[str, Array],
+    labels: Array | None = None,
+    *,
+    sample_ids: Array | None = None,
+    fit: Array | None = None,
+    inputs: Array | None = None,
+    scores: Mapping[str, Array] | None = None,
+    **about: Any,
+) -> Path:
+    """Write a snapshot of activations that are at hand, NumPy, torch or JAX, and return its path.
+
+    Args:
+        path, about: see `SnapshotWriter`.
+        layers, labels, sample_ids, fit, inputs, scores: see `SnapshotWriter.add`.
+
+    >>> import numpy as np, tempfile
+    >>> x = np.random.default_rng(0).normal(size=(100, 8))
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_snapshot(folder / "mine.h5", {"first": x, "second": x[:, :4]}).name
+    'mine.h5'
+    """
+    with SnapshotWriter(path, **about) as writer:
+        writer.add(layers, labels, sample_ids=sample_ids, fit=fit, inputs=inputs, scores=scores)
+    return Path(path)
