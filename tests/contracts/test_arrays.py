@@ -22,22 +22,26 @@ from cmp_core import UndefinedError, measure_arrays
 from cmp_core.config.load import shipped_folder
 from cmp_core.measurement.metric import definition_of
 from cmp_core.plugins.loader import load_plugins
-from cmp_metrics.accuracy import accuracy
-from cmp_metrics.ace_regularizer import ace_regularizer
-from cmp_metrics.alignment import alignment
-from cmp_metrics.cross_entropy import cross_entropy
-from cmp_metrics.eigenspectrum import eigenspectrum
-from cmp_metrics.f1_score import f1_score
-from cmp_metrics.gaussian_entropy import gaussian_entropy
-from cmp_metrics.gaussian_entropy_ema import diagonal_entropy
-from cmp_metrics.label_information import label_information
-from cmp_metrics.linear_cka import linear_cka, linear_cka_matrix
-from cmp_metrics.margin import margin
-from cmp_metrics.mutual_information import mutual_information, pc1_binned
-from cmp_metrics.participation_ratio import participation_ratio
-from cmp_metrics.probe_accuracy import probe_accuracy
-from cmp_metrics.ridge_r2 import ridge_r2
-from cmp_metrics.within_class_variance import within_class_variance
+from cmp_metrics import (
+    accuracy,
+    ace_regularizer,
+    alignment,
+    cross_entropy,
+    diagonal_entropy,
+    eigenspectrum,
+    f1_score,
+    gaussian_entropy,
+    label_information,
+    linear_cka,
+    linear_cka_matrix,
+    margin,
+    mutual_information,
+    participation_ratio,
+    pc1_binned,
+    probe_accuracy,
+    ridge_r2,
+    within_class_variance,
+)
 from tests.contracts.arrays import Case, Floats, cases
 from tests.oracles import metrics as oracles
 
@@ -95,7 +99,7 @@ OF_PLUGINS: Mapping[str, Function] = {
 }
 
 
-def test_every_function_is_tried() -> None:
+def test_every_function_is_tried_and_exported() -> None:
     tried = {*OF_ACTIVATIONS, *OF_SCORES}
     for info in pkgutil.iter_modules(cmp_metrics.__path__):
         module = importlib.import_module(f"cmp_metrics.{info.name}")
@@ -103,6 +107,7 @@ def test_every_function_is_tried() -> None:
             is_own = function.__module__ == module.__name__ and not name.startswith(("_", "cmp_"))
             if is_own and not hasattr(function, "metric_definition"):
                 assert name in tried, name
+                assert getattr(cmp_metrics, name) is function
 
 
 # The same numbers
