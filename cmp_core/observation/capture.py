@@ -34,6 +34,17 @@ class Output:
     is_returned: bool = False
 
 
+@attrs.define(eq=False)
+class _Pass:
+    """What is captured of a forward pass."""
+
+    outputs: list[Output] = attrs.field(factory=list)
+    raw: list[weakref.ref[Tensor]] = attrs.field(factory=list)
+    mask: Tensor | None = None
+    error: Exception | None = None
+    has_run: bool = False
+
+
 class Capture:
     """Captures the outputs of modules in the last forward pass of a model.
 
@@ -61,12 +72,17 @@ class Capture:
         self.reductions = _by_path(model, self._modules, reduce)
         self._masks = MASKS if masks is None else masks
         self._handles: list[RemovableHandle] = []
-        self._clear()
+        self._pass = _Pass()
 
     @property
     def is_on(self) -> bool:
         """Whether the hooks are there."""
         return bool(self._handles)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the model was run since `on` or `take`."""
+        return self._pass.has_run or bool(self._pass.outputs)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -77,7 +93,7 @@ class Capture:
         """Add the hooks."""
         if self._handles:
             return
-        self._clear()
+        self._pass = _Pass()
         root = self._model
         # A compiler that sees the hooks must not trace them; importing it takes a second.
         plain = torch.compiler.disable if self._is_compiled else _unchanged
@@ -95,7 +111,21 @@ class Capture:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._clear()
+        self._pass = _Pass()
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Keep what is captured through other passes in a `with` block, which has no hooks yet."""
+        kept = self._pass
+        was_on = self.is_on
+        self.off()
+        try:
+            yield
+        finally:
+            self.off()
+            if was_on:
+                self.on()
+            self._pass = kept
 
     @contextmanager
     def captured(self) -> Iterator[Capture]:
@@ -114,11 +144,11 @@ class Capture:
         Raises:
             UsageError: the model was not run, a module of it was not, or an output is no layer.
         """
-        outputs, error, has_run = tuple(self._outputs), self._error, self._has_run
-        self._clear()
-        if error is not None:
-            raise error
-        if not outputs and not has_run and not self._is_compiled:
+        found, outputs = self._pass, tuple(self._pass.outputs)
+        self._pass = _Pass()
+        if found.error is not None:
+            raise found.error
+        if not outputs and not found.has_run and not self._is_compiled:
             raise UsageError("the model was not run since the last step: there are no activations")
         if not outputs and self._is_compiled:
             raise UsageError(
@@ -136,28 +166,21 @@ class Capture:
 
     # Hooks
 
-    def _clear(self) -> None:
-        self._outputs: list[Output] = []
-        self._raw: list[weakref.ref[Tensor]] = []
-        self._mask: Tensor | None = None
-        self._error: Exception | None = None
-        self._has_run = False
-
     def _begin(self, _: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
         """Begin anew: what counts is the last forward pass before a step."""
-        self._clear()
-        self._has_run = True
+        self._pass = _Pass()
+        self._pass.has_run = True
         for name, kept in self._masks.items():
             mask = kwargs.get(name)
             if isinstance(mask, Tensor):
-                self._mask = (mask != 0) == kept
+                self._pass.mask = (mask != 0) == kept
 
     def _end(self, _: nn.Module, __: Any, output: Any) -> None:
         """Tell which of the outputs the model returns."""
         parts = list(_tensors(output))
-        self._outputs = [
+        self._pass.outputs = [
             attrs.evolve(one, is_returned=any(raw() is part for part in parts))
-            for one, raw in zip(self._outputs, self._raw, strict=True)
+            for one, raw in zip(self._pass.outputs, self._pass.raw, strict=True)
         ]
 
     def _hook(self, path: str) -> Any:
@@ -166,14 +189,14 @@ class Capture:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
             try:
                 tensor = _first_tensor(output)
-                values = reduced(tensor, reduction, self._mask, module)
+                values = reduced(tensor, reduction, self._pass.mask, module)
             except Exception as error:  # told by `take`: the model's own pass must go on
                 known = error if isinstance(error, UsageError) else None
-                self._error = UsageError(f"layer {path}: {known or repr(error)}")
+                self._pass.error = UsageError(f"layer {path}: {known or repr(error)}")
                 return
-            call = sum(known.path == path for known in self._outputs)
-            self._outputs.append(Output(path, call, values))
-            self._raw.append(weakref.ref(tensor))
+            call = sum(known.path == path for known in self._pass.outputs)
+            self._pass.outputs.append(Output(path, call, values))
+            self._pass.raw.append(weakref.ref(tensor))
 
         return hook
 

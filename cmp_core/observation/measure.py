@@ -33,6 +33,7 @@ def measure(
     config: Mapping[str, Any] | None = None,
     plugins: Sequence[str] = (),
     unpack: Unpack | None = None,
+    snapshots: bool = True,
 ) -> Any:
     """Return what metrics say of the layers of a model, with standard errors.
 
@@ -41,7 +42,7 @@ def measure(
 
     Args:
         model, layers, metrics, reduce, output, fit, anchors, num_classes, class_names, config,
-            plugins, unpack: see `observe`.
+            plugins, unpack, snapshots: see `observe`.
         loader: yields the batches of a test split; it is read several times.
         out: the run directory to write, for `cmp report` and all other commands; none: nothing.
         untrained: the same architecture before training, with which the answers compare.
@@ -71,6 +72,7 @@ def measure(
         config=config,
         plugins=plugins,
         unpack=unpack,
+        snapshots=snapshots,
     ) as watch:
         return as_frame(watch.test(loader, untrained))
 

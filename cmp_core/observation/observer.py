@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cmp_core.config.load import dump_yaml
-from cmp_core.config.schema import Config
-from cmp_core.console import say, warn
+from cmp_core.config.schema import Config, Selection, Snapshots
+from cmp_core.console import out as console, say, warn
 from cmp_core.data.load import FITTING
 from cmp_core.errors import UsageError
 from cmp_core.events.activations import LayerActivations, Phase
@@ -32,7 +33,10 @@ from cmp_core.events.payloads import (
 )
 from cmp_core.events.rows import Row
 from cmp_core.layers.arrays import as_labels
+from cmp_core.layers.layer import Layer
+from cmp_core.layers.sampling import choose
 from cmp_core.listeners.log import LogWriter
+from cmp_core.listeners.snapshots import SnapshotListener
 from cmp_core.listeners.status import StatusWriter
 from cmp_core.listeners.test_results import TestResultsWriter
 from cmp_core.measurement.measurer import FitSamples, Measurer
@@ -79,6 +83,7 @@ class Observer:
         config: Mapping[str, Any] | None,
         plugins: Sequence[str],
         unpack: Unpack | None,
+        snapshots: bool,
         on_plugin_error: str,
     ) -> None:
         if every < 1:
@@ -96,18 +101,28 @@ class Observer:
         self._fit = None if fit is None else Reader(fit, unpack)
         self._readers: dict[int, tuple[Iterable[Any], Reader]] = {}
         self._plugins = load_plugins(plugins)
-        self._config = _config(model, self._told, plugins, on_plugin_error)
+        self._snapshots = Snapshots(phase="test") if snapshots else None
+        config_of_all = _config(model, self._told, plugins, on_plugin_error)
         if metrics == "all":
-            self._metrics = select_metrics(self._plugins, self._config)
+            self._metrics = select_metrics(self._plugins, config_of_all)
         else:
             chosen = metrics.split(",") if isinstance(metrics, str) else metrics
             stripped = [one.strip() if isinstance(one, str) else one for one in chosen]
             self._metrics = as_metrics(stripped, self._plugins.registry)
+        # A snapshot is measured again with the metrics that have a name by which to find them.
+        known = self._plugins.registry.names("metric")
+        chosen_again = tuple(
+            Selection(x.definition.name, x.label, x.options)
+            for x in self._metrics
+            if x.definition.name in known
+        )
+        self._config = attrs.evolve(config_of_all, metrics=chosen_again)
         self.subject = Subject(model, layers, reduce, output, anchors, num_classes)
         self.directory = None if out is None else open_new_run(out)
         self._measurer: Measurer | None = None
         self._log: LogWriter | None = None
         self._test: TestResultsWriter | None = None
+        self._layers: tuple[Layer, ...] = ()
         self._untrained: tuple[Row, ...] = ()
         self._step = self._epoch = 0
         self._is_validated = self._is_closed = self._is_inside = False
@@ -281,8 +296,9 @@ class Observer:
         """Measure a split."""
         with self.subject.evaluating():
             measured = self._evaluated(self._reader(loader), phase, epoch)
-        self.subject.capture.off()
-        self._arm()
+        if not self.subject.capture.has_run:  # what the layers are is known now
+            self.subject.capture.off()
+            self._arm()
         return measured
 
     def _evaluated(self, reader: Reader, phase: Phase, epoch: int) -> _Measured:
@@ -291,9 +307,10 @@ class Observer:
         if not subject.is_begun:
             _, outputs = subject.forward(next(reader.batches()))
             labels = reader.index.labels
-            self._begin(outputs, None if labels is None else torch.from_numpy(labels))
+            known = None if labels is None else torch.from_numpy(labels)
+            self._begin(outputs, known, are_all=True)
         measurer = self._started()
-        fits = self._fits(measurer, reader, phase, epoch)
+        ids, labels = self._rows(reader)
         totals: list[Tensor] = []
 
         def read(pass_index: int) -> Iterator[LayerActivations]:
@@ -304,8 +321,9 @@ class Observer:
                     totals.append(_loss_and_hits(event))
                 yield event
 
-        ids, labels = self._rows(reader)
-        rows = measurer.split(ids, labels, read, fits, errors=True)
+        with self._stored(ids) if phase == "test" else nullcontext():
+            fits = self._fits(measurer, reader, phase, epoch)
+            rows = measurer.split(ids, labels, read, fits, errors=True)
         n = len(ids)
         loss, acc = math.nan, math.nan
         if totals:
@@ -336,6 +354,39 @@ class Observer:
         n = int(sizes[count - 1])
         return measurer.fit(FitSamples(n, reader.index.labels, read), scored.index.labels)
 
+    @contextmanager
+    def _stored(self, ids: NDArray[np.int64]) -> Iterator[None]:
+        """Store a split that is measured meanwhile, if there is a run directory.
+
+        Args:
+            ids: of its samples.
+        """
+        if self.directory is None or self._snapshots is None:
+            yield
+            return
+        fitting = np.zeros(0, np.int64) if self._fit is None else self._fit.index.ids
+        dispatcher = self._started().dispatcher
+        listener = SnapshotListener(
+            self._snapshots,
+            self._config,
+            ids,
+            fitting[choose(fitting, FITTING)],
+            self._layers,
+            0,
+            self.subject.num_classes,
+            self.directory,
+            dispatcher,
+            console(),
+        )
+        dispatcher.add_essential(listener)
+        try:
+            yield
+        except BaseException:
+            listener.cmp_run_failed()
+            raise
+        finally:
+            dispatcher.remove_essential(listener)
+
     def _rows(self, reader: Reader) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
         """Return ids and labels of the rows of a split; positions that are samples are rows."""
         index = reader.index
@@ -363,17 +414,27 @@ class Observer:
         if (self._step + 1) % self._every == 0 or is_first:
             self.subject.capture.on()
 
-    def _begin(self, outputs: Sequence[Output], labels: Tensor | None) -> None:
+    def _begin(
+        self, outputs: Sequence[Output], labels: Tensor | None, *, are_all: bool = False
+    ) -> None:
         subject = self.subject
-        subject.begin(outputs, labels)
+        if self._fit is not None and self._fit.index.labels is not None:
+            of_fit = torch.from_numpy(self._fit.index.labels)
+            labels, are_all = of_fit if labels is None else torch.cat([labels.cpu(), of_fit]), True
+        subject.begin(outputs, labels, are_all=are_all)
         names = self._class_names or tuple(map(str, range(subject.num_classes)))
         run = Run(self._config, names, subject.names, self.directory, subject.output)
+        widths = {(one.path, one.call): one.values.values.shape[1] for one in outputs}
+        self._layers = tuple(
+            Layer(name, depth, key[0], torch.empty(0, widths[key]))
+            for depth, (key, name) in enumerate(zip(subject.order, subject.names, strict=True))
+        )
         manager = self._plugins.manager
         self._measurer = Measurer(self._metrics, run, manager, self._config.on_plugin_error)
         if self.directory is not None:
-            self._open(run, self.directory, outputs)
+            self._open(run, self.directory)
 
-    def _open(self, run: Run, directory: Path, outputs: Sequence[Output]) -> None:
+    def _open(self, run: Run, directory: Path) -> None:
         """Write what is known of the run, and have its listeners listen."""
         subject = self.subject
         measurer = self._started()
@@ -401,12 +462,11 @@ class Observer:
         dispatcher = measurer.dispatcher
         for listener in (self._log, self._test, StatusWriter(directory, dispatcher)):
             dispatcher.add_essential(listener)
-        widths = {(one.path, one.call): f"{tuple(one.values.values.shape)[1]}" for one in outputs}
         told = ", ".join(
-            f"{name} ({reductions[name.partition(':')[0]]}, {width} units)"
-            for name, width in zip(subject.names, _in_order(subject, widths), strict=True)
+            f"{x.name} ({reductions[x.module]}, {x.activations.shape[1]} units)"
+            for x in self._layers
         )
-        output = "none" if subject.output is None else subject.output
+        output = subject.output or "none; name one that is scores of the classes with output="
         say(f"observing {type(model).__name__}: {told}; output: {output}")
         say(f"run directory {directory}")
         dispatcher.emit(
@@ -473,6 +533,7 @@ def observe(
     config: Mapping[str, Any] | None = None,
     plugins: Sequence[str] = (),
     unpack: Unpack | None = None,
+    snapshots: bool = True,
     on_plugin_error: str = "disable",
 ) -> Observer:
     """Return an observer of a model, for a `with` block or to be closed by `close()`.
@@ -497,6 +558,7 @@ def observe(
             runs that differ in the seed alone are replicates.
         plugins: as `-p`.
         unpack: from a batch to one of the forms that `evaluate` knows.
+        snapshots: store 2,048 samples of the test, with samples that probes are fitted to.
         on_plugin_error: `disable`, `warn` or `raise`.
 
     Raises:
@@ -523,6 +585,7 @@ def observe(
         config=config,
         plugins=plugins,
         unpack=unpack,
+        snapshots=snapshots,
         on_plugin_error=on_plugin_error,
     )
 
@@ -539,10 +602,6 @@ def _config(
         on_plugin_error=on_plugin_error,
         snapshots=None,
     )
-
-
-def _in_order(subject: Subject, widths: Mapping[tuple[str, int], str]) -> list[str]:
-    return [widths[key] for key in subject.order]
 
 
 def _name_of(function: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -81,15 +81,15 @@ class Subject:
         """Path and call of each layer, in that order."""
         return self._order
 
-    def begin(self, outputs: Sequence[Output], labels: Tensor | None) -> None:
+    def begin(
+        self, outputs: Sequence[Output], labels: Tensor | None, *, are_all: bool = False
+    ) -> None:
         """Learn from a first forward pass what the layers are.
 
         Args:
             outputs: of the pass.
-            labels: some of the labels, or all of them.
-
-        Raises:
-            UsageError: nothing tells the number of classes.
+            labels: some of the labels.
+            are_all: whether these are all, so that they tell the number of classes.
         """
         calls = [(output.path, output.call) for output in outputs]
         paths = [path for path, _ in calls]
@@ -97,31 +97,33 @@ class Subject:
             (path, call): path if paths.count(path) == 1 else f"{path}:{call}"
             for path, call in calls
         }
-        found = self._found_output(outputs, labels)
-        last = [key for key in calls if self._names[key] == found]
+        least = 0 if labels is None or not len(labels) else int(labels.max()) + 1
+        widths = {
+            (one.path, one.call): one.values.values.shape[1]
+            for one in outputs
+            if self._is_output(one, least, are_all)
+        }
+        last = list(widths)[-1:]
         self._order = tuple([key for key in calls if key not in last] + last)
-        self.output = found
-        widths = [one.values.values.shape[1] for one in outputs if (one.path, one.call) in last]
-        known = self._known_classes or (widths[0] if widths else None)
-        if known is None and labels is not None and len(labels):
-            known = int(labels.max()) + 1
-        self.num_classes = known or 0
+        self.output = self._names[last[0]] if last else None
+        self.num_classes = self._known_classes or (widths[last[0]] if last else least)
         if self._anchors is not None and self.num_classes:
             self.means = ClassMeans(self.num_classes, similarity="cosine", tau=0.05)
 
-    def _found_output(self, outputs: Sequence[Output], labels: Tensor | None) -> str | None:
-        if self._asked_output is None:
-            return None
+    def _is_output(self, one: Output, least: int, are_all: bool) -> bool:
+        """Return whether an output is taken for scores of at least so many classes."""
         if self._asked_output != AUTO:
-            own = [one for one in outputs if one.path == self._asked_output]
-            return self._names[own[-1].path, own[-1].call]
-        least = self._known_classes or (0 if labels is None else int(labels.max()) + 1)
-        for one in reversed(outputs):
-            width = one.values.values.shape[1]
-            fits = width == self._known_classes if self._known_classes else width >= least
-            if one.is_returned and least and fits and one.values.samples is None:
-                return self._names[one.path, one.call]
-        return None
+            return one.path == self._asked_output
+        width = one.values.values.shape[1]
+        if (
+            not one.is_returned
+            or one.values.samples is not None
+            or not (self._known_classes or least)
+        ):
+            return False
+        if self._known_classes or are_all:
+            return width == (self._known_classes or least)
+        return least <= width <= 2 * least  # a batch may lack the last classes
 
     def event(
         self,
@@ -233,15 +235,16 @@ class Subject:
         """
         modes = [(module, module.training) for module in self._model.modules()]
         states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-        with ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        with (
+            torch.no_grad(),
+            torch.compiler.set_stance("force_eager"),
+            self.capture.set_aside(),
+        ):
             try:
                 self._model.eval()
                 self.capture.on()
                 yield
             finally:
-                self.capture.off()
                 for module, was_training in modes:
                     module.training = was_training
                 torch.set_rng_state(states[0])

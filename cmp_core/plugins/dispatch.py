@@ -61,6 +61,11 @@ class Dispatcher:
         if not self._manager.is_registered(plugin):
             self._manager.register(plugin)
 
+    def remove_essential(self, plugin: object) -> None:
+        """Call a plugin no longer that `add_essential` has registered."""
+        del self._essential[id(plugin)]
+        self._manager.unregister(plugin)
+
     def has_listeners(self, hook: str) -> bool:
         """Whether any plugin implements the hook, not counting the essential ones."""
         return any(not self._is_essential(i) for i in self._implementations(hook))

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from cmp_core import Row, load_run, measure_arrays, metric, observe
+from cmp_core import Row, load_run, measure_arrays, metric, observe, open_snapshot
 from cmp_core.analysis.questions import answer
 from cmp_core.errors import UsageError
+from cmp_core.measurement.recompute import recompute
 from cmp_core.observation.observer import Observer
 from tests.cli.calls import call
 from tests.observation.models import Net, Tokens, hooks_on, loader, samples
@@ -175,6 +176,30 @@ def test_a_run_is_drawn_reported_and_compared(
         assert "observed" in refused.stderr
 
 
+def test_the_test_is_stored_and_measured_again(run: Path) -> None:
+    files = sorted((run / "activations").iterdir())
+    assert [file.name for file in files] == ["step_00000000.h5", "step_00000006.h5"]
+    with open_snapshot(files[1]) as snapshot:
+        assert snapshot.verify()
+        assert (snapshot.phase, snapshot.output, snapshot.dataset) == ("test", "logits", "toy")
+        assert snapshot.fit is not None
+        assert snapshot.fit.sum() == 60
+    (_, again) = recompute([run])
+    assert again.error is None
+    logged = load_run(run)
+    for row in again.rows:
+        if not row.pair and row.value is not None and row.layer != "input":
+            found = logged.value("test", row.layer, row.metric)
+            assert row.value == pytest.approx(found, rel=1e-12)
+    assert {row.metric for row in again.rows} >= set(QUICK)
+
+
+def test_snapshots_are_left_out_where_they_are_not_wanted(tmp_path: Path) -> None:
+    with observe(Net(), LAYERS, QUICK, out=tmp_path / "run", snapshots=False) as watch:
+        watch.test(loader())
+    assert not (tmp_path / "run" / "activations").exists()
+
+
 def test_a_run_that_fails_says_so_and_leaves_no_hooks(tmp_path: Path) -> None:
     model = Net()
 
@@ -245,6 +270,17 @@ def test_two_observers_may_watch_one_model() -> None:
         assert {row.layer for row in one.step(labels=y)} == {"first"}
         assert {row.layer for row in b.step(labels=y)} == {"second"}
     assert hooks_on(model) == 0
+
+
+def test_an_evaluation_between_a_pass_and_its_step_costs_neither() -> None:
+    model, (x, y) = Net(), samples()
+    with observe(model, LAYERS, ["participation_ratio"], every=1) as watch:
+        expected = model.first(x).detach()
+        model(x)
+        watch.evaluate(loader(seed=4))
+        found = values(watch.step(labels=y), "participation_ratio")
+    (row,) = measure_arrays([expected], ["participation_ratio"])
+    assert found["first"] == pytest.approx(row.value)
 
 
 def test_wrong_use_is_told(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def event_of(own: Subject, *inputs: Any, labels: Any = None) -> LayerActivations
     batch = Batch(inputs, {}, labels, torch.arange(n) + 100)
     with own.evaluating():
         here, outputs = own.forward(batch)
-    own.begin(outputs, labels)
+    own.begin(outputs, labels, are_all=True)
     return own.event(outputs, here, "val", "chunk", epoch=2, step=7)
 
 
@@ -68,11 +68,21 @@ def test_which_layer_is_the_output_is_told_or_seen(
         assert names[-1] == output
 
 
-def test_what_is_returned_is_no_output_where_it_has_too_few_numbers() -> None:
+@pytest.mark.parametrize(
+    ("width", "of_batch", "of_all"),
+    [(2, False, False), (3, True, True), (4, True, False), (6, True, False), (7, False, False)],
+)
+def test_what_is_returned_is_the_output_if_it_is_as_wide_as_there_are_classes(
+    width: int, of_batch: bool, of_all: bool
+) -> None:
+    """Of one batch, which may lack classes, if it is at most twice as wide."""
     x, y = samples()
-    own = subject(Net(classes=2))
-    event_of(own, x, labels=y)  # three classes
-    assert own.output is None
+    for are_all, is_output in ((False, of_batch), (True, of_all)):
+        own = subject(Net(classes=width))
+        with own.evaluating():
+            _, outputs = own.forward(Batch((x,), {}, y, torch.arange(60)))
+        own.begin(outputs, y, are_all=are_all)
+        assert (own.output == "logits") == is_output
 
 
 def test_calls_of_one_module_are_layers_of_their_own() -> None:
