@@ -13,7 +13,14 @@ from cmp_core.config.load import read_yaml
 from cmp_core.console import out, say, track, warn
 from cmp_core.errors import DataError
 from cmp_core.measurement.recompute import find_snapshots
-from cmp_core.runs.directory import ACTIVATIONS, ENVIRONMENT, PARAMS, STATUS, TEST_RESULTS
+from cmp_core.runs.directory import (
+    ACTIVATIONS,
+    ENVIRONMENT,
+    OBSERVED,
+    PARAMS,
+    STATUS,
+    TEST_RESULTS,
+)
 from cmp_core.runs.json_file import read_optional
 from cmp_core.runs.log import as_number
 from cmp_core.snapshots.format import CONTENT_HASH
@@ -48,8 +55,11 @@ def _show_run(folder: Path) -> None:
     )
     for problem in problems:
         warn(problem)
-    told = {key: config.get(key, "?") for key in ("model", "dataset", "epochs", "seed")}
-    facts = {"run": "{model} on {dataset}, {epochs} epochs, seed {seed}".format(**told)}
+    told = {key: config.get(key, "?") for key in ("model", "dataset", "seed")}
+    what = "{model} on {dataset}, seed {seed}".format(**told)
+    if "epochs" in config:
+        what += f", {config['epochs']} epochs"
+    facts = {"run": f"{what}, observed" if OBSERVED in config else what}
     if status:
         facts["state"] = f"{status.get('state', '?')}, epoch {status.get('epoch', '?')}"
     if results:

@@ -37,7 +37,7 @@ def test_a_run_is_described_with_its_snapshots(copied_run: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     shown = [line.strip() for line in result.stdout.splitlines()]
     results = json.loads((copied_run / "test_results.json").read_text())
-    assert shown[0] == "run       greedy on digits, 2 epochs, seed 0"
+    assert shown[0] == "run       greedy on digits, seed 0, 2 epochs"
     assert shown[1] == "state     finished, epoch 2"
     assert shown[2] == (
         f"test      accuracy {results['acc']:.4f}, weights of epoch {results['epoch']}"
@@ -128,7 +128,7 @@ def test_json_of_another_form_is_shown_as_far_as_it_goes(copied_run: Path) -> No
     assert (result.exit_code, result.stderr) == (0, "")
     shown = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert shown[:3] == [
-        "run cnn on ?, ? epochs, seed ?",
+        "run cnn on ?, seed ?",
         "state ?, epoch 3",
         "test accuracy nan, weights of epoch ?",
     ]

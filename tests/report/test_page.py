@@ -366,7 +366,7 @@ def test_one_seed_is_described_without_a_word(one: Page) -> None:
         assert (row[0], row[3]) == ("–", "–")
         assert " to " in row[2]  # over its samples
     assert "another seed" not in one.between("All metrics", "What was run")
-    assert "Test accuracy of the best weights by validation; in brackets" in one.text
+    assert "Test accuracy of the tested weights; in brackets" in one.text
 
 
 def test_two_experiments_stand_side_by_side(folder: Path) -> None:
