@@ -3,6 +3,7 @@
 from .analysis.comparison import (
     Comparison as Comparison,
     Difference as Difference,
+    compare as compare,
 )
 from .analysis.evidence import (
     MetricEvidence as MetricEvidence,
@@ -10,6 +11,7 @@ from .analysis.evidence import (
 from .analysis.questions import (
     QUESTIONS as QUESTIONS,
     Answer as Answer,
+    answers_of as answers_of,
 )
 from .config.load import (
     load_config as load_config,
@@ -78,6 +80,9 @@ from .measurement.metric import (
     metric as metric,
 )
 from .measurement.options import Positive as Positive, PositiveInt as PositiveInt
+from .measurement.recompute import (
+    recompute as recompute,
+)
 from .measurement.selection import (
     with_installed_metric_info as with_installed_metric_info,
 )

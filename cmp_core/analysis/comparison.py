@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
+from pathlib import Path
 
 import attrs
 import numpy as np
@@ -24,7 +25,7 @@ from cmp_core.analysis.values import (
 from cmp_core.runs.log import as_number
 from cmp_core.runs.metric_info import MetricInfo
 from cmp_core.runs.record import RunRecord
-from cmp_core.runs.replicates import ReplicateGroup, RunSet
+from cmp_core.runs.replicates import ReplicateGroup, RunSet, as_run_set
 
 OUTPUT = "output"
 """The place of the accuracy of what a network answers: its head's, or its last layer's."""
@@ -102,14 +103,14 @@ class Comparison:
         return tuple(dict.fromkeys(one.layer for one in self.by_layer))
 
 
-def compare(runs: RunSet) -> tuple[Comparison, ...]:
-    """Return each experiment but the first against the first.
+def compare(runs: RunSet | Iterable[RunRecord | str | Path]) -> tuple[Comparison, ...]:
+    """Return each experiment but the first against the first, of runs or their directories.
 
     Seeds that both have are paired, and so are test samples. Where fewer than two seeds are common
     but both have several, the seeds are taken as independent, and the samples still as paired. Of
     one seed on either side the interval is over samples alone, and about these networks.
     """
-    first, *others = runs.groups
+    first, *others = as_run_set(runs).groups
     found = [_Pair(first, group).compared() for group in others]
     adjusted = iter(holm([one.p for comparison in found for one in comparison.differences]))
     return tuple(

@@ -9,9 +9,10 @@ inconclusive. Metrics declare what they are evidence of (`question`, `evidence`)
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 import attrs
@@ -23,7 +24,7 @@ from cmp_core.analysis.inference import holm, kappa
 from cmp_core.analysis.seeds import distinct_networks
 from cmp_core.runs.metric_info import Question
 from cmp_core.runs.record import RunRecord
-from cmp_core.runs.replicates import RunSet
+from cmp_core.runs.replicates import RunSet, as_run_set
 
 QUESTIONS: dict[Question, str] = {
     "predictive": "Are later layers more predictive?",
@@ -323,15 +324,18 @@ class Answer:
         return f"{self.word} ({self.seeds} seeds)"
 
 
-def answers_of(runs: RunSet) -> dict[str, tuple[Answer, ...]]:
+def answers_of(
+    runs: RunSet | Iterable[RunRecord | str | Path],
+) -> dict[str, tuple[Answer, ...]]:
     """Return the answers of each group of replicates to all questions, by its label.
 
     They are given together, and their `adjusted_p` takes account of that.
     """
-    found = [answer(group.runs, question) for group in runs.groups for question in QUESTIONS]
+    groups = as_run_set(runs).groups
+    found = [answer(group.runs, question) for group in groups for question in QUESTIONS]
     adjusted = holm([one.p for one in found])
     told = iter(attrs.evolve(one, adjusted_p=p) for one, p in zip(found, adjusted, strict=True))
-    return {group.label: tuple(next(told) for _ in QUESTIONS) for group in runs.groups}
+    return {group.label: tuple(next(told) for _ in QUESTIONS) for group in groups}
 
 
 def answer(runs: Sequence[RunRecord], question: Question) -> Answer:

@@ -33,7 +33,7 @@ HEAD = "head"
 """The name of the output in runs that do not tell it: earlier versions wrote none."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class RunRecord:
     """What a run has left.
 
@@ -55,6 +55,9 @@ class RunRecord:
     status: Mapping[str, Any]
     metric_info: Mapping[str, MetricInfo]
     problems: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name}: {self.model} on {self.dataset}, seed {self.seed}>"
 
     # What was run
 

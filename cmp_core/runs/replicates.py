@@ -6,8 +6,9 @@ things are; they form a group, whose mean and spread plots show and whose seeds 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from pprint import pformat
 from typing import Any
 
@@ -15,7 +16,7 @@ import attrs
 
 from cmp_core.config.schema import keys_about
 from cmp_core.errors import UsageError
-from cmp_core.runs.record import RunRecord
+from cmp_core.runs.record import RunRecord, load_run
 
 _SHARED = keys_about("seed", "place", "machine", "measurement", "record")
 """Keys that do not make two runs different experiments."""
@@ -128,6 +129,22 @@ class RunSet:
     def metrics(self) -> tuple[str, ...]:
         """The names of all values that any run has."""
         return tuple(dict.fromkeys(name for run in self.runs for name in run.metrics))
+
+
+def as_run_set(runs: RunSet | Iterable[RunRecord | str | Path]) -> RunSet:
+    """Return runs that are given as they are, or by their directories, as a set.
+
+    Raises:
+        UsageError: one is no run directory, or there is none.
+    """
+    if isinstance(runs, RunSet):
+        return runs
+    if isinstance(runs, (str, Path)):
+        raise UsageError(f"expected a sequence of runs, got '{runs}': write ['{runs}']")
+    found = tuple(run if isinstance(run, RunRecord) else load_run(run) for run in runs)
+    if not found:
+        raise UsageError("expected at least one run")
+    return RunSet(found)
 
 
 def _experiment(run: RunRecord) -> str:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core.errors import DataError, one_line
+from cmp_core.errors import DataError, UsageError, one_line, unknown
 from cmp_core.events.rows import INPUT
 from cmp_core.snapshots.attributes import as_text, as_whole_number
 from cmp_core.snapshots.format import CONTENT_HASH, FORMAT, LAYERS, VERSION, content_hash
@@ -31,7 +31,26 @@ class SnapshotLayer:
     anchors: StoredArray | None
 
 
-@attrs.frozen(eq=False)
+class SnapshotLayers(tuple[SnapshotLayer, ...]):
+    """Layers in order of depth, by position or by name."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the layer of a name, or what a tuple returns.
+
+        Raises:
+            UsageError: there is no layer of the name.
+        """
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        for layer in self:
+            if layer.name == key:
+                return layer
+        raise UsageError(unknown("layer", key, [layer.name for layer in self]))
+
+
+@attrs.frozen(eq=False, repr=False)
 class Snapshot:
     """An open snapshot file; arrays are read when they are indexed.
 
@@ -48,7 +67,7 @@ class Snapshot:
         targets: (n,), labels from 0 to C-1, or none: where nothing tells C, positions among the
             labels that there are.
         inputs: (n, …), or none.
-        layers: in the order of their depth.
+        layers: in the order of their depth; `layers["layer_0"]` is one by name.
         reference: the input as a layer, where its scores and anchors were stored.
     """
 
@@ -67,10 +86,14 @@ class Snapshot:
     labels: NDArray[np.int64] | None
     targets: NDArray[np.int64] | None
     inputs: StoredArray | None
-    layers: tuple[SnapshotLayer, ...]
+    layers: SnapshotLayers
     reference: SnapshotLayer | None
     _hash: str
     _file: h5py.File
+
+    def __repr__(self) -> str:
+        layers = ", ".join(f"{x.name} {tuple(x.activations.shape[1:])}" for x in self.layers)
+        return f"<Snapshot {self.path.name}: {self.n:,} {self.phase} samples, {layers}>"
 
     @property
     def n(self) -> int:
@@ -182,7 +205,7 @@ class _Reader:
             labels=labels,
             targets=targets,
             inputs=self._numbers(self._file, "inputs", n),
-            layers=tuple(layers),
+            layers=SnapshotLayers(layers),
             reference=reference,
             hash=self._text(CONTENT_HASH),
             file=self._file,

@@ -14,7 +14,7 @@ from cmp_core import load_run
 from cmp_core.errors import UsageError
 from cmp_core.runs.metric_info import MetricInfo, dump_metric_info
 from cmp_core.runs.record import RunRecord
-from cmp_core.runs.replicates import RunSet
+from cmp_core.runs.replicates import RunSet, as_run_set
 
 WriteRun = Callable[..., RunRecord]
 
@@ -255,3 +255,15 @@ def test_groups_share_a_scale_if_the_metric_has_one_or_their_models_are_of_one_k
     assert every.on_one_scale("margin") == ((first, faster), (greedy,), (cooler,))
     of_one_kind = RunSet((runs[0], runs[2]))
     assert of_one_kind.on_one_scale("margin") == (of_one_kind.groups,)
+
+
+def test_runs_may_be_given_by_their_directories(write: WriteRun) -> None:
+    one, two = write(seed=0), write(seed=1)
+    found = as_run_set([one.directory, str(two.directory)])
+    assert [run.seed for run in found.runs] == [0, 1]
+    assert as_run_set([one, two]).runs == (one, two)
+    assert as_run_set(found) is found
+    assert repr(one) == f"<Run {one.name}: ? on ?, seed 0>"
+    for wrong, message in (([], "at least one run"), ("runs", "expected a sequence of runs")):
+        with pytest.raises(UsageError, match=message):
+            as_run_set(wrong)

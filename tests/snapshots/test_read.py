@@ -460,3 +460,13 @@ def test_a_mask_of_nothing_is_none(mine: Path) -> None:
 def test_a_mask_that_cannot_be_is_refused(tmp_path: Path, mask: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_snapshot(with_mask(tmp_path / "mask.h5", mask))
+
+
+def test_layers_are_there_by_name_and_a_snapshot_says_shortly_what_it_holds(mine: Path) -> None:
+    with open_snapshot(mine) as snapshot:
+        assert snapshot.layers["block_1"] is snapshot.layers[1]
+        assert snapshot.layers[-1:] == snapshot.layers[1:]
+        with pytest.raises(UsageError, match="unknown layer 'block_9'; did you mean 'block_"):
+            snapshot.layers["block_9"]
+        assert len(repr(snapshot)) < 120
+        assert repr(snapshot).startswith("<Snapshot mine.h5: ")
