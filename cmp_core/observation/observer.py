@@ -125,7 +125,7 @@ class Observer:
         self._layers: tuple[Layer, ...] = ()
         self._untrained: tuple[Row, ...] = ()
         self._step = self._epoch = 0
-        self._is_validated = self._is_closed = self._is_inside = False
+        self._is_tested = self._is_closed = False
         self._arm()
 
     def __repr__(self) -> str:
@@ -187,12 +187,10 @@ class Observer:
         self._check_open()
         if phase not in ("val", "test"):
             raise UsageError(f"phase: expected val or test, got '{phase}'")
-        if phase == "val":
-            following = self._epoch + 1 if self._is_validated else 1
-            self._epoch = (following if self._step else 0) if epoch is None else epoch
-            self._is_validated = True
         if phase == "test":
             return self.test(loader) if self._step else self._before(loader)
+        following = self._epoch + 1 if self._step else 0
+        self._epoch = following if epoch is None else epoch
         measured = self._split(loader, "val", self._epoch)
         finished = EpochFinished(
             epoch=self._epoch,
@@ -219,15 +217,9 @@ class Observer:
         """
         self._check_open()
         if untrained is not None:
-            model = unwrapped(self._model)
-            trained = copy.deepcopy(model.state_dict())
-            try:
-                model.load_state_dict(unwrapped(untrained).state_dict())
+            with _weights_of(untrained, unwrapped(self._model)):
                 self._before(loader)
-            except RuntimeError as error:  # torch's, of other names or shapes
-                raise UsageError(f"untrained: expected the same architecture: {error}") from error
-            finally:
-                model.load_state_dict(trained)
+        self._is_tested = True
         measured = self._split(loader, "test", max(1, self._epoch))
         if self._test is not None:
             tested = RunFinished(
@@ -503,6 +495,10 @@ class Observer:
         finally:
             if self._log is not None:
                 self._log.close()
+        if self._untrained and not self._is_tested and error is None and not self._step:
+            warn(
+                "the test was measured before training alone; of a finished model call test(loader)"
+            )
         for failure in dispatcher.failures:
             warn(f"plugin {failure.plugin} raised in {failure.hook}: {failure.error}")
 
@@ -590,14 +586,35 @@ def observe(
     )
 
 
+@contextmanager
+def _weights_of(other: nn.Module, model: nn.Module) -> Iterator[None]:
+    """Give a model the weights of another one within a `with` block.
+
+    Raises:
+        UsageError: the other one has other names or shapes.
+    """
+    own = copy.deepcopy(model.state_dict())
+    try:
+        try:
+            model.load_state_dict(unwrapped(other).state_dict())
+        except RuntimeError as error:
+            raise UsageError(f"untrained: expected the same architecture: {error}") from error
+        yield
+    finally:
+        model.load_state_dict(own)
+
+
 def _config(
     model: nn.Module, told: Mapping[str, Any], plugins: Sequence[str], on_plugin_error: str
 ) -> Config:
     """Return the configuration that listeners and plugins see."""
+    seed = told.get("seed")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise UsageError(f"config: expected a whole number as seed, got {seed!r}")
     return Config(
         dataset=str(told.get("dataset", "observed")),
         model=str(told.get("model", type(unwrapped(model)).__name__)),
-        seed=int(told.get("seed") or 0),
+        seed=seed or 0,
         plugins=tuple(plugins),
         on_plugin_error=on_plugin_error,
         snapshots=None,

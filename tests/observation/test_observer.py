@@ -283,6 +283,12 @@ def test_an_evaluation_between_a_pass_and_its_step_costs_neither() -> None:
     assert found["first"] == pytest.approx(row.value)
 
 
+def test_a_test_before_training_alone_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with observe(Net(), LAYERS, QUICK) as watch:
+        watch.evaluate(loader(), "test")
+    assert "of a finished model call test(loader)" in capsys.readouterr().err
+
+
 def test_wrong_use_is_told(tmp_path: Path) -> None:
     model, (x, y) = Net(), samples()
     watch = observe(model, LAYERS, QUICK, every=1, out=tmp_path / "run")
@@ -308,6 +314,7 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
         ({"output": "last"}, "output: unknown layer 'last'"),
         ({"num_classes": 2, "class_names": ["a", "b", "c"]}, "num_classes is 2"),
         ({"out": tmp_path}, "is not empty"),
+        ({"config": {"seed": "one"}}, "expected a whole number as seed"),
     ):
         with pytest.raises(UsageError, match=message):
             observe(model, **{"layers": LAYERS, "metrics": QUICK} | options)
