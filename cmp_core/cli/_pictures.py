@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmp_core.console import say, track, warn
+from cmp_core.console import out, say, track, warn
 from cmp_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,14 +29,32 @@ def load_runs(paths: Sequence[str | Path], labels: Sequence[str] = ()) -> RunSet
 
     # However it is spelt, a run that is given twice is one.
     places: dict[str, Path] = {}
-    for path in map(Path, paths):
+    for path in chain.from_iterable(map(_runs_or_snapshots, map(Path, paths))):
         places.setdefault(os.path.realpath(path), path.absolute())
-    runs = tuple(_with_metric_info(load_run(place)) for place in places.values())
+    runs = tuple(_with_metric_info(load_run(_measured(place))) for place in places.values())
     for run in runs:
         warn_of_problems(run)
     if not any(map(_has_logged, runs)):
         raise UsageError("there is nothing to show yet: no training step, no epoch and no test")
     return RunSet(runs, tuple(labels))
+
+
+def _runs_or_snapshots(path: Path) -> list[Path]:
+    """Return the snapshot files of a folder that is no run, otherwise what was given."""
+    from cmp_core.runs.directory import PARAMS
+
+    is_folder = path.is_dir() and not (path / PARAMS).exists()
+    return (sorted(path.glob("[!.]*.h5")) if is_folder else []) or [path]
+
+
+def _measured(path: Path) -> Path:
+    """Return a run directory: of a snapshot file one that is made of it."""
+    if not path.is_file() or path.suffix not in (".h5", ".hdf5"):
+        return path
+    from cmp_core.observation.stored import run_of_snapshot
+
+    with out().status(f"measuring {path.name}"):
+        return run_of_snapshot(path)
 
 
 def _with_metric_info(run: RunRecord) -> RunRecord:
@@ -64,7 +83,8 @@ def warn_of_problems(run: RunRecord) -> None:
 
 def output_folder(runs: RunSet) -> Path:
     """Return where files about runs go: into the only run, or into the current folder."""
-    return runs.runs[0].directory if len(runs.runs) == 1 else Path.cwd()
+    only = runs.runs[0]
+    return Path.cwd() if len(runs.runs) > 1 or only.snapshot else only.directory
 
 
 def load_plots(plugins: Sequence[str] = (), plugins_dir: Path | None = None) -> list[Plot]:

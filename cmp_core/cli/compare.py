@@ -39,6 +39,7 @@ def compare_command(
     """Print accuracies, answers and differences of runs, and draw the comparison.
 
     Runs that differ by seed alone are replicates: their means are printed, with standard errors.
+    A snapshot file, or a folder of them, is measured first, and stands for a test.
     """
     from cmp_core.cli._comparison import print_comparison
     from cmp_core.cli._pictures import (

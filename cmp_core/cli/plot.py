@@ -79,7 +79,8 @@ def plot_command(
 ) -> None:
     """Draw one type of plot, or all, of one run or several.
 
-    Runs that differ by seed alone are replicates: their mean and spread are shown.
+    Runs that differ by seed alone are replicates: their mean and spread are shown. A snapshot file,
+    or a folder of them, is measured first, and stands for a test.
     """
     from cmp_core.cli._pictures import (
         check_folder,

@@ -42,7 +42,7 @@ def report_command(
     """Write a self-contained page: what was run, what came out, and the three questions answered.
 
     Runs that differ by seed alone are replicates, over which the questions are tested; one seed is
-    described.
+    described. A snapshot file, or a folder of them, is measured first, and stands for a test.
     """
     from cmp_core.cli._pictures import (
         check_folder,

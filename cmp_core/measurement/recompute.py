@@ -24,6 +24,7 @@ from cmp_core.plugins.discovery import BLOCK, is_known_here
 from cmp_core.plugins.failures import Failure
 from cmp_core.plugins.loader import Plugins, is_path, load_plugins
 from cmp_core.runs.directory import ACTIVATIONS
+from cmp_core.runs.metric_info import MetricInfo
 from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.replay import replay, replay_fitting
 
@@ -37,6 +38,7 @@ class Recomputed:
         phase, epoch, step: when it was taken.
         rows: values, and reasons of missing ones, in the order of the metrics.
         failures: plugins that raised.
+        info: of the metrics.
         notes: what of the file's own selection was left out, in sentences.
         error: why there is nothing; none where there is.
     """
@@ -47,6 +49,7 @@ class Recomputed:
     step: int = 0
     rows: tuple[Row, ...] = ()
     failures: tuple[Failure, ...] = ()
+    info: tuple[MetricInfo, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None
 
@@ -140,7 +143,7 @@ def _recompute(
     try:
         with open_snapshot(path) as snapshot:
             snapshot.verify()
-            config, foreign = _config(snapshot, metrics, plugins)
+            config, foreign = selection_of(snapshot, metrics, plugins)
             return measure(snapshot, config, plugins_dir, foreign, processes)
     except CmpError as error:
         about = "" if str(path) in str(error) else f"'{path}': "
@@ -172,6 +175,7 @@ def measure(
     plugins_dir: Path | None = None,
     foreign: Sequence[str] = (),
     processes: int = 1,
+    listeners: Sequence[object] = (),
 ) -> Recomputed:
     """Measure an open snapshot with the metrics of a configuration.
 
@@ -182,6 +186,7 @@ def measure(
         foreign: plugins that the snapshot names and that are not loaded because of that; metrics
             that nothing has registered are taken for theirs, and left out.
         processes: how many share the memory.
+        listeners: hear of the events beside the metrics.
 
     Raises:
         CmpError: a metric or plugin of the configuration is unknown, or the data are damaged.
@@ -193,6 +198,8 @@ def measure(
     run = Run(config, classes, names, output=snapshot.output or None)
     metrics = select_metrics(loaded, config)
     measurer = Measurer(metrics, run, loaded.manager, config.on_plugin_error, processes)
+    for listener in listeners:
+        measurer.dispatcher.add_essential(listener)
     scored, targets = snapshot.scored, snapshot.targets
     fits = None
     if snapshot.fit is not None:
@@ -213,6 +220,7 @@ def measure(
         step=snapshot.step,
         rows=rows,
         failures=measurer.dispatcher.failures,
+        info=tuple(metric.info() for metric in metrics),
         notes=notes,
     )
 
@@ -244,8 +252,8 @@ def _without_skipped(
     )
 
 
-def _config(
-    snapshot: Snapshot, metrics: Any, plugins: Sequence[str]
+def selection_of(
+    snapshot: Snapshot, metrics: Any = None, plugins: Sequence[str] = ()
 ) -> tuple[Config, tuple[str, ...]]:
     """Return what of the snapshot's own configuration is about measuring, changed as asked.
 

@@ -24,7 +24,7 @@ from cmp_core.plotting.render import DRAWING, render
 from cmp_core.plugins.failures import Failure, failure_of
 from cmp_core.plugins.fence import Fence
 from cmp_core.report import words
-from cmp_core.runs.directory import PARAMS
+from cmp_core.runs.directory import OBSERVED, PARAMS
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
 from cmp_core.runs.seed_baseline import SeedBaseline
@@ -272,6 +272,10 @@ def _reproduce(run: RunRecord) -> list[str]:
     match run.environment.get("command"):
         case [str(program), *arguments] if _is_cmp(Path(program)):
             made = [shlex.join(["cmp", *map(str, arguments)])]
+    if run.snapshot is not None:
+        return [shlex.join(["cmp", "recompute", run.snapshot])]
+    if OBSERVED in run.config:  # by a program that is not ours
+        return made
     return [*made, shlex.join(["cmp", "run", "-c", str(run.directory / PARAMS)])]
 
 
@@ -283,4 +287,5 @@ def _is_cmp(program: Path) -> bool:
 
 def _report_command(runs: RunSet) -> str:
     labels = ["--labels", ",".join(runs.labels)] if runs.labels else []
-    return shlex.join(["cmp", "report", *(str(run.directory) for run in runs.runs), *labels])
+    places = [run.snapshot or str(run.directory) for run in runs.runs]
+    return shlex.join(["cmp", "report", *places, *labels])

@@ -67,6 +67,12 @@ class RunRecord:
         return self.directory.name
 
     @property
+    def snapshot(self) -> str | None:
+        """The snapshot file that it was made of, and whose folder is none that lasts; or none."""
+        told = self.environment.get("snapshot")
+        return told if isinstance(told, str) else None
+
+    @property
     def model(self) -> str:
         """The configuration's model, `?` where it names none."""
         return str(self.config.get("model", "?"))
@@ -336,7 +342,7 @@ def load_run(path: str | Path) -> RunRecord:
     config = read_yaml(directory / PARAMS)
     log = read_log(log_path, directory / TEST_RESULTS)
     problems = list(log.problems)
-    if not len(log.training.epochs) and not len(log.validation.epochs):
+    if not (len(log.training.epochs) or len(log.validation.epochs) or log.test):
         problems.append(f"'{log_path}' holds no training step and no epoch that can be read")
     environment = read_optional(directory / ENVIRONMENT, problems)
     status = read_optional(directory / STATUS, problems)
