@@ -59,7 +59,8 @@ class _AsTest:
         about = {"layers": list(run.layer_names), "output": run.output, "snapshot": self._file}
         write_whole(self._directory / ENVIRONMENT, json.dumps(about) + "\n")
         acc = float(np.mean(self._hits)) if self._hits else math.nan
-        finished = RunFinished(epoch, step, acc, math.nan, rows, n=n)
+        # Epoch 0 would be the untrained network, with which a test is compared.
+        finished = RunFinished(max(1, epoch), step, acc, math.nan, rows, n=n)
         self._writer.cmp_run_finished(finished, run)
 
 

@@ -53,6 +53,7 @@ def test_a_file_is_a_run_with_its_values_and_answers(mine: Path) -> None:
     assert evidence.info.label == "participation_ratio"
     assert evidence.places == ("block_0", "block_1")
     assert np.isfinite(evidence.effect.error)
+    assert evidence.before is None  # the file holds one network
 
 
 def test_files_and_folders_of_them_are_drawn_reported_and_compared(
