@@ -45,7 +45,7 @@ from cmp_core.observation.batches import Batch, Reader, Unpack
 from cmp_core.observation.capture import Output, device_of
 from cmp_core.observation.modules import Modules, unwrapped
 from cmp_core.observation.reduction import Reduction
-from cmp_core.observation.subject import AUTO, Anchors, Subject
+from cmp_core.observation.subject import AUTO, Anchors, Subject, without_means
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.runs.directory import (
     ENVIRONMENT,
@@ -271,7 +271,7 @@ class Observer:
             )
             rows = self._started().batch(event)
             if self.subject.means is not None and event.labels is not None:
-                self.subject.means.follow(event.layers, event.labels)
+                self.subject.means.follow(without_means(event.layers), event.labels)
         finished = StepFinished(
             epoch=self._epoch + 1,
             iter=self._step,
@@ -341,7 +341,9 @@ class Observer:
 
         if subject.means is not None:
             subject.means.measure(
-                (event.all_layers, event.labels) for event in read() if event.labels is not None
+                (without_means(event.all_layers), event.labels)
+                for event in read()
+                if event.labels is not None
             )
         n = int(sizes[count - 1])
         return measurer.fit(FitSamples(n, reader.index.labels, read), scored.index.labels)

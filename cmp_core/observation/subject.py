@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
+import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -256,3 +257,13 @@ class Subject:
         here = batch.to(device_of(self._model))
         self._model(*here.arguments, **here.keywords)
         return here, self.capture.take()
+
+
+def without_means(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers without class means and the scores against these, of which others are made."""
+    return [
+        attrs.evolve(layer, scores=None, anchors=None, anchor_kind=None)
+        if layer.anchor_kind == "class_mean"
+        else layer
+        for layer in layers
+    ]

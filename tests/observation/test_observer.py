@@ -74,13 +74,40 @@ def test_layers_are_scored_against_the_class_means_of_fitting_samples() -> None:
     with torch.no_grad():
         layers = {"input": (x, fit), "first": (model.first(x), model.first(fit))}
     for name, (own, of_fit) in layers.items():
-        means = np.stack([of_fit.numpy()[fit_y == c].mean(0) for c in range(3)])
-        cosine = own.numpy() @ means.T / np.linalg.norm(means, axis=1)
-        assert found[name] == pytest.approx((cosine.argmax(1) == y.numpy()).mean())
+        expected = nearest_mean(own, of_fit, fit_y)
+        assert found[name] == pytest.approx((expected == y.numpy()).mean())
     assert found["logits"] == pytest.approx(float((model(x).argmax(1) == y).float().mean()))
 
 
+def nearest_mean(x: torch.Tensor, fit: torch.Tensor, fit_y: torch.Tensor) -> Any:
+    """The class whose mean a sample has the largest cosine with."""
+    means = np.stack([fit.numpy()[fit_y == c].mean(0) for c in range(3)])
+    return (x.numpy() @ means.T / np.linalg.norm(means, axis=1)).argmax(1)
+
+
+def test_class_means_are_those_of_the_weights_of_the_time() -> None:
+    torch.manual_seed(0)
+    model, (x, y), (fit, fit_y) = Net(), samples(), samples(90, seed=3)
+    with observe(model, LAYERS, ["accuracy"], every=1, fit=loader(90, 30, seed=3)) as watch:
+        watch.evaluate(loader())
+        train(model, None, epochs=6)
+        before = watch.subject.means
+        assert before is not None
+        old = before.state_dict()["first"]
+        model(x)
+        watch.step(labels=y)
+        with torch.no_grad():
+            of_batch = torch.stack([model.first(x)[y == c].mean(0) for c in range(3)])
+        followed = before.state_dict()["first"]
+        assert torch.allclose(followed, 0.9 * old + 0.1 * of_batch, atol=1e-6)
+        found = values(watch.evaluate(loader()), "accuracy")
+    with torch.no_grad():
+        expected = nearest_mean(model.first(x), model.first(fit), fit_y)
+    assert found["first"] == pytest.approx((expected == y.numpy()).mean())
+
+
 def test_probes_are_fitted_to_the_fitting_samples() -> None:
+    torch.manual_seed(0)
     model = Net().eval()
     with observe(model, LAYERS, ["probe_accuracy"], fit=loader(300, 50, seed=3)) as watch:
         rows = watch.evaluate(loader(), "test")
@@ -88,11 +115,11 @@ def test_probes_are_fitted_to_the_fitting_samples() -> None:
     assert {row.fit.n for row in fitted if row.fit is not None} == {300}
     (x, y), (fit, fit_y) = samples(), samples(300, seed=3)
     with torch.no_grad():
-        own, of_fit = model.first(x).double(), model.first(fit).double()
+        own, of_fit = (model.second(model.first(z).relu()).double() for z in (x, fit))
     design = torch.cat([of_fit, torch.ones(300, 1)], 1)
     weights = torch.linalg.lstsq(design, nn.functional.one_hot(fit_y).double()).solution
     right = (torch.cat([own, torch.ones(60, 1)], 1) @ weights).argmax(1) == y
-    assert values(rows, "probe_accuracy")["first"] == pytest.approx(right.double().mean().item())
+    assert values(rows, "probe_accuracy")["second"] == pytest.approx(right.double().mean().item())
 
 
 def test_steps_are_measured_at_the_cadence_and_hooks_are_there_only_then() -> None:
