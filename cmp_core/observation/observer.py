@@ -45,7 +45,13 @@ from cmp_core.observation.batches import Batch, Reader, Unpack
 from cmp_core.observation.capture import Output, device_of
 from cmp_core.observation.modules import Modules, unwrapped
 from cmp_core.observation.reduction import Reduction
-from cmp_core.observation.subject import AUTO, Anchors, Subject, without_means
+from cmp_core.observation.subject import (
+    AUTO,
+    Anchors,
+    Subject,
+    generators_kept,
+    without_means,
+)
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.runs.directory import (
     ENVIRONMENT,
@@ -412,9 +418,13 @@ class Observer:
         self, outputs: Sequence[Output], labels: Tensor | None, *, are_all: bool = False
     ) -> None:
         subject = self.subject
-        if self._fit is not None and self._fit.index.labels is not None:
-            of_fit = torch.from_numpy(self._fit.index.labels)
-            labels, are_all = of_fit if labels is None else torch.cat([labels.cpu(), of_fit]), True
+        if self._fit is not None:
+            with generators_kept():
+                told = self._fit.index.labels
+            if told is not None:
+                of_fit = torch.from_numpy(told)
+                labels = of_fit if labels is None else torch.cat([labels.cpu(), of_fit])
+                are_all = True
         subject.begin(outputs, labels, are_all=are_all)
         names = self._class_names or tuple(map(str, range(subject.num_classes)))
         run = Run(self._config, names, subject.names, self.directory, subject.output)

@@ -235,10 +235,10 @@ class Subject:
         where they stood.
         """
         modes = [(module, module.training) for module in self._model.modules()]
-        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
         with (
             torch.no_grad(),
             torch.compiler.set_stance("force_eager"),
+            generators_kept(),
             self.capture.set_aside(),
         ):
             try:
@@ -248,15 +248,27 @@ class Subject:
             finally:
                 for module, was_training in modes:
                     module.training = was_training
-                torch.set_rng_state(states[0])
-                np.random.set_state(states[1])
-                random.setstate(states[2])
 
     def forward(self, batch: Batch) -> tuple[Batch, tuple[Output, ...]]:
         """Run the model on a batch, within `evaluating`, and return it on the model's device."""
         here = batch.to(device_of(self._model))
         self._model(*here.arguments, **here.keywords)
         return here, self.capture.take()
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Have the global generators stand after a `with` block where they stood before.
+
+    A data loader draws from torch's each time that it is read.
+    """
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
 
 
 def without_means(layers: Sequence[Layer]) -> list[Layer]:

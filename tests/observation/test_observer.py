@@ -135,7 +135,8 @@ def test_steps_are_measured_at_the_cadence_and_hooks_are_there_only_then() -> No
     assert hooks_on(model) == 0
 
 
-def test_being_observed_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_measured_before", [True, False])
+def test_being_observed_changes_nothing(tmp_path: Path, is_measured_before: bool) -> None:
     """Dropout included: the weights are those of a loop without an observer, bit for bit."""
     results = []
     for is_observed in (False, True):
@@ -144,7 +145,8 @@ def test_being_observed_changes_nothing(tmp_path: Path) -> None:
         watch = None
         if is_observed:
             watch = observe(model, LAYERS, every=1, out=tmp_path / "run", fit=loader(seed=5))
-            watch.evaluate(loader())
+            if is_measured_before:
+                watch.evaluate(loader())
         train(model, watch)
         if watch is not None:
             watch.close()
