@@ -160,6 +160,11 @@ class Reader:
             assert batch.ids is not None  # given just now, where it had none
             start += len(batch.ids)
             yield batch
+        if in_order and start != len(self.index.ids):
+            raise DataError(
+                f"the loader gives {start} samples at its second reading, and gave "
+                f"{len(self.index.ids)}; it must give the same ones each time"
+            )
 
     def _raw(self) -> Iterator[Batch]:
         for batch in self._loader:

@@ -107,14 +107,16 @@ def _written(item: MetricEvidence, found: Estimate) -> tuple[str, str, str]:
     half = (high - low) / 2
     if not 0 < half < math.inf or max(map(abs, shown)) >= 1e6:
         digits = 1 if item.direction == "rises" and item.info.unit == "fraction" else None
-        return tuple(_signed(x, digits) for x in shown)  # type: ignore[return-value]
+        told, first, second = (_signed(x, digits) for x in shown)
+        return told, first, second
     digits = max(0, 1 - math.floor(math.log10(half)))
     references = 0.0, _shown(item, item.margin)
     while digits < 9 and any(
         _side(round(end, digits), x) != _side(end, x) for end in (low, high) for x in references
     ):
         digits += 1
-    return tuple(_signed(x, digits) for x in shown)  # type: ignore[return-value]
+    told, first, second = (_signed(x, digits) for x in shown)
+    return told, first, second
 
 
 def _side(value: float, of: float) -> int:

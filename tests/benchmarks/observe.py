@@ -2,8 +2,7 @@
 
     python -m tests.benchmarks.observe
 
-The same loop with an observer and without it, timed alternately; with `delve` installed its peer on
-the same model at the same cadence.
+The same loop with an observer and without it, timed alternately.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 
 import torch
 import torchvision
@@ -71,27 +69,6 @@ def main() -> None:
         observed(mlp, watch, x, labels, 1000)
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         print(f"growth of resident memory over 1,000 steps: {grown / 1024:.1f} MiB")
-    if find_spec("delve"):
-        _peer(mlp, x, labels)
-
-
-def _peer(model: nn.Module, x: Tensor, y: Tensor) -> None:
-    """Time delve's saturation of the same layers at every 5th step."""
-    from delve import SaturationTracker
-
-    tracker = SaturationTracker("/tmp/delve", save_to=[], modules=model, stats=["lsat"])
-    done = 0
-
-    def add(_: Tensor) -> None:
-        nonlocal done
-        done += 1
-        if done % 5 == 0:
-            tracker.add_saturations()
-
-    result = compare(
-        partial(steps, model, x, y, 100, add), partial(steps, model, x, y, 100, nothing), rounds=7
-    )
-    report("delve, saturation of the same MLP at every 5th step, to none", result, "")
 
 
 if __name__ == "__main__":

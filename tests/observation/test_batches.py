@@ -87,6 +87,15 @@ def test_what_is_augmented_at_random_is_refused() -> None:
         list(Reader(Noisy([(X, Y)])).batches())
 
 
+def test_samples_that_are_gone_at_the_second_reading_are_told() -> None:
+    batches = [(X, Y), (X, Y)]
+    reader = Reader(batches)
+    assert len(reader.index.ids) == 12
+    batches.pop()
+    with pytest.raises(DataError, match="gives 6 samples at its second reading, and gave 12"):
+        list(reader.batches())
+
+
 @pytest.mark.parametrize(
     ("batches", "message"),
     [
