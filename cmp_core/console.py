@@ -1,7 +1,11 @@
-"""Where cmp prints: results on standard output, warnings and errors on standard error."""
+"""Where cmp prints: results on standard output, warnings and errors on standard error.
+
+Of the processes that `torchrun` has started, only the first prints.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -11,9 +15,14 @@ from rich.progress import track as rich_track
 T = TypeVar("T")
 
 
+def is_first_process() -> bool:
+    """Whether this is the first process of `torchrun`, or one that it has not started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def out() -> Console:
     """Return a console for results and progress, as wide as the terminal and plain in a pipe."""
-    return Console(highlight=False, soft_wrap=True, emoji=False)
+    return _console(stderr=False)
 
 
 def say(text: str) -> None:
@@ -23,9 +32,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """Print a warning on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(
-        f"warning: {text}", style="yellow", markup=False
-    )
+    _console(stderr=True).print(f"warning: {text}", style="yellow", markup=False)
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
@@ -33,3 +40,8 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T
     console = out()
     hidden = not console.is_terminal
     return rich_track(items, what, total, console=console, disable=hidden, transient=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    quiet = not is_first_process()
+    return Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from cmp_core.config.load import dump_config, load_config, read_yaml
 from cmp_core.config.schema import Config, Selection, keys_about
 from cmp_core.console import out, warn
 from cmp_core.data.load import FITTING, Data, load_data
+from cmp_core.distributed.processes import Processes
 from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError, unknown
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import INPUT
@@ -39,7 +40,7 @@ from cmp_core.measurement.selection import select_metrics
 from cmp_core.plotting.plot import Plot, select_plots
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.failures import Failure, write_plugin_errors
-from cmp_core.plugins.loader import Plugins, load_plugins
+from cmp_core.plugins.loader import Plugins, load_plugins, new_manager
 from cmp_core.runs.directory import (
     BEST,
     CONFUSION,
@@ -108,15 +109,10 @@ def run(
         CmpError: something that was asked for cannot be done, or training failed.
         KeyboardInterrupt: Ctrl-C came; `resume` goes on from the last checkpoint.
     """
-    parts = _prepare(config, _load_plugins(config, plugins_dir))
-    params = dump_config(_resolve(parts))
-    directory = make_run_directory(config)
-    write_whole(directory / PARAMS, params)
-    info = (metric.info(config.margins.get(metric.label)) for metric in parts.metrics)
-    write_whole(directory / METRICS, dump_metric_info(info))
-    description = describe_environment(parts.describe(directory), parts.device)
-    write_whole(directory / ENVIRONMENT, json.dumps(description, indent=2) + "\n")
-    return _train(parts, directory, console or out(), None, tests)
+    with Processes.of_torchrun() as processes:
+        parts = _prepare(config, _load_plugins(config, plugins_dir), processes)
+        directory = processes.on_first(lambda: _new_run(parts))
+        return _train(parts, directory, console or out(), None, tests)
 
 
 def resume(
@@ -138,10 +134,11 @@ def resume(
         CmpError: there is no such run, or its checkpoint cannot be read.
     """
     directory = open_run(path)
-    parts = _prepare_again(directory, settings)
-    has_checkpoint = (directory / LAST).exists()
-    checkpoint = load_checkpoint(directory / LAST, torch.device("cpu")) if has_checkpoint else None
-    return _train(parts, directory, console or out(), checkpoint, tests)
+    with Processes.of_torchrun() as processes:
+        parts = _prepare_again(directory, settings, processes)
+        last = directory / LAST
+        checkpoint = load_checkpoint(last, torch.device("cpu")) if last.exists() else None
+        return _train(parts, directory, console or out(), checkpoint, tests)
 
 
 def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str] = ()) -> Outcome:
@@ -156,21 +153,26 @@ def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str]
         CmpError: there is no such run or checkpoint.
     """
     directory = open_run(path)
-    parts = _prepare_again(directory, settings)
+    with Processes.of_torchrun() as processes:
+        return _evaluate(_prepare_again(directory, settings, processes), directory, checkpoint)
+
+
+def _evaluate(parts: _Parts, directory: Path, checkpoint: str) -> Outcome:
     saved = load_checkpoint(directory / (BEST if checkpoint == "best" else LAST), parts.device)
     with _must_fit(directory):
         parts.model.load_state_dict(saved["model"])
     counters = saved.get("progress", saved)
     folder = directory if checkpoint == "best" else directory / f"eval_{checkpoint}"
     folder.mkdir(exist_ok=True)
-    writer = TestResultsWriter(folder, checkpoint)
+    writer = TestResultsWriter(folder, checkpoint, parts.processes)
     measurer = _measurer(parts, directory)
     dispatcher = measurer.dispatcher
     dispatcher.add_essential(writer)
     finished = _evaluator(parts, measurer).test(counters["epoch"], counters["step"])
     # The run itself was finished before: only the files of the test are written again.
     writer.cmp_run_finished(finished, dispatcher.run)
-    write_plugin_errors(folder / EVAL_PLUGIN_ERRORS, dispatcher.failures)
+    if parts.processes.is_first:
+        write_plugin_errors(folder / EVAL_PLUGIN_ERRORS, dispatcher.failures)
     return _outcome(folder, parts, dispatcher, folder / EVAL_PLUGIN_ERRORS)
 
 
@@ -191,6 +193,7 @@ class _Parts:
     rule: LearningRule
     layers: tuple[Layer, ...]
     untrained: dict[str, Any]
+    processes: Processes
 
     def describe(self, directory: Path) -> Run:
         names = tuple(layer.name for layer in self.layers)
@@ -206,7 +209,19 @@ def _load_plugins(config: Config, plugins_dir: Path | None = None) -> Plugins:
     return plugins
 
 
-def _prepare(config: Config, plugins: Plugins) -> _Parts:
+def _new_run(parts: _Parts) -> Path:
+    """Make a run directory with what is known before training."""
+    params = dump_config(_resolve(parts))
+    directory = make_run_directory(parts.config)
+    write_whole(directory / PARAMS, params)
+    info = (metric.info(parts.config.margins.get(metric.label)) for metric in parts.metrics)
+    write_whole(directory / METRICS, dump_metric_info(info))
+    description = describe_environment(parts.describe(directory), parts.device)
+    write_whole(directory / ENVIRONMENT, json.dumps(description, indent=2) + "\n")
+    return directory
+
+
+def _prepare(config: Config, plugins: Plugins, processes: Processes) -> _Parts:
     metrics, plots = _check_names(config, plugins)
     device = choose_device(config)
 
@@ -220,7 +235,10 @@ def _prepare(config: Config, plugins: Plugins) -> _Parts:
             message = f"{kind} '{name}' of {entry.origin} raised {type(error).__name__}: {error}"
             raise PluginError(message) from error
 
-    data = load_data(config, lambda: make("dataset", config.dataset, config), device)
+    def dataset() -> Any:  # which the first process downloads for all
+        return processes.first_then_others(lambda: make("dataset", config.dataset, config))
+
+    data = load_data(config, dataset, device)
     torch.manual_seed(config.seed)
     model = make("model", config.model, config, data.input_size, len(data.class_names)).to(device)
     total_steps = config.epochs * steps_per_epoch(data, config)
@@ -232,14 +250,16 @@ def _prepare(config: Config, plugins: Plugins) -> _Parts:
     if config.snapshots is not None:
         chosen_layers(config.snapshots, layers)
     untrained = copy.deepcopy(model.state_dict())
-    return _Parts(config, plugins, metrics, plots, device, data, model, rule, layers, untrained)
+    return _Parts(
+        config, plugins, metrics, plots, device, data, model, rule, layers, untrained, processes
+    )
 
 
 CHANGEABLE = keys_about("place")
 """Keys of an existing run that may be given anew."""
 
 
-def _prepare_again(directory: Path, settings: Iterable[str]) -> _Parts:
+def _prepare_again(directory: Path, settings: Iterable[str], processes: Processes) -> _Parts:
     """Return the parts of an existing run: its own metrics, none that were installed since."""
     for setting in settings:
         key = setting.partition("=")[0].strip()
@@ -249,7 +269,7 @@ def _prepare_again(directory: Path, settings: Iterable[str]) -> _Parts:
     if OBSERVED in read_yaml(directory / PARAMS):
         raise UsageError(f"'{directory}' was observed: its model is not cmp's to train or to test")
     config = load_config(directory / PARAMS, settings)
-    return _prepare(config, attrs.evolve(_load_plugins(config), named=()))
+    return _prepare(config, attrs.evolve(_load_plugins(config), named=()), processes)
 
 
 def _check_names(config: Config, plugins: Plugins) -> tuple[list[Metric], list[Plot]]:
@@ -306,8 +326,10 @@ def _measurer(parts: _Parts, directory: Path) -> Measurer:
     return Measurer(
         parts.metrics,
         parts.describe(directory),
-        parts.plugins.manager,
+        # What is no metric and listens, to write or to send, does so once.
+        parts.plugins.manager if parts.processes.is_first else new_manager(),
         parts.config.on_plugin_error,
+        parts.processes,
     )
 
 
@@ -322,25 +344,36 @@ def _train(
     dispatcher = measurer.dispatcher
     evaluator = _evaluator(parts, measurer)
     _warn_of_left_out_layers(parts, measurer)
+    processes = parts.processes
     trainer = Trainer(
-        parts.model, parts.rule, parts.data, dispatcher, measurer, evaluator, parts.device
+        parts.model,
+        parts.rule,
+        parts.data,
+        dispatcher,
+        measurer,
+        evaluator,
+        parts.device,
+        processes,
     )
     if checkpoint is not None:
         with _must_fit(directory):
             has_best = checkpoint["progress"]["best_epoch"] > 0
             best = load_checkpoint(directory / BEST, parts.device) if has_best else None
             trainer.load_state_dict(checkpoint, best)
-    cut_log(directory, trainer.progress)
-    with LogWriter(directory) as log:
-        # The log before the checkpoint: what a checkpoint has behind it, the log has on the disk.
-        dispatcher.add_essential(log)
-        dispatcher.add_essential(CheckpointWriter(directory))
-        dispatcher.add_essential(TestResultsWriter(directory))
-        dispatcher.add_essential(Screen(console))
+    with ExitStack() as files:
+        if processes.is_first:
+            cut_log(directory, trainer.progress)
+            # The log before the checkpoint: what a checkpoint has behind it, the log has on disk.
+            dispatcher.add_essential(files.enter_context(LogWriter(directory)))
+            dispatcher.add_essential(CheckpointWriter(directory))
+            dispatcher.add_essential(Screen(console))
+        dispatcher.add_essential(TestResultsWriter(directory, processes=processes))
         if parts.config.snapshots is not None:
             dispatcher.add_essential(_snapshots(parts, directory, dispatcher, console))
-        dispatcher.add_essential(StatusWriter(directory, dispatcher))
+        if processes.is_first:
+            dispatcher.add_essential(StatusWriter(directory, dispatcher))
         trainer.fit(tests=tests)
+    processes.gather(None)  # the first one has written its files
     return _outcome(directory, parts, dispatcher, directory / PLUGIN_ERRORS)
 
 
@@ -378,6 +411,7 @@ def _snapshots(
         directory,
         dispatcher,
         console,
+        parts.processes,
     )
 
 
@@ -399,6 +433,7 @@ def _evaluator(parts: _Parts, measurer: Measurer) -> Evaluator:
         parts.layers,
         parts.untrained,
         parts.config,
+        parts.processes,
     )
 
 

@@ -69,6 +69,10 @@ def run_command(
     outcome = train(source, settings, asked, plugins, plugins_dir, no_snapshots, resumed)
 
     from cmp_core.cli._finish import finish
+    from cmp_core.console import is_first_process
+
+    if not is_first_process():
+        return
 
     sys.exit(finish(outcome, others, research_only=research_only, show=show))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -208,6 +208,31 @@ class LayerActivations(Event):
         again = self.by_half_fits
         more = () if again is None else (again.statistics.guards,)
         return self._guards, self.statistics.guards, *more
+
+
+def joined(parts: Sequence[LayerActivations]) -> LayerActivations:
+    """Return all samples of some events of the same layers as one, in the order of their ids."""
+    order = torch.argsort(torch.cat([part.sample_ids for part in parts]))
+
+    def cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        there = [tensor for tensor in tensors if tensor is not None]
+        return torch.cat(there)[order] if there else None
+
+    def join(layers: Sequence[Layer]) -> Layer:
+        activations = torch.cat([layer.activations for layer in layers])[order]
+        return attrs.evolve(
+            layers[0], activations=activations, scores=cat([layer.scores for layer in layers])
+        )
+
+    references = [part.reference for part in parts if part.reference is not None]
+    return attrs.evolve(
+        parts[0],
+        layers=tuple(join(layers) for layers in zip(*(p.layers for p in parts), strict=True)),
+        reference=join(references) if references else None,
+        inputs=cat([part.inputs for part in parts]),
+        labels=cat([part.labels for part in parts]),
+        sample_ids=torch.cat([part.sample_ids for part in parts])[order],
+    )
 
 
 @attrs.frozen(eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from cmp_core.config.load import dump_config
 from cmp_core.config.schema import Config, Snapshots
 from cmp_core.console import warn
+from cmp_core.distributed.processes import ALONE, Processes
 from cmp_core.errors import ConfigError, UsageError, unknown
 from cmp_core.events.activations import LayerActivations, SplitFinished
 from cmp_core.events.hookspecs import hookimpl
@@ -33,6 +35,18 @@ from cmp_core.snapshots.write import RowWriter
 
 _TEMPORARY = ".snapshot.h5"
 """Where a snapshot is written until it is whole; `activations/` has none but whole ones."""
+
+
+@attrs.frozen(eq=False)
+class _Rows:
+    """What is stored of some samples of one event."""
+
+    step: int
+    layers: tuple[Layer, ...]
+    sample_ids: Tensor
+    labels: Tensor | None
+    inputs: Tensor | None
+    is_fitting: bool
 
 
 class SnapshotListener:
@@ -50,6 +64,7 @@ class SnapshotListener:
         folder: the run directory.
         dispatcher: emits `cmp_snapshot_written`.
         console: where to say what will be stored.
+        processes: of which each has samples of its own; the first one writes those of all.
     """
 
     def __init__(
@@ -64,7 +79,10 @@ class SnapshotListener:
         folder: Path,
         dispatcher: Dispatcher,
         console: Console,
+        processes: Processes = ALONE,
     ) -> None:
+        self._processes = processes
+        self._waiting: list[_Rows] = []
         self._options, self._config = options, config
         self._folder, self._dispatcher, self._console = folder, dispatcher, console
         size = len(ids) if options.samples == "all" else int(options.samples)
@@ -112,22 +130,39 @@ class SnapshotListener:
         is_fitting = event.part == "fit"
         chosen = self._fitting if is_fitting else self._ids
         where = torch.isin(event.sample_ids, chosen.to(event.sample_ids.device)).nonzero()[:, 0]
+        rows = _Rows(
+            event.step,
+            tuple(_select(layer, where) for layer in self._kept(event)),
+            event.sample_ids[where],
+            None if event.labels is None else event.labels[where],
+            event.inputs[where] if self._options.inputs and event.inputs is not None else None,
+            is_fitting,
+        )
+        if self._processes.is_first:
+            self._append(rows)
+        else:
+            self._waiting.append(rows)
+
+    def _append(self, rows: _Rows) -> None:
+        """Write some samples, unless storing was given up."""
+        if self._is_stopped:
+            return
         try:
             if self._writer is None:
-                self._has_mask = is_fitting
+                self._has_mask = rows.is_fitting
                 self._writer = RowWriter(
-                    self._folder / ACTIVATIONS / f"step_{event.step:08d}.h5",
+                    self._folder / ACTIVATIONS / f"step_{rows.step:08d}.h5",
                     self._folder / _TEMPORARY,
-                    len(self._ids) + (len(self._fitting) if is_fitting else 0),
+                    len(self._ids) + (len(self._fitting) if rows.is_fitting else 0),
                     self._options.dtype,
                     self._options.compression,
                 )
-            mask = torch.full_like(where, is_fitting, dtype=torch.bool)
+            mask = torch.full_like(rows.sample_ids, rows.is_fitting, dtype=torch.bool)
             self._writer.append(
-                tuple(_select(layer, where) for layer in self._kept(event)),
-                event.sample_ids[where],
-                None if event.labels is None else event.labels[where],
-                event.inputs[where] if self._options.inputs and event.inputs is not None else None,
+                rows.layers,
+                rows.sample_ids,
+                rows.labels,
+                rows.inputs,
                 mask if self._has_mask else None,
             )
         except (OSError, UsageError) as error:
@@ -136,7 +171,15 @@ class SnapshotListener:
     @hookimpl
     def cmp_split_finished(self, event: SplitFinished, run: Run) -> None:
         """Put the snapshot in place and tell of it."""
-        if not self._is_wanted("chunk", event.phase, event.epoch) or self._writer is None:
+        if not self._is_wanted("chunk", event.phase, event.epoch):
+            return
+        waiting = self._processes.gather(self._waiting)
+        self._waiting = []
+        if not self._processes.is_first:
+            return
+        for rows in chain.from_iterable(waiting):
+            self._append(rows)
+        if self._writer is None:
             return
         try:
             self._writer.finish(self._attributes(event, run))
@@ -163,7 +206,7 @@ class SnapshotListener:
     def _is_wanted(self, part: str, phase: str, epoch: int) -> bool:
         """Whether samples are stored, of the stored split or of those that score it."""
         is_test, wants_test = phase == "test", self._options.phase == "test"
-        if self._is_stopped or not (wants_test or epoch in self._epochs):
+        if not (wants_test or epoch in self._epochs):
             return False
         if part == "fit":
             return is_test == wants_test and self._has_fitting(epoch)
@@ -197,6 +240,7 @@ class SnapshotListener:
         warn(f"snapshots: {error}; no more are stored, training goes on")
 
     def _abort(self) -> None:
+        self._waiting = []
         if self._writer is not None:
             self._writer.abort()
             self._writer = None

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cmp_core.distributed.processes import ALONE, Processes
 from cmp_core.events.activations import LayerActivations
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import Run, RunFinished
@@ -35,12 +37,15 @@ class TestResultsWriter:
     Args:
         folder: where the files go.
         checkpoint: whose weights are tested, `best` or `last`.
+        processes: of which each predicts for samples of its own; the first one writes.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
-    def __init__(self, folder: Path, checkpoint: str = "best") -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, checkpoint: str = "best", processes: Processes = ALONE
+    ) -> None:
+        self._folder, self._processes = folder, processes
         self._checkpoint = checkpoint
         self._parts: list[dict[str, Tensor]] = []
 
@@ -58,6 +63,8 @@ class TestResultsWriter:
             if layer.scores is not None
         }
         known = {"sample_ids": event.sample_ids.cpu()}
+        if event.folds is not None:  # samples are written in the order in which they are split
+            known[_PLACES] = event.folds.places(event.sample_ids).cpu()
         if event.labels is not None:
             known |= {"labels": event.labels.cpu(), **predicted}
         self._parts.append(known)
@@ -67,22 +74,32 @@ class TestResultsWriter:
         """Write the files, unless nothing was tested."""
         if event.acc is None or event.test_loss is None:
             return
-        columns: dict[str, NDArray[np.int64]] = {
-            name: torch.cat([part[name] for part in self._parts]).numpy() for name in self._parts[0]
-        }
+        accuracy, loss = event.acc, event.test_loss
+        parts = list(chain.from_iterable(self._processes.gather(self._parts)))
         self._parts = []
+        if self._processes.is_first:
+            self._write_all(_columns(parts), accuracy, loss, event, run)
+
+    def _write_all(
+        self,
+        columns: dict[str, NDArray[np.int64]],
+        accuracy: float,
+        loss: float,
+        event: RunFinished,
+        run: Run,
+    ) -> None:
         layers = [name for name in run.layer_names if name in columns]
         results = {
-            "acc": finite_or_none(event.acc),
+            "acc": finite_or_none(accuracy),
             "acc_layers": {x: float(np.mean(columns[x] == columns["labels"])) for x in layers},
-            "loss": finite_or_none(event.test_loss),
+            "loss": finite_or_none(loss),
             "checkpoint": self._checkpoint,
             "epoch": event.epoch,
             **log_form(event.rows, run.layer_names, event.n),
             "untrained": log_form(event.untrained_rows, run.layer_names, event.n),
         }
         self._write(TEST_RESULTS, results)
-        if math.isfinite(event.acc):
+        if math.isfinite(accuracy):
             self._write_by_class(columns["labels"], columns[layers[-1]], run.class_names)
         influences: dict[str, NDArray[Any]] = {
             "sample_ids": columns["sample_ids"],
@@ -107,6 +124,19 @@ class TestResultsWriter:
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         write_whole(self._folder / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+_PLACES = ""
+"""Stands for the places of samples in the split where a layer's name is expected."""
+
+
+def _columns(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, NDArray[np.int64]]:
+    """Return sample ids, labels and predictions of all parts, in the order of the split."""
+    columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    if _PLACES in columns:
+        order = columns.pop(_PLACES).argsort()
+        columns = {name: column[order] for name, column in columns.items()}
+    return {name: column.numpy() for name, column in columns.items()}
 
 
 def _influences(rows: Sequence[Row], prefix: str = "") -> dict[str, NDArray[np.float32]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import product
+from itertools import chain, product, zip_longest
 from numbers import Real
 from operator import attrgetter
 from typing import Any
@@ -110,6 +110,32 @@ class MetricListener:
         for layer, own in state.items():
             self._running[layer] = self._new_state()
             self._running[layer].inner.load_state_dict(own)
+
+    # Several processes
+
+    def gathered(self) -> list[dict[str, Any]]:
+        """Return the states so far, by layer: of all samples, by half the fits, of each group."""
+        return [
+            {layer: state.state_dict() for layer, state in states.items()}
+            for states in (self._gathered, self._by_half_fits, *self._by_group)
+        ]
+
+    def take_gathered(self, of_all: Sequence[list[dict[str, Any]]], groups: Groups | None) -> None:
+        """Take over, merged, what `gathered` has returned in all processes, in order of rank.
+
+        Args:
+            of_all: by process.
+            groups: of the split, or none.
+        """
+        merged: list[dict[str, _State]] = []
+        for of_layers in zip_longest(*of_all, fillvalue=dict[str, Any]()):
+            states: dict[str, _State] = {}
+            for layer, content in chain.from_iterable(own.items() for own in of_layers):
+                state = self._new_state(groups)
+                state.load_state_dict(content)
+                states[layer] = states[layer].merge(state) if layer in states else state
+            merged.append(states)
+        self._gathered, self._by_half_fits, *self._by_group = merged
 
     # At once: a batch, a subset, or a finished split by its moments
 
@@ -431,6 +457,23 @@ class _State:
             raise UndefinedError(self.reason or _EMPTY)
         return _by_name(self.inner.compute())
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain values and tensors."""
+        return {"n": self.n, "reason": self.reason, "inner": self.inner.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.n, self.reason = state["n"], state["reason"]
+        self.inner.load_state_dict(state["inner"])
+
+    def merge(self, other: _State) -> _State:
+        """Return the state of both sets of samples."""
+        merged = _State(self.inner)
+        merged.n, merged.reason = self.n + other.n, self.reason or other.reason
+        if merged.reason is None:
+            merged.inner = self.inner.merge(other.inner)
+        return merged
+
     def begin_batch(self) -> None:
         """Count samples from 0, and give an undefined layer another chance."""
         self.n, self.reason = 0, None
@@ -457,10 +500,32 @@ class _Means:
                     known = self.values[name] = checked.new_full((n,), torch.nan)
                 known[self._groups.places(views[0].sample_ids)] = checked
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"totals": self._totals, "values": self.values}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._totals, self.values = state["totals"], state["values"]
+
+    def merge(self, other: _Means) -> _Means:
+        """Return the state of both sets of samples, of which each has NaN where it has none."""
+        merged = _Means(self._function, self._check, self._groups)
+        for mine, theirs, of_both, way in (
+            (self._totals, other._totals, merged._totals, torch.add),
+            (self.values, other.values, merged.values, _filled),
+        ):
+            of_both |= mine | theirs
+            of_both |= {name: way(mine[name], theirs[name]) for name in mine.keys() & theirs.keys()}
+        return merged
+
     def compute(self) -> dict[str, SampleMean]:
         if not self._totals:  # the function has raised each time
             raise UndefinedError(_EMPTY)
         return {name: SampleMean(total) for name, total in self._totals.items()}
+
+
+def _filled(values: Tensor, others: Tensor) -> Tensor:
+    """Return values with others in the places of NaN."""
+    return torch.where(values.isnan(), others, values)
 
 
 def _left_out(states: Sequence[_State | None]) -> Iterator[Mapping[str, Any]]:

@@ -1,11 +1,10 @@
-"""Measuring a batch, or a split chunk by chunk: emit the events, bring the answers to the host."""
+"""Measuring a batch, or a split chunk by chunk: emit the events, and gather the answers."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import attrs
@@ -15,17 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmp_core.errors import UsageError
-from cmp_core.events.activations import LayerActivations, SplitFinished
+from cmp_core.distributed.processes import ALONE, Processes
+from cmp_core.errors import PluginError, UsageError, one_line
+from cmp_core.events.activations import LayerActivations, SplitFinished, joined
 from cmp_core.events.payloads import Run
-from cmp_core.events.results import DeviceValue, MetricResult, SampleMean, SampleValues
-from cmp_core.events.rows import FitInfo, Row, Value
-from cmp_core.layers.arrays import binary_scale, precise, wide
+from cmp_core.events.results import MetricResult
+from cmp_core.events.rows import FitInfo, Row
+from cmp_core.layers.arrays import binary_scale
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.memory import memory_of
 from cmp_core.layers.sampling import choose
-from cmp_core.measurement.jackknife import FEWEST, standard_error
-from cmp_core.measurement.listener import MetricListener, total_and_count
+from cmp_core.measurement.host import Extremes, on_host
+from cmp_core.measurement.jackknife import FEWEST
+from cmp_core.measurement.listener import MetricListener
 from cmp_core.measurement.memory import STATISTICS_SHARE, SUBSET_SIZE, Demand
 from cmp_core.measurement.metric import Metric
 from cmp_core.plugins.dispatch import Dispatcher
@@ -58,7 +59,8 @@ class Measurer:
         run: what every listener may ask for.
         manager: holds the other plugins.
         policy: what happens to a plugin that raises, see `Dispatcher`.
-        processes: how many share the machine's memory.
+        processes: that measure together, each its own samples.
+        sharing: how many others use the machine's memory as much.
 
     Attributes:
         dispatcher: emits the events.
@@ -71,15 +73,17 @@ class Measurer:
         run: Run,
         manager: pluggy.PluginManager,
         policy: str = "disable",
-        processes: int = 1,
+        processes: Processes = ALONE,
+        sharing: int = 1,
     ) -> None:
+        self._processes = processes
         self.dispatcher = Dispatcher(manager, run, policy)
         self.listeners = [MetricListener(metric) for metric in metrics]
         for listener in self.listeners:
             manager.register(listener, listener.name)
         definitions = [listener.metric.definition for listener in self.listeners]
         self._passes = max((d.pass_indices[-1] for d in definitions), default=1)
-        self._share = STATISTICS_SHARE / processes
+        self._share = STATISTICS_SHARE / (sharing * processes.on_this_machine)
         self._demand = Demand(
             sums=frozenset[str]().union(*(d.sums for d in definitions)),
             fits=frozenset[str]().union(*(d.fits for d in definitions)),
@@ -123,9 +127,13 @@ class Measurer:
         return int(self._share * memory_of(device))
 
     def batch(self, event: LayerActivations) -> tuple[Row, ...]:
-        """Measure a training batch by itself."""
+        """Measure a training batch by itself: the samples of all processes, in the first one."""
+        rows = self._of_batch(event) if self._processes.is_first else ()
+        return self._processes.gather(rows)[0]
+
+    def _of_batch(self, event: LayerActivations) -> tuple[Row, ...]:
         failures_before = self.dispatcher.failure_counts()
-        extremes = {layer.name: _Extremes.of(layer) for layer in event.all_layers}
+        extremes = {layer.name: Extremes.of(layer) for layer in event.all_layers}
         answers = self.dispatcher.emit("cmp_layer_activations", event)
         return self._rows(answers, extremes, event.layers, failures_before)
 
@@ -156,6 +164,7 @@ class Measurer:
             if fitting is None:
                 fitting = self._begun(chunk, n, labels, folds)
             fitting.update(chunk.all_layers, chunk.sample_ids, chunk.labels)
+        fitting = self._processes.reduce(fitting, _merged_fitting)
         return None if fitting is None else fitting.fits()
 
     def _begun(
@@ -190,7 +199,8 @@ class Measurer:
             ids: the sample ids of the whole split.
             labels: their labels, or none.
             read: given 1 or 2, yields the split's chunks for that pass; given 0, for a reading
-                before these, which no plugin sees.
+                before these, which no plugin sees. Of several processes, each yields its own
+                samples, and no sample is that of two.
             fits: to other samples; without them the split's own are fitted to in five folds.
             errors: give each value a standard error; there is none below 40 samples.
         """
@@ -200,21 +210,68 @@ class Measurer:
             fits = self._fitted(read(0), len(ids), [labels], folds)
         groups = Groups(folds.sample_ids) if errors and len(ids) >= FEWEST else None
         split = _Split(self._demand, self._available, folds, fits, groups)
-        for pass_index in range(1, self._passes + 1):
-            for chunk in read(pass_index):
-                if pass_index == 1:
-                    split.update(chunk)
-                self.dispatcher.emit("cmp_layer_activations", split.measured(chunk))
-        if split.last is None:
+        chunks = iter(read(1))
+        first = next(chunks, None)
+        if not split.begin(first, self._processes):
             return ()
+        for chunk in chain(() if first is None else (first,), chunks):
+            split.update(chunk)
+            self.dispatcher.emit("cmp_layer_activations", split.measured(chunk))
+        if self._processes.size > 1:
+            split.merge(self._processes)
+            self._merge_states(groups, failures_before)
+        for pass_index in range(2, self._passes + 1):
+            for chunk in self._of_all(read(pass_index)):
+                self.dispatcher.emit("cmp_layer_activations", split.measured(chunk))
         statistics = SplitStatistics(split.accumulator)
         answers = self.dispatcher.emit("cmp_split_finished", split.finished(statistics))
-        return self._rows(answers, split.extremes, split.last.layers, failures_before, fits)
+        return self._rows(answers, split.extremes, split.head.layers, failures_before, fits)
+
+    def _of_all(self, chunks: Iterable[LayerActivations]) -> Iterator[LayerActivations]:
+        """Yield the chunks of all processes together, as scored states cannot be merged."""
+        own = iter(chunks)
+        while parts := [x for x in self._processes.gather(next(own, None)) if x is not None]:
+            yield parts[0] if len(parts) == 1 else joined(parts)
+
+    def _merge_states(self, groups: Groups | None, failures_before: Counter[str]) -> None:
+        """Merge the states of all processes; a metric that failed in one has failed in all."""
+        failed = self._failed_since(failures_before)
+        states: dict[str, Any] = {}
+        for listener in self.listeners:
+            if listener.name not in failed:
+                try:
+                    states[listener.name] = listener.gathered()
+                except Exception as error:  # whatever the code of a plugin raises
+                    self.dispatcher.fail(listener, "state_dict", error)
+                    failed[listener.name] = one_line(error)
+        told = self._processes.gather((states, failed))
+        for listener in self.listeners:
+            name = listener.name
+            errors = [own[name] for _, own in told if name in own]
+            if errors and name not in failed:
+                elsewhere = PluginError(f"in another process: {errors[0]}")
+                self.dispatcher.fail(listener, "cmp_layer_activations", elsewhere)
+            elif not errors:
+                try:
+                    listener.take_gathered([own[name] for own, _ in told], groups)
+                except Exception as error:  # whatever the code of a plugin raises
+                    self.dispatcher.fail(listener, "merge", error)
+
+    def _failed_since(self, failures_before: Counter[str]) -> dict[str, str]:
+        """Return the errors of the metrics that failed since then, or are switched off, by name."""
+        failed_now = self.dispatcher.failure_counts() - failures_before
+        # The newest failure last, so that it is the one that is told.
+        errors = {failure.plugin: failure.error for failure in self.dispatcher.failures}
+        return {
+            listener.name: errors[listener.name]
+            for listener in self.listeners
+            if listener.name in failed_now or self.dispatcher.is_disabled(listener)
+        }
 
     def _rows(
         self,
         answers: Mapping[str, list[MetricResult]],
-        extremes: Mapping[str, _Extremes],
+        extremes: Mapping[str, Extremes],
         layers: Sequence[Layer],
         failures_before: Counter[str],
         fits: LinearFits | None = None,
@@ -223,19 +280,17 @@ class Measurer:
 
         A metric that failed on the way, or is switched off, has an error for every layer instead.
         """
-        failed_now = self.dispatcher.failure_counts() - failures_before
-        # The newest failure last, so that it is the one that is told.
-        errors = {failure.plugin: failure.error for failure in self.dispatcher.failures}
+        failed = self._failed_since(failures_before)
         results: list[MetricResult] = []
         for listener in self.listeners:
-            if listener.name in failed_now or self.dispatcher.is_disabled(listener):
-                reason = f"error: {errors[listener.name]}"
+            if listener.name in failed:
+                reason = f"error: {failed[listener.name]}"
                 label = listener.metric.label
                 results += [MetricResult(x.name, label, 0, reason=reason) for x in layers]
             else:
                 results += answers[listener.name]
         _refuse_duplicates([result for result in results if not result.by_half_fits])
-        rows = _on_host(results, extremes)
+        rows = on_host(results, extremes)
         return rows if fits is None else tuple(_with_fits(results, rows, fits))
 
 
@@ -257,40 +312,60 @@ class _Split:
             ids = folds.sample_ids.cpu()
             self._chosen = ids[choose(ids.numpy(), SUBSET_SIZE)] if len(ids) > SUBSET_SIZE else ids
         self._parts: list[LayerActivations] = []
-        self.extremes: dict[str, _Extremes] = {}
-        self.last: LayerActivations | None = None
+        self.extremes: dict[str, Extremes] = {}
+
+    def begin(self, first: LayerActivations | None, processes: Processes) -> bool:
+        """Choose scales, and which layers fit into the memory, by the first chunk of all processes.
+
+        Returns:
+            Whether there are any samples.
+        """
+        own = None if first is None else self._head_of(first)
+        heads = [head for head in processes.gather(own) if head is not None]
+        if heads:
+            self._prepare(heads[0])
+        return bool(heads)
+
+    def _head_of(self, chunk: LayerActivations) -> LayerActivations:
+        """Return a chunk without samples, and with the scale of each layer."""
+        known = {} if self._fits is None else self._fits.scales
+        scales = {
+            x.name: known[x.name] if x.name in known else binary_scale(x.activations)
+            for x in chunk.all_layers
+        }
+        empty = chunk.select(chunk.sample_ids.new_empty(0), "chunk")
+        return attrs.evolve(empty, scales=scales)
+
+    def merge(self, processes: Processes) -> None:
+        """Merge what all processes have taken in."""
+        merged = processes.reduce(self.accumulator, SplitAccumulator.merge)
+        self.accumulator: SplitAccumulator = merged
+        self.extremes = processes.reduce(self.extremes, _merged_extremes)
+        self._parts = list(chain.from_iterable(processes.gather(self._parts)))
 
     def update(self, chunk: LayerActivations) -> None:
-        if self.last is None:
-            self._prepare(chunk)
-        self.last = chunk
         for layer in chunk.all_layers:
-            own, known = _Extremes.of(layer), self.extremes.get(layer.name)
+            own, known = Extremes.of(layer), self.extremes.get(layer.name)
             self.extremes[layer.name] = own if known is None else own.merge(known)
         if self._chosen is not None:
             where = torch.isin(chunk.sample_ids, self._chosen).nonzero().squeeze(1)
             self._parts.append(self._without_left_out(chunk).select(where, "subset"))
         self.accumulator.update(chunk.all_layers, chunk.sample_ids, chunk.labels)
 
-    def _prepare(self, chunk: LayerActivations) -> None:
-        """Choose scales, and which layers fit into the memory, by the first chunk."""
-        device, n = chunk.sample_ids.device, len(self._folds.sample_ids)
+    def _prepare(self, head: LayerActivations) -> None:
+        self.head = head
+        device, n = head.sample_ids.device, len(self._folds.sample_ids)
         self._chosen = None if self._chosen is None else self._chosen.to(device)
         self._folds = self._folds.to(device)
         self._groups = None if self._groups is None else self._groups.to(device)
-        known = {} if self._fits is None else self._fits.scales
-        self._scales = {
-            x.name: known[x.name] if x.name in known else binary_scale(x.activations)
-            for x in chunk.all_layers
-        }
-        size = _widths(chunk), n, chunk.num_classes, self._available(device)
+        size = _widths(head), n, head.num_classes, self._available(device)
         self._left_out = self._demand.left_out(*size)
         # Sums of each group take twenty times as much: where they do not fit, errors are left out.
         has_room = self._groups and self._demand.left_out(*size, by_group=True) == self._left_out
         self.accumulator = SplitAccumulator(
             self._demand.sums,
             self._folds,
-            chunk.num_classes,
+            head.num_classes,
             self._left_out,
             self._groups if has_room else None,
         )
@@ -299,7 +374,7 @@ class _Split:
         """Return a chunk as metrics see it."""
         return attrs.evolve(
             chunk,
-            scales=self._scales,
+            scales=self.head.scales,
             folds=self._folds,
             groups=self._groups,
             fits=self._fits,
@@ -323,17 +398,16 @@ class _Split:
         )
 
     def finished(self, statistics: SplitStatistics) -> SplitFinished:
-        chunk = self.last
-        assert chunk is not None  # a split without chunks has nothing to finish
+        head = self.head
         return SplitFinished(
-            source=chunk.source,
-            phase=chunk.phase,
-            epoch=chunk.epoch,
-            step=chunk.step,
+            source=head.source,
+            phase=head.phase,
+            epoch=head.epoch,
+            step=head.step,
             n=len(self._folds.sample_ids),
-            layers=tuple(_without_samples(layer) for layer in chunk.layers),
-            reference=None if chunk.reference is None else _without_samples(chunk.reference),
-            num_classes=chunk.num_classes,
+            layers=tuple(_without_samples(layer) for layer in head.layers),
+            reference=None if head.reference is None else _without_samples(head.reference),
+            num_classes=head.num_classes,
             statistics=statistics,
             subset=self._subset(),
             fits=self._fits,
@@ -343,41 +417,24 @@ class _Split:
     def _subset(self) -> LayerActivations | None:
         if not self._parts:
             return None
-        joined = _join(self._parts)
-        return attrs.evolve(joined, folds=self._folds, groups=self._groups, fits=self._fits)
+        whole = joined(self._parts)
+        return attrs.evolve(whole, folds=self._folds, groups=self._groups, fits=self._fits)
 
 
 def _widths(chunk: LayerActivations) -> dict[str, int]:
     return {layer.name: layer.activations.shape[1] for layer in chunk.all_layers}
 
 
+def _merged_fitting(a: Fitting | None, b: Fitting | None) -> Fitting | None:
+    return a.merge(b) if a is not None and b is not None else a or b
+
+
+def _merged_extremes(a: dict[str, Extremes], b: dict[str, Extremes]) -> dict[str, Extremes]:
+    return a | {name: own.merge(a[name]) if name in a else own for name, own in b.items()}
+
+
 def _without_samples(layer: Layer) -> Layer:
     return attrs.evolve(layer, activations=layer.activations[:0], scores=None, anchors=None)
-
-
-def _join(parts: Sequence[LayerActivations]) -> LayerActivations:
-    """Return all samples of the parts as one event, in the order of their ids."""
-    order = torch.argsort(torch.cat([part.sample_ids for part in parts]))
-
-    def cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
-        there = [tensor for tensor in tensors if tensor is not None]
-        return torch.cat(there)[order] if there else None
-
-    def join(layers: Sequence[Layer]) -> Layer:
-        activations = torch.cat([layer.activations for layer in layers])[order]
-        return attrs.evolve(
-            layers[0], activations=activations, scores=cat([layer.scores for layer in layers])
-        )
-
-    references = [part.reference for part in parts if part.reference is not None]
-    return attrs.evolve(
-        parts[0],
-        layers=tuple(join(layers) for layers in zip(*(p.layers for p in parts), strict=True)),
-        reference=join(references) if references else None,
-        inputs=cat([part.inputs for part in parts]),
-        labels=cat([part.labels for part in parts]),
-        sample_ids=torch.cat([part.sample_ids for part in parts])[order],
-    )
 
 
 def _refuse_duplicates(results: Sequence[MetricResult]) -> None:
@@ -404,136 +461,3 @@ def _with_fits(
         is_fitted = key in halves and row.value is not None and not row.pair
         fit = FitInfo(fits.n, fits.source, halves[key]) if is_fitted else None
         yield attrs.evolve(row, fit=fit)
-
-
-# From the device to the host
-
-
-_MaxAbs = Mapping[str, tuple[float, ...]]
-"""By layer, the sizes of its extremes on the host."""
-
-
-@attrs.frozen(eq=False)
-class _Extremes:
-    """Smallest and largest activation of a layer, then those of its scores, 0-d each."""
-
-    values: tuple[Tensor, ...]
-
-    @classmethod
-    def of(cls, layer: Layer) -> _Extremes:
-        values: list[Tensor] = []
-        for tensor in (layer.activations, layer.scores):
-            if tensor is None:
-                continue
-            numbers = wide(tensor)
-            zero = numbers.new_zeros(())
-            values += torch.aminmax(numbers) if numbers.numel() else (zero, zero)
-        return cls(tuple(values))
-
-    def merge(self, other: _Extremes) -> _Extremes:
-        """Return the extremes of both sets of samples."""
-        ways = (torch.minimum, torch.maximum) * 2
-        return _Extremes(
-            tuple(way(a, b) for way, a, b in zip(ways, self.values, other.values, strict=False))
-        )
-
-
-def _on_host(results: Sequence[MetricResult], extremes: Mapping[str, _Extremes]) -> tuple[Row, ...]:
-    """Bring all values to the host, and give a reason for each that is missing or not finite.
-
-    Args:
-        results: what the metrics answered.
-        extremes: of every layer.
-    """
-    # A value of a symmetric pair stands at two places.
-    distinct = {id(r.value): r.value for r in results if r.value is not None}
-    influences = {id(r.influence): r.influence for r in results if r.influence is not None}
-    flat = [value for layer in extremes.values() for value in layer.values]
-    errors_of = [standard_error(influence) for influence in influences.values()]
-    numbers = host_values([*flat, *errors_of, *_as_tensors(list(distinct.values()))])
-    errors = dict(zip(influences, numbers[len(flat) :], strict=False))
-    values = dict(zip(distinct, numbers[len(flat) + len(errors) :], strict=True))
-    rest = iter(numbers)
-    max_abs = {
-        name: tuple(map(abs, islice(rest, len(layer.values)))) for name, layer in extremes.items()
-    }
-    return tuple(_with_error(_row(r, values, max_abs), r.influence, errors) for r in results)
-
-
-def _with_error(row: Row, influence: Tensor | None, errors: Mapping[int, Value]) -> Row:
-    """Return a row with the standard error that influences (u,) give, if it is finite."""
-    error = errors.get(id(influence))
-    if row.value is None or influence is None or not isinstance(error, float):
-        return row
-    if not math.isfinite(error):
-        return row
-    return attrs.evolve(row, error=error, influence=influence.double().cpu().numpy())
-
-
-def _as_tensors(values: Sequence[DeviceValue]) -> list[Tensor]:
-    """Return the values as tensors, means as total and count, stacked where they are alike."""
-    alike: dict[Any, list[SampleValues]] = {}
-    for value in values:
-        if isinstance(value, SampleValues):
-            kind = value.values.shape, value.values.dtype, value.values.device
-            alike.setdefault(kind, []).append(value)
-    totals: dict[int, Tensor] = {}
-    for group in alike.values():
-        stacked = total_and_count(torch.stack([value.values for value in group]))
-        totals |= {id(value): total for value, total in zip(group, stacked, strict=True)}
-    return [
-        value.total_and_count
-        if isinstance(value, SampleMean)
-        else totals[id(value)]
-        if isinstance(value, SampleValues)
-        else value
-        for value in values
-    ]
-
-
-def host_values(tensors: Sequence[Tensor]) -> list[Any]:
-    """Return 0-d tensors and vectors as numbers and tuples of numbers, one transfer per device."""
-    values: list[Any] = [None] * len(tensors)
-    for device in {tensor.device for tensor in tensors}:
-        groups: dict[tuple[torch.dtype, int], list[int]] = {}
-        for i, tensor in enumerate(tensors):
-            if tensor.device == device:
-                groups.setdefault((tensor.dtype, tensor.ndim), []).append(i)
-        parts = [
-            (torch.cat if ndim else torch.stack)([tensors[i] for i in group]).to(precise(device))
-            for (_, ndim), group in groups.items()
-        ]
-        flat: Iterator[float] = iter(torch.cat(parts).tolist())
-        for i in chain.from_iterable(groups.values()):
-            shape = tensors[i].shape
-            values[i] = tuple(islice(flat, shape[0])) if shape else next(flat)
-    return values
-
-
-def _row(result: MetricResult, values: Mapping[int, Any], max_abs: _MaxAbs) -> Row:
-    n, reason, value = result.n, result.reason, None
-    if result.value is not None:
-        value = values[id(result.value)]
-        if not isinstance(result.value, Tensor):
-            total, count = value
-            n = int(count)
-            value = total / n if n else math.nan
-        reason = _reason(result, value, max_abs)
-        value = None if reason else value
-    return Row(result.layer, result.metric, value, n, reason, result.other, result.pair)
-
-
-def _reason(result: MetricResult, value: Value, max_abs: _MaxAbs) -> str | None:
-    """Return why a value is missing, or none where it is sound."""
-    if result.n == 0:
-        return "there are no samples"
-    layers = [x for x in (result.layer, result.other or result.layer) if x in max_abs]
-    for layer in layers:
-        if not all(map(math.isfinite, max_abs[layer])):
-            return f"activations or scores of {layer} hold NaN or infinity"
-    if all(map(math.isfinite, value)) if isinstance(value, tuple) else math.isfinite(value):
-        return None
-    for layer in layers:
-        if not any(max_abs[layer][:2]):
-            return f"{layer} is dead: all its activations are 0"
-    return result.undefined

@@ -197,7 +197,7 @@ def measure(
     names = tuple(layer.name for layer in snapshot.layers)
     run = Run(config, classes, names, output=snapshot.output or None)
     metrics = select_metrics(loaded, config)
-    measurer = Measurer(metrics, run, loaded.manager, config.on_plugin_error, processes)
+    measurer = Measurer(metrics, run, loaded.manager, config.on_plugin_error, sharing=processes)
     for listener in listeners:
         measurer.dispatcher.add_essential(listener)
     scored, targets = snapshot.scored, snapshot.targets

@@ -50,7 +50,6 @@ from cmp_core.observation.subject import (
     Anchors,
     Subject,
     generators_kept,
-    without_means,
 )
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.runs.directory import (
@@ -64,6 +63,7 @@ from cmp_core.runs.directory import (
 from cmp_core.runs.environment import describe_environment
 from cmp_core.runs.metric_info import dump_metric_info
 from cmp_core.statistics.fits import LinearFits
+from cmp_core.training.class_means import without_means
 
 
 class Observer:

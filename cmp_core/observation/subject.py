@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -269,13 +268,3 @@ def generators_kept() -> Iterator[None]:
         torch.set_rng_state(states[0])
         np.random.set_state(states[1])
         random.setstate(states[2])
-
-
-def without_means(layers: Sequence[Layer]) -> list[Layer]:
-    """Return layers without class means and the scores against these, of which others are made."""
-    return [
-        attrs.evolve(layer, scores=None, anchors=None, anchor_kind=None)
-        if layer.anchor_kind == "class_mean"
-        else layer
-        for layer in layers
-    ]

@@ -68,7 +68,7 @@ class Dispatcher:
 
     def has_listeners(self, hook: str) -> bool:
         """Whether any plugin implements the hook, not counting the essential ones."""
-        return any(not self._is_essential(i) for i in self._implementations(hook))
+        return any(not self._is_essential(i.plugin) for i in self._implementations(hook))
 
     def is_disabled(self, plugin: object) -> bool:
         """Whether the plugin was switched off."""
@@ -79,7 +79,7 @@ class Dispatcher:
         answers: dict[str, Any] = {}
         fatal: Exception | None = None
         implementations = self._implementations(hook)
-        others = [i for i in implementations if not self._is_essential(i)]
+        others = [i for i in implementations if not self._is_essential(i.plugin)]
         exact = bool(others) and not is_built_in(others[0].plugin)
         state = GlobalState() if exact else None
         shown = event.copy(exact=exact) if others else event
@@ -90,7 +90,7 @@ class Dispatcher:
             try:
                 answers[implementation.plugin_name] = self._call(implementation, hook, shown, state)
             except (Exception, SystemExit) as error:
-                fatal = self._handle(implementation, hook, error)
+                fatal = self._handle(implementation.plugin, implementation.plugin_name, hook, error)
                 if fatal is not None:
                     break
                 if shown.modified(exact=exact):
@@ -100,8 +100,18 @@ class Dispatcher:
 
     def emit_to_essential(self, hook: str, event: Event) -> None:
         """Call the implementations of essential plugins alone."""
-        essential = [i for i in self._implementations(hook) if self._is_essential(i)]
+        essential = [i for i in self._implementations(hook) if self._is_essential(i.plugin)]
         self._answers_of_essential(essential, hook, event, None)
+
+    def fail(self, plugin: object, hook: str, error: Exception) -> None:
+        """Treat a plugin that is not essential like one that has raised an error in a hook.
+
+        Raises:
+            Exception: the policy is `raise`.
+        """
+        fatal = self._handle(plugin, str(self._manager.get_name(plugin)), hook, error)
+        if fatal is not None:
+            raise fatal
 
     def _answers_of_essential(
         self,
@@ -120,7 +130,9 @@ class Dispatcher:
             try:
                 answers[implementation.plugin_name] = self._answer(implementation, event)
             except (Exception, SystemExit) as error:
-                fatal = fatal or self._handle(implementation, hook, error)
+                fatal = fatal or self._handle(
+                    implementation.plugin, implementation.plugin_name, hook, error
+                )
         if fatal is not None:
             raise fatal
         return answers
@@ -158,22 +170,22 @@ class Dispatcher:
         listed = getattr(self._manager.hook, hook).get_hookimpls()  # essential ones in our order
         known, ordered = self._ordered.get(hook, (None, []))
         if listed != known:
-            ordered = [i for i in reversed(listed) if not self._is_essential(i)]
+            ordered = [i for i in reversed(listed) if not self._is_essential(i.plugin)]
             ordered.sort(key=lambda i: is_built_in(i.plugin))
-            ordered += [i for i in listed if self._is_essential(i)]
+            ordered += [i for i in listed if self._is_essential(i.plugin)]
             self._ordered[hook] = listed, ordered
         return ordered
 
-    def _is_essential(self, implementation: pluggy.HookImpl) -> bool:
-        return id(implementation.plugin) in self._essential
+    def _is_essential(self, plugin: object) -> bool:
+        return id(plugin) in self._essential
 
     def _handle(
-        self, implementation: pluggy.HookImpl, hook: str, error: Exception | SystemExit
+        self, plugin: object, name: str, hook: str, error: Exception | SystemExit
     ) -> Exception | None:
         """Record the error, apply the policy, and return what must end the run, if anything."""
-        if self._is_essential(implementation):
+        if self._is_essential(plugin):
             return error if isinstance(error, Exception) else PluginError(one_line(error))
-        name, described = implementation.plugin_name, one_line(error)
+        described = one_line(error)
         known = self._failures.pop((name, hook, described), None)  # the newest comes last
         self._failures[name, hook, described] = (
             attrs.evolve(known, count=known.count + 1)
@@ -181,7 +193,7 @@ class Dispatcher:
             else failure_of(name, hook, error, self._policy)
         )
         if self._policy == "disable":
-            self._manager.unregister(implementation.plugin)
+            self._manager.unregister(plugin)
         if self._policy != "raise":
             return None
         return fatal_error(name, hook, error)

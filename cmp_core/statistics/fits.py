@@ -6,6 +6,7 @@ or the samples of the split itself in five folds, of which each is scored by the
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Literal
@@ -71,6 +72,12 @@ class Fitting:
         """Take in a chunk: layers in order of depth, ids and labels (k,)."""
         kept = [layer for layer in layers if layer.name not in self._left_out]
         self._sums.update(kept, sample_ids, labels)
+
+    def merge(self, other: Fitting) -> Fitting:
+        """Return what both have taken in, of different samples; change neither side."""
+        merged = copy.copy(self)
+        merged._sums = self._sums.merge(other._sums)
+        return merged
 
     def fits(self) -> LinearFits:
         """Return the fits to all chunks."""
@@ -248,10 +255,11 @@ class LinearFits:
 
     def _regression(self, layer: str, own: Products) -> LeastSquares | Ridge:
         scatter = own.centred_cross()
+        whole = self._sums.products(layer, layer)
         if self._penalty:
-            total = self._sums.products(layer, layer).y_scatter
-            return Ridge.of(scatter, ridge_lambda(total, len(scatter), self._penalty))
-        found = LeastSquares.of(scatter)
+            penalty = ridge_lambda(whole.y_scatter, len(scatter), self._penalty)
+            return Ridge.of(scatter, penalty)
+        found = LeastSquares.of(scatter, whole.cross.diagonal())
         if own.n < found.rank + 2:
             raise UndefinedError(too_few(layer, own.n, found.rank))
         return found

@@ -9,6 +9,11 @@ from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
 
+_TIE = 1e-6
+"""By how much each unit counts less than the one before it, in shares of its deviation: which of
+two units that agree on the fitting samples is taken is not left to rounding, and so not to the
+order in which sums were made."""
+
 TOLERANCE = 1e-12
 """Share of a unit's variance that the units before it must leave for it to count as another one."""
 
@@ -25,7 +30,8 @@ class LeastSquares:
     Attributes:
         kept: the units that count, (r,).
         factor: lower Cholesky factor of their correlations, (r, r).
-        deviations: square roots of their diagonal entries of S, (r,).
+        deviations: by which they are scaled, square roots of their diagonal entries of S but for
+            `_TIE`, (r,).
     """
 
     kept: Tensor
@@ -33,8 +39,13 @@ class LeastSquares:
     deviations: Tensor
 
     @classmethod
-    def of(cls, scatter: Tensor) -> LeastSquares:
+    def of(cls, scatter: Tensor, squares: Tensor | None = None) -> LeastSquares:
         """Decompose a scatter (p, p).
+
+        Args:
+            scatter: S.
+            squares: sums (p,) of squares over these samples and more, in whose sums rounding is as
+                large: a unit of which S has no larger share does not vary.
 
         >>> x = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [-1.0, -1.0, -2.0]]).double()
         >>> LeastSquares.of(x.T @ x).kept  # the third unit is twice the first
@@ -43,12 +54,13 @@ class LeastSquares:
         from scipy.linalg.lapack import dpstrf, spstrf
 
         variances = scatter.diagonal()
-        varying = (variances > 0).nonzero()[:, 0]
-        deviations = variances[varying].sqrt()
+        tolerance = max(TOLERANCE, 10 * len(scatter) * torch.finfo(scatter.dtype).eps)
+        least = 0.0 if squares is None else tolerance * squares
+        varying = (variances > least).nonzero()[:, 0]
+        deviations = variances[varying].sqrt() * (1 + _TIE * varying)
         correlations = scatter[varying][:, varying] / deviations / deviations[:, None]
         matrix = correlations.cpu().numpy()
         decompose = spstrf if matrix.dtype == np.float32 else dpstrf
-        tolerance = max(TOLERANCE, 10 * len(varying) * float(np.finfo(matrix.dtype).eps))
         if not np.isfinite(matrix).all():
             raise UndefinedError("the activations that the fit takes hold NaN or infinity")
         factor, pivots, rank = np.zeros((0, 0), matrix.dtype), np.zeros(0, np.int64), 0

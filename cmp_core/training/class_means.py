@@ -8,6 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from cmp_core.distributed.processes import ALONE, Processes
 from cmp_core.layers.arrays import wide
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.similarity import scores
@@ -24,10 +25,19 @@ class ClassMeans:
         num_classes: C.
         similarity: `cosine` or `l2`, as for fixed anchors.
         tau: temperature of the scores.
+        processes: of which each measures means over samples of its own.
         decay: weight of the old mean when a class occurs in a new batch.
     """
 
-    def __init__(self, num_classes: int, similarity: str, tau: float, decay: float = 0.9) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        similarity: str,
+        tau: float,
+        processes: Processes = ALONE,
+        decay: float = 0.9,
+    ) -> None:
+        self._processes = processes
         self._num_classes = num_classes
         self._similarity = similarity
         self._tau = tau
@@ -48,6 +58,7 @@ class ClassMeans:
                 if layer.scores is None:
                     total = _class_sums(members, layer.activations)
                     sums[layer.name] = sums[layer.name] + total if layer.name in sums else total
+        counts, sums = self._processes.reduce((counts, sums), _added)
         if bool((counts > 0).all()):
             self._means |= {name: (total / counts).float() for name, total in sums.items()}
 
@@ -90,6 +101,25 @@ class ClassMeans:
 
     def _members(self, labels: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(labels, self._num_classes).T.float()
+
+
+_Sums = tuple[Tensor, dict[str, Tensor]]
+
+
+def _added(a: _Sums, b: _Sums) -> _Sums:
+    """Return class counts, and class sums by layer, of both sets of samples."""
+    both = {name: a[1][name] + b[1][name] for name in a[1].keys() & b[1].keys()}
+    return a[0].to(b[0].device) + b[0], a[1] | b[1] | both
+
+
+def without_means(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers without class means and the scores against these, of which others are made."""
+    return [
+        attrs.evolve(layer, scores=None, anchors=None, anchor_kind=None)
+        if layer.anchor_kind == "class_mean"
+        else layer
+        for layer in layers
+    ]
 
 
 def _class_sums(members: Tensor, activations: Tensor) -> Tensor:

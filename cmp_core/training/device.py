@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from cmp_core.config.schema import Config
@@ -22,6 +24,8 @@ def choose_device(config: Config) -> torch.device:
     wanted = config.device
     if wanted == "auto":
         wanted = next(kind for kind, is_there in available.items() if is_there)
+    if wanted == "cuda" and "LOCAL_RANK" in os.environ:  # each process of torchrun has its own
+        wanted = f"cuda:{os.environ['LOCAL_RANK']}"
     device = torch.device(wanted)
     too_high = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     if not available[device.type] or too_high:

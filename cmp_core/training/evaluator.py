@@ -15,6 +15,7 @@ from torch import Tensor
 from cmp_core.config.schema import Config
 from cmp_core.data.load import Data
 from cmp_core.data.splits import Batch, Split
+from cmp_core.distributed.processes import ALONE, Processes
 from cmp_core.errors import UsageError
 from cmp_core.events.activations import LayerActivations, Part, Phase, chunk_size
 from cmp_core.events.payloads import RunFinished
@@ -49,6 +50,7 @@ class Evaluator:
         layers: what `probe` returned.
         untrained: the model's state before training.
         config: `similarity` and `tau` of the class means' scores.
+        processes: of which each runs the model on a share of the samples.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Evaluator:
         layers: Sequence[Layer],
         untrained: Mapping[str, Any],
         config: Config,
+        processes: Processes = ALONE,
     ) -> None:
+        self._processes = processes
         self._model, self._untrained = model, untrained
         self._rule = rule
         self._data = data
         self._measurer = measurer
-        self.means = ClassMeans(len(data.class_names), config.similarity, config.tau)
+        self.means = ClassMeans(len(data.class_names), config.similarity, config.tau, processes)
         self._needs_means = any(layer.scores is None for layer in layers)
         units = [layer.activations.shape[1] for layer in layers]
         self._chunk = chunk_size(sum(units, data.input_size))
@@ -76,7 +80,7 @@ class Evaluator:
         if self.means.knows(INPUT) and not self._needs_means:
             return  # the input's own means do not change
         self._model.eval()
-        batches = self._data.train.batches(self._data.reference, self._chunk)
+        batches = self._data.train.batches(self._share(self._data.reference), self._chunk)
         self.means.measure((self._without_anchors(batch), batch.labels) for batch in batches)
 
     @torch.no_grad()
@@ -93,7 +97,7 @@ class Evaluator:
         phase: Phase = "test" if to_all else "val"
 
         def read() -> Iterator[LayerActivations]:
-            for batch in data.train.batches(positions, self._chunk):
+            for batch in data.train.batches(self._share(positions), self._chunk):
                 yield self.event(self._model(batch.inputs), batch, phase, "fit", epoch, step)
 
         samples = FitSamples(len(positions), data.train.labels[positions], read)
@@ -120,10 +124,10 @@ class Evaluator:
         """
         self._model.eval()
         split, positions = self._split(phase)
-        totals: list[Tensor] = []
+        totals = [torch.zeros(2, dtype=torch.float64)]
 
         def read(pass_index: int) -> Iterator[LayerActivations]:
-            for batch in split.batches(positions, self._chunk):
+            for batch in split.batches(self._share(positions), self._chunk):
                 layers = self._model(batch.inputs)
                 if pass_index == 1:
                     loss = self._rule.losses(layers, batch.labels).mean() * len(batch.labels)
@@ -132,7 +136,8 @@ class Evaluator:
 
         ids, labels = split.ids[positions], split.labels[positions]
         rows = self._measurer.split(ids, labels, read, fits, errors=errors)
-        loss, hits = torch.stack(totals).cpu().double().sum(0).tolist()
+        total = torch.stack([own.cpu().double() for own in totals]).sum(0)
+        loss, hits = self._processes.reduce(total, torch.add).tolist()
         n = len(positions)
         return Result(acc=hits / n, loss=loss / n, rows=rows, n=n)
 
@@ -188,6 +193,10 @@ class Evaluator:
             pass_index=pass_index,
             reference=self.means.attach(_reference(inputs)) if part != "batch" else None,
         )
+
+    def _share(self, positions: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the positions of the samples that this process runs the model on."""
+        return positions[self._processes.rank :: self._processes.size]
 
     def _split(self, phase: Phase) -> tuple[Split, NDArray[np.intp]]:
         if phase == "train":

@@ -19,7 +19,9 @@ from torch import Tensor
 from cmp_core.config.schema import Config
 from cmp_core.data.load import Data
 from cmp_core.data.splits import Batch
+from cmp_core.distributed.processes import ALONE, Processes
 from cmp_core.errors import PluginError, TrainingError
+from cmp_core.events.activations import joined
 from cmp_core.events.payloads import (
     EpochFinished,
     EpochStarted,
@@ -33,6 +35,8 @@ from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.runs.progress import Progress
+from cmp_core.training.class_means import without_means
+from cmp_core.training.data_parallel import DataParallel, Share
 from cmp_core.training.evaluator import Evaluator, correct
 from cmp_core.training.learning_rule import LearningRule
 from cmp_core.training.model import LayeredModel
@@ -50,7 +54,10 @@ class Trainer:
         measurer: Measurer,
         evaluator: Evaluator,
         device: torch.device,
+        processes: Processes = ALONE,
     ) -> None:
+        self._processes = processes
+        self._parallel = DataParallel(processes, model)
         self._config: Config = dispatcher.run.config
         self._model = model
         self._rule = rule
@@ -76,6 +83,9 @@ class Trainer:
             TrainingError: the loss is not finite and `detect_divergence` is on.
         """
         progress = self.progress
+        if not self._processes.is_first:  # dropout must not be alike in all shares of a batch
+            own = np.random.default_rng([self._config.seed, progress.step, self._processes.rank])
+            torch.manual_seed(int(own.integers(2**63)))
         try:
             self._emit_run_started()
             with self._stop_on_interrupt():
@@ -133,32 +143,38 @@ class Trainer:
         draw = np.random.default_rng([config.seed, epoch])  # a resumed run draws the same again
         order = draw.permutation(len(self._data.train.ids))
         if progress.iter == 0:
-            self._augment.manual_seed(int(draw.integers(2**63)))
+            self._augment.manual_seed(int(draw.integers(2**62)) + self._processes.rank)
         progress.epoch = epoch
         started = EpochStarted(epoch, self._steps_per_epoch, progress.iter)
         self._dispatcher.emit("cmp_epoch_started", started)
         rest = order[progress.iter * config.batch_size :]
         self._model.train()
-        for batch in self._data.train.batches(rest, config.batch_size, self._augment):
-            self._train_step(batch)
+        own, size = self._parallel.own(rest, config.batch_size)
+        batches = self._data.train.batches(own, size, self._augment)
+        for batch, share in zip(
+            batches, self._parallel.shares(rest, config.batch_size), strict=True
+        ):
+            self._train_step(batch, share)
             self._check_stop()
         progress.iter = 0
 
-    def _train_step(self, batch: Batch) -> None:
+    def _train_step(self, batch: Batch, share: Share) -> None:
         progress = self.progress
+        self._parallel.begin_step(share)
         layers, mean_loss = self._rule.step(batch.inputs, batch.labels)
         progress.iter += 1
         progress.step += 1
         hits = correct(layers, batch.labels).float().mean()
-        loss, acc = torch.stack([mean_loss, hits]).tolist()
-        rows = self._measure_batch(layers, batch) if self._is_measured(progress.step) else ()
+        loss, acc = self._parallel.mean(torch.stack([mean_loss, hits]), share).tolist()
+        is_measured = self._is_measured(progress.step)
+        rows = self._measure_batch(layers, batch, share) if is_measured else ()
         finished = StepFinished(
             epoch=progress.epoch,
             iter=progress.iter,
             step=progress.step,
             loss=loss,
             acc=acc,
-            n=len(batch.labels),
+            n=share.n,
             rows=rows,
         )
         self._dispatcher.emit("cmp_step_finished", finished)
@@ -176,16 +192,23 @@ class Trainer:
         )
 
     @torch.no_grad()
-    def _measure_batch(self, layers: tuple[Layer, ...], batch: Batch) -> tuple[Row, ...]:
+    def _measure_batch(
+        self, layers: tuple[Layer, ...], batch: Batch, share: Share
+    ) -> tuple[Row, ...]:
         progress = self.progress
         event = self._evaluator.event(
             layers, batch, "train", "batch", progress.epoch, progress.step
         )
-        self._evaluator.means.follow(layers, batch.labels)
+        if self._processes.size > 1:
+            own = event.select(torch.arange(share.own, device=event.sample_ids.device), "batch")
+            event = joined(self._processes.gather(own))
+        assert event.labels is not None  # a batch of a rule that learns from them
+        self._evaluator.means.follow(without_means(event.layers), event.labels)
         return self._measurer.batch(event)
 
     def _finish_epoch(self) -> None:
         """Measure validation and the training subset, and tell whether this epoch is the best."""
+        self._parallel.check_weights()
         progress = self.progress
         self._evaluator.refresh_class_means()
         now, errors = (progress.epoch, progress.step), self._has_errors(progress.epoch)
@@ -269,7 +292,7 @@ class Trainer:
             signal.signal(signal.SIGINT, before)
 
     def _check_stop(self) -> None:
-        if self._stop_requested:
+        if self._processes.any(self._stop_requested):
             raise _StopRequestedError
 
 

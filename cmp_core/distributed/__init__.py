@@ -1,0 +1,1 @@
+"""Several processes that train and measure one model together."""
