@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cmp_core.distributed.processes import ALONE, Processes
 from cmp_core.errors import UsageError, unknown
 from cmp_core.events.activations import LayerActivations, Part, Phase
 from cmp_core.events.rows import INPUT
@@ -42,6 +43,7 @@ class Subject:
             is none; `auto` takes one that the model returns, of a number for each class.
         anchors: `class_mean` scores the other layers against the class means of fitting samples.
         num_classes: C, where it is known.
+        processes: that share the class means.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Subject:
         output: str | None,
         anchors: Anchors,
         num_classes: int | None,
+        processes: Processes = ALONE,
     ) -> None:
+        self._processes = processes
         self.capture = Capture(model, layers, reduce)
         self._model = unwrapped(model)
         if output not in (None, AUTO) and output not in self.capture.paths:
@@ -108,7 +112,7 @@ class Subject:
         self.output = self._names[last[0]] if last else None
         self.num_classes = self._known_classes or (widths[last[0]] if last else least)
         if self._anchors is not None and self.num_classes:
-            self.means = ClassMeans(self.num_classes, similarity="cosine", tau=0.05)
+            self.means = ClassMeans(self.num_classes, "cosine", 0.05, self._processes)
 
     def _is_output(self, one: Output, least: int, are_all: bool) -> bool:
         """Return whether an output is taken for scores of at least so many classes."""
@@ -163,7 +167,7 @@ class Subject:
             self._scored(self._layer(name, depth, own))
             for depth, (name, own) in enumerate(values.items())
         ]
-        return LayerActivations(
+        event = LayerActivations(
             source="live",
             phase=phase,
             part=part,
@@ -177,6 +181,11 @@ class Subject:
             pass_index=pass_index,
             reference=reference,
         )
+        if batch.own is None:
+            return event
+        samples = outputs[0].values.samples
+        own = batch.own if samples is None else batch.own[samples.to(batch.own.device)]
+        return event.select(own.to(first.device).nonzero()[:, 0], part)
 
     def rows(self, outputs: Sequence[Output], batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Return the ids (k,) and labels (k,) of the rows: of samples, or of their positions."""

@@ -21,7 +21,6 @@ from cmp_core.data.load import Data
 from cmp_core.data.splits import Batch
 from cmp_core.distributed.processes import ALONE, Processes
 from cmp_core.errors import PluginError, TrainingError
-from cmp_core.events.activations import joined
 from cmp_core.events.payloads import (
     EpochFinished,
     EpochStarted,
@@ -36,7 +35,7 @@ from cmp_core.measurement.measurer import Measurer
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.runs.progress import Progress
 from cmp_core.training.class_means import without_means
-from cmp_core.training.data_parallel import DataParallel, Share
+from cmp_core.training.data_parallel import DataParallel
 from cmp_core.training.evaluator import Evaluator, correct
 from cmp_core.training.learning_rule import LearningRule
 from cmp_core.training.model import LayeredModel
@@ -149,32 +148,27 @@ class Trainer:
         self._dispatcher.emit("cmp_epoch_started", started)
         rest = order[progress.iter * config.batch_size :]
         self._model.train()
-        own, size = self._parallel.own(rest, config.batch_size)
-        batches = self._data.train.batches(own, size, self._augment)
-        for batch, share in zip(
-            batches, self._parallel.shares(rest, config.batch_size), strict=True
-        ):
-            self._train_step(batch, share)
+        train, size = self._data.train, config.batch_size
+        for batch in self._parallel.batches(train, rest, size, self._augment):
+            self._train_step(batch)
             self._check_stop()
         progress.iter = 0
 
-    def _train_step(self, batch: Batch, share: Share) -> None:
+    def _train_step(self, batch: Batch) -> None:
         progress = self.progress
-        self._parallel.begin_step(share)
         layers, mean_loss = self._rule.step(batch.inputs, batch.labels)
         progress.iter += 1
         progress.step += 1
         hits = correct(layers, batch.labels).float().mean()
-        loss, acc = self._parallel.mean(torch.stack([mean_loss, hits]), share).tolist()
-        is_measured = self._is_measured(progress.step)
-        rows = self._measure_batch(layers, batch, share) if is_measured else ()
+        loss, acc = self._parallel.mean(torch.stack([mean_loss, hits])).tolist()
+        rows = self._measure_batch(layers, batch) if self._is_measured(progress.step) else ()
         finished = StepFinished(
             epoch=progress.epoch,
             iter=progress.iter,
             step=progress.step,
             loss=loss,
             acc=acc,
-            n=share.n,
+            n=self._parallel.n,
             rows=rows,
         )
         self._dispatcher.emit("cmp_step_finished", finished)
@@ -192,16 +186,12 @@ class Trainer:
         )
 
     @torch.no_grad()
-    def _measure_batch(
-        self, layers: tuple[Layer, ...], batch: Batch, share: Share
-    ) -> tuple[Row, ...]:
+    def _measure_batch(self, layers: tuple[Layer, ...], batch: Batch) -> tuple[Row, ...]:
         progress = self.progress
         event = self._evaluator.event(
             layers, batch, "train", "batch", progress.epoch, progress.step
         )
-        if self._processes.size > 1:
-            own = event.select(torch.arange(share.own, device=event.sample_ids.device), "batch")
-            event = joined(self._processes.gather(own))
+        event = self._parallel.joined(event)
         assert event.labels is not None  # a batch of a rule that learns from them
         self._evaluator.means.follow(without_means(event.layers), event.labels)
         return self._measurer.batch(event)
