@@ -158,7 +158,7 @@ def _meet(rank: int, size: int) -> None:
     for other in range(size):
         try:
             store.wait([f"cmp/{other}/{times}"], WAIT)
-        except dist.DistStoreError as error:
+        except RuntimeError as error:  # each kind of store has its own
             raise UsageError(
                 f"waited {WAIT.seconds} s for process {other} of {size}: when torch.distributed is "
                 "in use, every process must observe, measure or train, with the same calls in the "

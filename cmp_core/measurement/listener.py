@@ -220,7 +220,7 @@ class MetricListener:
             if state is None:
                 state = states[view.name] = self._new_state(event.groups)
             n = view.n
-            if state.reason is not None or not n:  # many functions raise on no samples
+            if not n:  # many functions raise on no samples
                 continue
             is_first = pass_index == self._pass_indices[0]
             try:
@@ -430,9 +430,11 @@ class _State:
 
     def update(self, views: tuple[LayerView, ...], n: int, *, is_first: bool) -> None:
         """Take in n samples; in a second pass they are scored."""
+        self.n += n if is_first else 0
+        if self.reason is not None:
+            return
         try:
             if is_first:
-                self.n += n
                 self.inner.update(*views)
                 return
             if not self._is_fitted:
@@ -445,7 +447,7 @@ class _State:
     def fail(self, error: UndefinedError, n: int, *, is_first: bool) -> None:
         """Note why n samples cannot be taken in."""
         self.n += n if is_first else 0
-        self.reason = str(error)
+        self.reason = self.reason or str(error)
 
     def compute(self) -> Mapping[str, Any]:
         """Return the values by name.
