@@ -81,9 +81,7 @@ class CmpCallback(Callback):
         return self._training.step(labels=held.labels, ids=held.ids, loss=loss)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Measure the validation split."""
-        if trainer.sanity_checking:
-            return
+        """Measure the validation split; the sanity check comes before there is an observer."""
         with torch.inference_mode(False):  # class means made here follow batches of the training
             self._training.evaluate(_first(trainer.val_dataloaders))
 

@@ -87,9 +87,9 @@ class ObservedTraining:
         capture = self.observer.subject.capture
         if capture.is_partial:
             raise UsageError(
-                f"the training step runs modules of the observed model ({', '.join(capture.paths)}) "
-                "and not the model itself; name the one that it calls, CmpCallback(model=…), and "
-                "its layers without that name"
+                f"the training step runs modules of the model ({', '.join(capture.paths)}) and not "
+                "the model itself; name the one that it calls, CmpCallback(model=…), and layers by "
+                "their paths in it"
             )
         self.observer.step(**told)
 
@@ -113,10 +113,10 @@ class ObservedTraining:
     def _observed(self, model: nn.Module) -> nn.Module:
         if self._part is None:
             return model
-        modules = dict(model.named_modules())
-        if self._part not in modules:
-            raise UsageError(f"model: {unknown('module', self._part, filter(None, modules))}")
-        return modules[self._part]
+        paths = [path for path, _ in model.named_modules() if path]
+        if self._part not in paths:
+            raise UsageError(f"model: {unknown('module', self._part, paths)}")
+        return model.get_submodule(self._part)
 
 
 def fitting_loader(loader: Any, batch_size: int | None) -> DataLoader[Any] | None:

@@ -70,8 +70,8 @@ class CmpCallback(TrainerCallback):
         """Begin to observe."""
         if not self._is_entered:
             raise UsageError(
-                "train within a with block, `with callback: trainer.train()`: Trainer does not tell "
-                "its callbacks of an error, after which the hooks must go"
+                "train within a with block, `with callback: trainer.train()`: Trainer does not "
+                "tell its callbacks of an error, after which the hooks must go"
             )
         fit = fitting_loader(kwargs["train_dataloader"], args.train_batch_size)
         self._training.begin(kwargs["model"], fit, is_resumed=state.global_step > 0)
