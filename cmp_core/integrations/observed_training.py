@@ -144,4 +144,5 @@ def fitting_loader(loader: Any, batch_size: int | None) -> DataLoader[Any] | Non
         generator=torch.Generator().manual_seed(0),
         collate_fn=loader.collate_fn,
         num_workers=loader.num_workers,
+        worker_init_fn=loader.worker_init_fn,
     )
