@@ -71,12 +71,45 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert target.startswith("http") or (path.parent / target).exists()
 
 
+LIBRARIES = ("lightning.pytorch", "transformers", "keras")
+
+
+def blocks_about_observing() -> list[str]:
+    """The Python blocks of `docs/observe.md`."""
+    text = (ROOT / "docs" / "observe.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def library_of(block: str) -> str | None:
+    """The library that a block imports and that cmp does without."""
+    return next((x for x in LIBRARIES if re.search(rf"^(import|from) {x}\b", block, re.M)), None)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning",
+    "ignore:The '.*_dataloader' does not have many workers",  # advice of Lightning's
+    "ignore:'pin_memory' argument is set as true:UserWarning",  # of Trainer's loaders
+    "ignore:__array__ implementation:DeprecationWarning",  # of Keras
+)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_block_about_a_library_runs_where_it_is_installed(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    monkeypatch.chdir(tmp_path)
+    (block,) = [block for block in blocks_about_observing() if library_of(block) == library]
+    exec(compile(block, "docs/observe.md", "exec"), {})
+    (out,) = re.findall(r'out="(.*?)"', block)
+    assert json.loads((tmp_path / out / "status.json").read_text())["state"] == "finished"
+    assert load_run(tmp_path / out).test_accuracies
+
+
 def test_the_blocks_about_observing_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / "observe.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    blocks = [block for block in blocks_about_observing() if library_of(block) is None]
     assert len(blocks) == 4
     names: dict[str, object] = {}
     for block in blocks:

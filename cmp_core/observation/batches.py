@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from cmp_core.distributed.processes import ALONE, Processes
-from cmp_core.errors import DataError
+from cmp_core.errors import DataError, UsageError
 from cmp_core.layers.arrays import as_labels, as_whole_numbers
 
 LABELS = ("labels", "label", "targets", "target")
@@ -65,7 +65,7 @@ def unpacked(batch: Any) -> Batch:
     with a single one by position. Inputs that are a tuple or a mapping are arguments of the model.
 
     Raises:
-        DataError: it is none of these.
+        DataError: it is none of these, or labels are no classes of samples.
 
     >>> unpacked({"input_ids": torch.zeros(2, 3), "labels": torch.tensor([0, 1])}).labels
     tensor([0, 1])
@@ -92,9 +92,19 @@ def unpacked(batch: Any) -> Batch:
     return Batch(
         () if keywords else arguments,
         keywords,
-        None if labels is None else as_labels(labels),
+        None if labels is None else _classes(labels),
         None if ids is None else as_whole_numbers(ids, "sample_ids"),
     )
+
+
+def _classes(labels: Any) -> Tensor:
+    try:
+        return as_labels(labels)
+    except UsageError as error:
+        raise DataError(
+            f"{error}; give unpack=, a function of the batch that leaves labels out, or makes one "
+            "class per sample of them"
+        ) from error
 
 
 @attrs.frozen(eq=False)
@@ -133,7 +143,7 @@ class Reader:
         unpack: Unpack | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        if iter(loader) is loader:
+        if isinstance(loader, Iterator):  # to begin one would draw from the global generators
             raise DataError(
                 "expected a loader that can be read again, got an iterator; give the DataLoader"
             )

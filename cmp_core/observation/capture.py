@@ -41,8 +41,10 @@ class _Pass:
     outputs: list[Output] = attrs.field(factory=list)
     raw: list[weakref.ref[Tensor]] = attrs.field(factory=list)
     mask: Tensor | None = None
+    labels: Tensor | None = None
     error: Exception | None = None
     has_run: bool = False
+    is_over: bool = False
 
 
 class Capture:
@@ -85,6 +87,16 @@ class Capture:
         return self._pass.has_run or bool(self._pass.outputs)
 
     @property
+    def is_partial(self) -> bool:
+        """Whether modules were run since then, and the model itself was not."""
+        return bool(self._pass.outputs) and not self._pass.has_run
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The classes (n,) that the model was given by the keyword `labels` in its last pass."""
+        return self._pass.labels
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """The paths of the modules."""
         return tuple(self._modules)
@@ -111,6 +123,10 @@ class Capture:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._pass = _Pass()
+
+    def clear(self) -> None:
+        """Drop what was captured of passes until now."""
         self._pass = _Pass()
 
     @contextmanager
@@ -174,9 +190,16 @@ class Capture:
             mask = kwargs.get(name)
             if isinstance(mask, Tensor):
                 self._pass.mask = (mask != 0) == kept
+        labels = kwargs.get("labels")
+        if isinstance(labels, Tensor) and labels.ndim == 1 and labels.dtype in CLASS_TYPES:
+            self._pass.labels = labels
 
     def _end(self, _: nn.Module, __: Any, output: Any) -> None:
-        """Tell which of the outputs the model returns."""
+        """Tell which of the outputs the model returns, and end the pass.
+
+        Checkpointed modules run again in the backward pass, where nothing is captured.
+        """
+        self._pass.is_over = True
         parts = list(_tensors(output))
         self._pass.outputs = [
             attrs.evolve(one, is_returned=any(raw() is part for part in parts))
@@ -187,6 +210,8 @@ class Capture:
         reduction = self.reductions[path]
 
         def hook(module: nn.Module, _: Any, output: Any) -> None:
+            if self._pass.is_over:
+                return
             try:
                 tensor = _first_tensor(output)
                 values = reduced(tensor, reduction, self._pass.mask, module)
@@ -200,6 +225,9 @@ class Capture:
 
         return hook
 
+
+CLASS_TYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+"""What labels are when they are classes; a model's `labels` may be targets of a regression."""
 
 MASKS: Mapping[str, bool] = {"attention_mask": True, "src_key_padding_mask": False}
 """Keyword arguments with which models are told which tokens are padding, by Hugging Face's and

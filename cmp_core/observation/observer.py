@@ -144,6 +144,11 @@ class Observer:
 
     # What a loop calls
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the next step is measured."""
+        return self.subject.capture.is_on
+
     def step(
         self,
         labels: Any = None,
@@ -156,7 +161,9 @@ class Observer:
         Call it after the forward pass of every step; what is measured is the model's last one.
 
         Args:
-            labels: (n,) of the batch, or none for metrics that need none.
+            labels: (n,) of the batch; otherwise those that the model was given by the keyword
+                `labels`, as Hugging Face's are, if these are (n,) whole numbers. Metrics that need
+                labels have no value without.
             loss: for the log.
             ids: (n,) of the samples; otherwise their position.
 
@@ -165,11 +172,12 @@ class Observer:
         """
         self._check_open()
         self._step += 1
-        if not self.subject.capture.is_on:
+        if not self.is_due:
             self._arm()
             return ()
+        known = self.subject.capture.labels if labels is None else labels
         try:
-            return self._measured(self.subject.capture.take(), labels, ids, loss)
+            return self._measured(self.subject.capture.take(), known, ids, loss)
         finally:
             self.subject.capture.off()
             self._arm()
@@ -248,9 +256,14 @@ class Observer:
         self._untrained = self._split(loader, "test", 0).rows
         return self._untrained
 
-    def close(self) -> None:
-        """Remove the hooks and finish the run's files."""
-        self._end(None)
+    def close(self, error: BaseException | None = None) -> None:
+        """Remove the hooks and finish the run's files.
+
+        Args:
+            error: what has ended the training, which the run's status tells: it failed, or was
+                interrupted.
+        """
+        self._end(error)
 
     def __enter__(self) -> Self:
         return self

@@ -105,7 +105,7 @@ def test_samples_that_are_gone_at_the_second_reading_are_told() -> None:
         ([(X, Y), (X,)], "1 of 2 batches have labels"),
         ([(X, Y, IDS), (X, Y, IDS)], "expected 12 different sample ids, got 6"),
         ([({"a": "text"}, Y)], "expected tensors as inputs"),
-        ([(X, X)], "labels"),
+        ([(X, X)], r"got shape .*; give unpack=, a function of the batch that leaves labels out"),
         ([(X, -Y - 1)], "expected labels from 0 on"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cmp_core.errors import UsageError
 from cmp_core.observation.capture import Capture, Output, device_of
@@ -122,6 +123,66 @@ def test_modules_may_be_run_by_themselves() -> None:
     with capture.captured():
         model.second(model.first(x))
         assert [one.path for one in capture.take()] == ["first", "second"]
+
+
+def test_whether_the_model_itself_was_run_is_known() -> None:
+    model, (x, _) = Net().eval(), samples()
+    capture = Capture(model, ["first", "second"])
+    with capture.captured():
+        assert not capture.is_partial
+        model.second(model.first(x))
+        assert capture.is_partial
+        model(x)
+        assert not capture.is_partial
+        capture.clear()
+        assert not capture.has_run
+
+
+def test_modules_that_run_again_in_the_backward_pass_are_captured_once() -> None:
+    class Checkpointed(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.logits(checkpoint(self.hidden, x, use_reentrant=False))
+
+        def hidden(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x).relu())
+
+    model, (x, _) = Checkpointed(), samples()
+    ran: list[bool] = []
+    model.first.register_forward_hook(lambda *_: ran.append(True))
+    capture = Capture(model, ["first", "logits"])
+    with capture.captured():
+        model(x).sum().backward()
+        assert len(ran) == 2
+        assert [(one.path, one.call) for one in capture.take()] == [("first", 0), ("logits", 0)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "are_classes"),
+    [
+        (torch.arange(5) % 3, True),
+        (torch.arange(5, dtype=torch.int32), True),
+        (torch.rand(5), False),  # of a regression
+        (torch.zeros(5, 4, dtype=torch.long), False),  # of tokens
+        ([0, 1, 2, 0, 1], False),
+        (None, False),
+    ],
+)
+def test_classes_among_the_arguments_of_the_model_are_known(labels: Any, are_classes: bool) -> None:
+    class Given(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor, labels: Any = None) -> Tensor:
+            return self.head(x)
+
+    model = Given()
+    capture = Capture(model, "head")
+    with capture.captured():
+        model(torch.randn(5, 4), labels=labels)
+        assert (capture.labels is labels) == (are_classes or labels is None)
+        model(torch.randn(5, 4))
+        assert capture.labels is None
 
 
 def test_a_layer_that_does_not_run_is_told() -> None:

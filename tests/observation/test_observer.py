@@ -369,3 +369,54 @@ def test_memory_does_not_grow_with_steps() -> None:
 def test_an_observer_tells_what_it_observes() -> None:
     with observe(Net(), LAYERS, QUICK) as watch:
         assert repr(watch) == "<Observer of Net: first, second, logits>"
+
+
+def test_labels_that_the_model_is_given_are_those_of_the_step() -> None:
+    class Given(Net):
+        def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+            return super().forward(x)
+
+    model, (x, _) = Given().eval(), samples()
+    right = model(x).argmax(1)
+    with observe(model, LAYERS, ["accuracy"], every=1, output="logits") as watch:
+        model(x, labels=right)
+        assert values(watch.step(), "accuracy")["logits"] == 1
+        model(x, labels=right)
+        assert values(watch.step(labels=(right + 1) % 3), "accuracy")["logits"] == 0
+        model(x)
+        (told,) = [row for row in watch.step() if row.layer == "logits"]
+        assert told.reason == "logits has no labels"
+
+
+def test_which_step_is_measured_is_known_before() -> None:
+    model, (x, y) = Net(), samples()
+    due = []
+    with observe(model, LAYERS, ["accuracy"], every=3) as watch:
+        for _ in range(6):
+            due.append(watch.is_due)
+            model(x)
+            assert bool(watch.step(labels=y)) == due[-1]
+    assert due == [True, False, True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(ValueError("no"), "failed"), (KeyboardInterrupt(), "interrupted"), (None, "finished")],
+)
+def test_what_ended_the_training_may_be_told_at_the_end(
+    tmp_path: Path, error: BaseException | None, state: str
+) -> None:
+    model = Net()
+    watch = observe(model, LAYERS, ["accuracy"], every=1, out=tmp_path / "run")
+    model(samples()[0])
+    watch.step()
+    watch.close(error)
+    assert hooks_on(model) == 0
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == state
+
+
+def test_to_make_an_observer_draws_nothing_from_the_generators() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    observe(nn.Sequential(nn.ReLU()), "0", ["accuracy"], fit=loader(shuffle=True)).close()
+    assert torch.equal(torch.get_rng_state(), before)
