@@ -373,7 +373,6 @@ def _train(
         if processes.is_first:
             dispatcher.add_essential(StatusWriter(directory, dispatcher))
         trainer.fit(tests=tests)
-    processes.gather(None)  # the first one has written its files
     return _outcome(directory, parts, dispatcher, directory / PLUGIN_ERRORS)
 
 
@@ -438,6 +437,7 @@ def _evaluator(parts: _Parts, measurer: Measurer) -> Evaluator:
 
 
 def _outcome(folder: Path, parts: _Parts, dispatcher: Dispatcher, plugin_errors: Path) -> Outcome:
+    parts.processes.gather(None)  # the first one has written its files
     problems: list[str] = []
     results = read_optional(folder / TEST_RESULTS, problems)
     for problem in problems:  # of an earlier test: what was written just now is whole

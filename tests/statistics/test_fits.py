@@ -193,3 +193,41 @@ def test_a_class_that_the_fit_has_not_seen_is_never_named_and_not_impossible() -
     assert label_information(
         X[SCORED], LABELS[SCORED] + 10**9, fit=(known[0], known[1] + 10**9)
     ) == (label_information(*given, fit=known))
+
+
+# Shares of the samples, put together
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_shares_give_the_fits_of_the_whole(seed: int) -> None:
+    """Also where a unit is constant in a half, or two agree on all samples that are fitted to."""
+    rng = np.random.default_rng(seed)
+    n, ids = 400, torch.arange(400)
+    first_half = np.array([half_of(i) == 0 for i in range(n)])
+    x = rng.normal(size=(n, 12)) * np.exp(rng.normal(size=12))
+    x[first_half, 3] = 0.7  # nothing but rounding is left of it, about any pivot
+    x[~first_half, 4] = 0.0
+    x[:, 8] = x[:, 2]
+    x[:, 9] = 3 * x[:, 1] - 2
+    labels = torch.from_numpy(rng.integers(0, 3, n))
+
+    def fitting(where: NDArray[np.intp]) -> Fitting:
+        own = Fitting(frozenset({"labels"}), n, Classes(3, labels), None, ids.device)
+        for rows in torch.from_numpy(where).split(64):
+            own.update([Layer("a", 0, "", torch.from_numpy(x)[rows])], ids[rows], labels[rows])
+        return own
+
+    order = rng.permutation(n)
+    shares = [fitting(order[i::3]) for i in range(3)]
+    whole, merged = fitting(order).fits(), shares[0].merge(shares[1]).merge(shares[2]).fits()
+    others = torch.from_numpy(rng.normal(size=(50, 12)))  # on which the two do not agree
+    kept = [i for i in range(12) if i not in (8, 9)]
+    for of, rows, units in (
+        (lambda z: z, slice(None), kept),
+        (lambda z: z.half, first_half, [i for i in kept if i != 3]),
+    ):
+        model = LinearRegression().fit(x[rows][:, units], np.eye(3)[labels.numpy()[rows]])
+        wanted = model.predict(others.numpy()[:, units])
+        for fits_of in (whole, merged):
+            found = of(fits_of).scores("a", others / fits_of.scales["a"], ids[:50])
+            np.testing.assert_allclose(found, wanted, atol=1e-8)
