@@ -2,14 +2,20 @@
 
     python -m tests.benchmarks.observe
 
-The same loop with an observer and without it, timed alternately.
+The same loop with an observer and without it, timed alternately; and, where it is installed
+(pip install delve), with delve's saturation of the same layers at the same cadence.
 """
 
 from __future__ import annotations
 
+import copy
 import resource
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 import torchvision
@@ -37,6 +43,32 @@ def observed(model: nn.Module, watch: Observer, x: Tensor, y: Tensor, count: int
     steps(model, x, y, count, lambda loss: watch.step(labels=y, loss=loss))
 
 
+def saturated(
+    make: Callable[[], nn.Module], every: int, x: Tensor, y: Tensor, count: int
+) -> Callable[[], object] | None:
+    """Return the same steps under delve, or none where it is not installed.
+
+    Args:
+        make: returns a model of its own, as delve's hooks stay on it.
+        every: steps from one measured batch to the next.
+        x, y, count: of the steps.
+    """
+    if find_spec("delve") is None:
+        return None
+    delve = import_module("delve")
+    model = make()
+    options = {"stats": ["lsat"], "log_interval": every, "device": "cpu", "nosave": True}
+    tracker = delve.SaturationTracker(
+        str(Path(tempfile.mkdtemp()) / "delve"), "csv", model, **options
+    )
+
+    def run() -> None:
+        steps(model, x, y, count, nothing)
+        tracker.add_saturations()
+
+    return run
+
+
 def nothing(_: Tensor) -> None:
     """Do nothing."""
 
@@ -53,6 +85,9 @@ def main() -> None:
         plain = partial(steps, resnet, images, y, 50, nothing)
         result = compare(run, plain, rounds=7)
         report("ResNet-18, all metrics at every 50th step, to none", result, "at most 1.05")
+    peer = saturated(lambda: copy.deepcopy(resnet), 50, images, y, 50)
+    if peer is not None:
+        report("ResNet-18, delve at every 50th step, to none", compare(peer, plain, rounds=7), "-")
 
     def block(first: int) -> nn.Module:
         return nn.Sequential(nn.Linear(first, 256), nn.ReLU())
@@ -65,6 +100,10 @@ def main() -> None:
         plain = partial(steps, mlp, x, labels, 100, nothing)
         result = compare(run, plain, rounds=21)
         report("4 x 256 MLP, four metrics at every 5th step, to none", result, "at most 1.1")
+        peer = saturated(lambda: copy.deepcopy(mlp), 5, x, labels, 100)
+        if peer is not None:
+            result = compare(peer, plain, rounds=21)
+            report("4 x 256 MLP, delve at every 5th step, to none", result, "-")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         observed(mlp, watch, x, labels, 1000)
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
