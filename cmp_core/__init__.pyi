@@ -52,6 +52,7 @@ from .events.payloads import (
 )
 from .events.rows import (
     Row as Row,
+    as_frame as as_frame,
 )
 from .layers.arrays import (
     Array as Array,

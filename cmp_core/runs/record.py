@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import numpy as np
@@ -28,6 +28,9 @@ from cmp_core.runs.directory import (
 from cmp_core.runs.json_file import read_optional, read_text
 from cmp_core.runs.log import RunLog, Series, Vector, as_count, as_number, read_log
 from cmp_core.runs.metric_info import MetricInfo, load_metric_info
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 HEAD = "head"
 """The name of the output in runs that do not tell it: earlier versions wrote none."""
@@ -297,33 +300,27 @@ class RunRecord:
 
     # For notebooks
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return every number of the log and the test as a mapping of plain values."""
-        return [
-            {
-                "phase": phase,
-                "epoch": int(epoch),
-                "step": int(step),
-                "layer": layer,
-                "metric": metric,
-                "value": float(value),
-                "n": int(n),
-            }
-            for (phase, layer, metric), series in self.log.series.items()
-            for epoch, step, value, n in zip(
-                series.epochs, series.steps, series.values, series.n, strict=True
+    @cached_property
+    def rows(self) -> DataFrame:
+        """Every number of the log and the test, a row each; vectors and matrices are not in it.
+
+        The columns: `phase`, `epoch`, `step`, `layer`, `metric`, `value`; `error`, the standard
+        error, NaN where there is none; `n`, 0 where it is not known; `n_fit`, samples that linear
+        fits rest on, 0 for none.
+        """
+        import pandas
+
+        columns = ["phase", "epoch", "step", "layer", "metric", "value", "error", "n", "n_fit"]
+        numbers = {"value": "float64", "error": "float64"}
+        numbers |= dict.fromkeys(("epoch", "step", "n", "n_fit"), "int64")
+        rows = [
+            (phase, epoch, step, layer, metric, value, error, n, n_fit)
+            for (phase, layer, metric), own in self.log.series.items()
+            for epoch, step, value, error, n, n_fit in zip(
+                own.epochs, own.steps, own.values, own.errors, own.n, own.n_fit, strict=True
             )
         ]
-
-    @cached_property
-    def rows(self) -> Any:
-        """`records()` as a pandas DataFrame where pandas is installed, otherwise as they are."""
-        records = self.records()
-        try:
-            import pandas
-        except ImportError:
-            return records
-        return pandas.DataFrame.from_records(records)
+        return pandas.DataFrame.from_records(rows, columns=columns).astype(numbers)
 
 
 def load_run(path: str | Path) -> RunRecord:

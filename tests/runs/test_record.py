@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import io
 import json
 import math
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from cmp_core import load_run
@@ -375,49 +375,36 @@ def test_a_confusion_of_another_form_is_refused(write: WriteRun, counts: Any, fo
 # Rows
 
 
-def test_records_are_all_numbers_of_the_log(write: WriteRun) -> None:
-    line = val(1, layer_0={"m": 0.5}) | {"n": 10, "reference": {"m": 1}}
+def test_rows_are_all_numbers_of_the_log(write: WriteRun) -> None:
+    fit = {"source": "training", "n": 99, "half": {"layer_0": {"m": 0.4}}}
+    line = val(1, layer_0={"m": 0.5}) | {"n": 10, "reference": {"m": 1}, "fit": fit}
+    line |= {"errors": {"layer_0": {"m": 0.0625}}, "vectors": {"layer_0": {"v": [1, 2]}}}
     step = {"phase": "train", "epoch": 1, "step": 3, "n": 4, "metrics": {"layer_0": {"m": 0.25}}}
     run = write(step, line, test={"epoch": 1, "metrics": {"layer_0": {"m": 2}}})
-    columns = ("phase", "epoch", "step", "layer", "metric", "value", "n")
-    assert run.records() == [
-        dict(zip(columns, row, strict=True))
-        for row in (
-            ("batch", 1, 3, "layer_0", "m", 0.25, 4),
-            ("val", 1, 3, "layer_0", "m", 0.5, 10),
-            ("val", 1, 3, "input", "m", 1.0, 10),
-            ("test", 1, 0, "layer_0", "m", 2.0, 0),
-            ("train", 1, 3, "layer_0", "m", 0.25, 4),
-        )
+    columns = ["phase", "epoch", "step", "layer", "metric", "value", "error", "n", "n_fit"]
+    nan = math.nan
+    expected = [
+        ("batch", 1, 3, "layer_0", "m", 0.25, nan, 4, 0),
+        ("val", 1, 3, "layer_0", "m", 0.5, 0.0625, 10, 99),
+        ("val", 1, 3, "input", "m", 1.0, nan, 10, 0),
+        ("test", 1, 0, "layer_0", "m", 2.0, nan, 0, 0),
+        ("train", 1, 3, "layer_0", "m", 0.25, nan, 4, 0),
     ]
-    assert {type(value) for row in run.records() for value in row.values()} == {str, int, float}
+    pandas.testing.assert_frame_equal(run.rows, pandas.DataFrame(expected, columns=columns))
 
 
-def test_rows_are_a_data_frame_where_pandas_is(write: WriteRun) -> None:
-    pandas = pytest.importorskip("pandas")
-    run = write(TWO_LAYERS)
-    assert isinstance(run.rows, pandas.DataFrame)
-    assert run.rows.to_dict("records") == run.records()
-    assert run.rows.pivot(columns="layer", index="epoch", values="value").loc[1].tolist() == [
-        0.1,
-        0.2,
-    ]
+def test_rows_of_a_run_without_numbers_have_the_same_columns_and_types(write: WriteRun) -> None:
+    empty, full = write().rows, write(TWO_LAYERS).rows
+    assert len(empty) == 0
+    numbers = list(full.select_dtypes("number"))
+    assert numbers == ["epoch", "step", "value", "error", "n", "n_fit"]
+    assert dict(empty.dtypes[numbers]) == dict(full.dtypes[numbers])
+    assert list(empty.columns) == list(full.columns)
 
 
-def test_rows_are_records_where_pandas_is_not(
-    write: WriteRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = builtins.__import__
-
-    def without_pandas(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "pandas":
-            raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without_pandas)
-    run = write(TWO_LAYERS)
-    assert run.rows == run.records()
-    assert len(run.rows) == 2
+def test_rows_take_the_methods_of_pandas(write: WriteRun) -> None:
+    table = write(TWO_LAYERS).rows.pivot(columns="layer", index="epoch", values="value")
+    assert table.loc[1].tolist() == [0.1, 0.2]
 
 
 def test_a_run_is_read_without_torch_or_pandas(write: WriteRun) -> None:
@@ -425,7 +412,7 @@ def test_a_run_is_read_without_torch_or_pandas(write: WriteRun) -> None:
     script = (
         "import sys, cmp_core\n"
         f"run = cmp_core.load_run({str(run.directory)!r})\n"
-        "run.layers, run.metrics, run.headlines, run.records()\n"
+        "run.layers, run.metrics, run.headlines, run.profile('val', 'margin')\n"
         "print(*{'torch', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules))"
     )
     done = subprocess.run(
@@ -555,6 +542,6 @@ def test_a_log_that_holds_nothing_is_told_and_an_empty_run(write: WriteRun, text
     nothing = "log.jsonl' holds no training step and no epoch that can be read"
     assert run.problems[-1].endswith(nothing)
     assert (run.layers, run.metrics, run.headlines, run.metric_info) == ((), (), (), {})
-    assert (run.tested_epoch, run.test_accuracies, run.records()) == (0, {}, [])
+    assert (run.tested_epoch, run.test_accuracies, len(run.rows)) == (0, {}, 0)
     assert run.profile("val", "margin").shape == (0,)
     assert run.grid("val", "margin")[1].shape == (0, 0)
