@@ -22,6 +22,7 @@ from cmp_core.analysis.values import (
     other_data,
     values_of,
 )
+from cmp_core.errors import UsageError, unknown
 from cmp_core.runs.log import as_number
 from cmp_core.runs.metric_info import MetricInfo
 from cmp_core.runs.record import RunRecord
@@ -72,7 +73,7 @@ class Comparison:
     @property
     def output(self) -> Difference | None:
         """The difference of test accuracies, or none where a side is not tested."""
-        return self.at("accuracy", OUTPUT)
+        return self._by_place.get(("accuracy", OUTPUT))
 
     @property
     def by_layer(self) -> tuple[Difference, ...]:
@@ -80,7 +81,15 @@ class Comparison:
         return tuple(one for one in self.differences if one.layer != OUTPUT)
 
     def at(self, metric: str, layer: str) -> Difference | None:
-        """Return the difference of a metric at a layer, or none."""
+        """Return the difference of a metric at a layer; none where it is not compared there.
+
+        Raises:
+            UsageError: the metric or the layer is not compared at all.
+        """
+        asked = ("metric", metric, [*self.units]), ("layer", layer, [*self.layers, OUTPUT])
+        for kind, name, known in asked:
+            if name not in known:
+                raise UsageError(f"{self.second} − {self.first}: {unknown(kind, name, known)}")
         return self._by_place.get((metric, layer))
 
     @cached_property

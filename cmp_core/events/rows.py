@@ -100,18 +100,8 @@ def as_frame(rows: Iterable[Row]) -> DataFrame:
         for row in rows
         if not row.pair
     ]
-    columns = [
-        "layer",
-        "other",
-        "metric",
-        "value",
-        "vector",
-        "error",
-        "n",
-        "reason",
-        "fit",
-        "n_fit",
-    ]
+    columns = ["layer", "other", "metric", "value", "vector", "error", "n", "reason"]
+    columns += ["fit", "n_fit"]
     numbers = {"value": "float64", "error": "float64", "n": "int64", "n_fit": "int64"}
     return pandas.DataFrame.from_records(records, columns=columns).astype(numbers)
 

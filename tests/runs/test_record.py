@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -141,8 +142,7 @@ def test_values_are_found_by_epoch(write: WriteRun) -> None:
     for phase, layer, metric, epoch in (
         ("val", "layer_0", "m", 3),
         ("test", "layer_0", "m", None),
-        ("val", "layer_1", "m", None),
-        ("val", "layer_0", "other", None),
+        ("val", "input", "m", None),
     ):
         assert math.isnan(run.value(phase, layer, metric, epoch))
 
@@ -164,7 +164,7 @@ def test_profiles_and_grids_have_gaps(write: WriteRun) -> None:
     nan = math.nan
     np.testing.assert_array_equal(run.profile("val", "m"), [4, 3, nan])
     np.testing.assert_array_equal(run.profile("val", "m", epoch=2), [nan, 3, nan])
-    np.testing.assert_array_equal(run.profile("val", "m", 0, ["layer_1", "gone"]), [2, nan])
+    np.testing.assert_array_equal(run.profile("val", "m", 0, ["layer_1", "head"]), [2, nan])
     epochs, values = run.grid("val", "m")
     assert epochs.tolist() == [0, 2, 3]
     np.testing.assert_array_equal(values, [[1, nan, 4], [2, 3, nan], [nan] * 3])
@@ -179,6 +179,39 @@ def test_vectors_and_pairs_are_found_or_empty(write: WriteRun) -> None:
     (matrix,) = run.pairs("val", "p")
     assert (vector.value.tolist(), matrix.value.tolist()) == ([1], [[1, 2], [3, 4]])
     assert (run.vectors("test", "layer_0", "v"), run.pairs("train", "p")) == ((), ())
+
+
+NAMES = [
+    (lambda run: run.series("vla", "layer_0", "margin"), "phase 'vla'; did you mean 'val'?"),
+    (lambda run: run.series("val", "layer0", "margin"), "layer 'layer0'; did you mean 'layer_0'?"),
+    (lambda run: run.series("val", "layer_0", "mragin"), "metric 'mragin'; did you mean 'margin'?"),
+    (lambda run: run.value("val", "layer_0", "f1"), "metric 'f1'; known: lost, margin, p, v"),
+    (lambda run: run.profile("val", "mragin"), "metric 'mragin'; did you mean 'margin'?"),
+    (lambda run: run.profile("val", "margin", layers=["z"]), "layer 'z'; known: input, layer_0, "),
+    (lambda run: run.grid("val", "mragin"), "metric 'mragin'; did you mean 'margin'?"),
+    (lambda run: run.vectors("val", "layer0", "v"), "layer 'layer0'; did you mean 'layer_0'?"),
+    (lambda run: run.pairs("val", "q"), "metric 'q'; known: lost, margin, p, v"),
+    (lambda run: run.influence("layer_0", "f1"), "metric 'f1'; known: lost, margin, p, v"),
+]
+
+
+@pytest.mark.parametrize(("ask", "message"), NAMES)
+def test_an_unknown_name_is_an_error_that_names_the_nearest(
+    write: WriteRun, ask: Callable[[RunRecord], object], message: str
+) -> None:
+    line = TWO_LAYERS | {"vectors": {"layer_0": {"v": [1]}}, "pairs": {"p": [[1, 2], [3, 4]]}}
+    run = write(line | {"missing": {"layer_0": {"lost": "too few samples"}}})
+    with pytest.raises(UsageError, match=re.escape(f"run run: unknown {message}")):
+        ask(run)
+
+
+def test_a_series_that_is_not_there_is_an_error_with_the_reason(write: WriteRun) -> None:
+    run = write(TWO_LAYERS | {"missing": {"layer_0": {"lost": "too few samples"}}})
+    with pytest.raises(UsageError, match=r"^run run has no test value of margin at layer_0$"):
+        run.series("test", "layer_0", "margin")
+    with pytest.raises(UsageError, match="no val value of lost at layer_0: too few samples"):
+        run.series("val", "layer_0", "lost")
+    assert math.isnan(run.value("val", "layer_0", "lost"))
 
 
 def test_metrics_are_headlines_and_further_values(write: WriteRun) -> None:
@@ -543,5 +576,3 @@ def test_a_log_that_holds_nothing_is_told_and_an_empty_run(write: WriteRun, text
     assert run.problems[-1].endswith(nothing)
     assert (run.layers, run.metrics, run.headlines, run.metric_info) == ((), (), (), {})
     assert (run.tested_epoch, run.test_accuracies, len(run.rows)) == (0, {}, 0)
-    assert run.profile("val", "margin").shape == (0,)
-    assert run.grid("val", "margin")[1].shape == (0, 0)
