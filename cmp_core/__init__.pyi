@@ -104,6 +104,9 @@ from .plotting.plot import (
 from .plotting.render import (
     PALETTE as PALETTE,
 )
+from .reporting.write import (
+    report as report,
+)
 from .runs.log import (
     Curve as Curve,
     Series as Series,

@@ -9,10 +9,9 @@ inconclusive. Metrics declare what they are evidence of (`question`, `evidence`)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal
 
 import attrs
@@ -21,10 +20,10 @@ import numpy as np
 from cmp_core.analysis.crossed import LEVEL, Estimate
 from cmp_core.analysis.evidence import MetricEvidence, find_evidence
 from cmp_core.analysis.inference import holm, kappa
+from cmp_core.analysis.runs import Runs, as_run_set
 from cmp_core.analysis.seeds import distinct_networks
 from cmp_core.runs.metric_info import Question
 from cmp_core.runs.record import RunRecord
-from cmp_core.runs.replicates import RunSet, as_run_set
 
 QUESTIONS: dict[Question, str] = {
     "predictive": "Are later layers more predictive?",
@@ -324,12 +323,16 @@ class Answer:
         return f"{self.word} ({self.seeds} seeds)"
 
 
-def answers_of(
-    runs: RunSet | Iterable[RunRecord | str | Path],
-) -> dict[str, tuple[Answer, ...]]:
+def answers_of(runs: Runs) -> dict[str, tuple[Answer, ...]]:
     """Return the answers of each group of replicates to all questions, by its label.
 
     They are given together, and their `adjusted_p` takes account of that.
+
+    Args:
+        runs: runs, run directories, snapshot files, or a set of runs.
+
+    Raises:
+        UsageError: what is given is no run.
     """
     groups = as_run_set(runs).groups
     found = [answer(group.runs, question) for group in groups for question in QUESTIONS]
