@@ -16,7 +16,7 @@ from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
 from cmp_core.layers.arrays import (
     Array,
-    as_tensor,
+    as_activations,
     as_whole_numbers,
     check_samples,
     class_indices,
@@ -41,7 +41,7 @@ def measure_arrays(
     Metrics of training batches alone (`split="running"`) say nothing of a split.
 
     Args:
-        layers: activations (n, N) of each layer in order of depth, NumPy or torch; with names, or
+        layers: activations (n, …) of each layer in order of depth, NumPy or torch, with names, or
             named `layer_0`, `layer_1`, …
         metrics: names of built-in metrics, functions or classes under `@metric`, or metrics with
             options, such as `definition_of(my_metric)(snr=8)`.
@@ -49,7 +49,7 @@ def measure_arrays(
         sample_ids: (n,) whole numbers; 0 to n-1 if none are given.
 
     Raises:
-        UsageError: a layer is not (n, N), labels or ids are not (n,) whole numbers, there is no
+        UsageError: a layer is not (n, …), labels or ids are not (n,) whole numbers, there is no
             metric of a name, or two have one label.
         PluginError: a metric raised.
 
@@ -94,12 +94,8 @@ def measure_arrays(
 
 def _tensors(named: Mapping[str, Array]) -> dict[str, Tensor]:
     """Return activations as tensors; NaN in them is left to the rows, which say so."""
-    tensors = {name: as_tensor(activations) for name, activations in named.items()}
+    tensors = {name: as_activations(activations, name) for name, activations in named.items()}
     check_samples(list(tensors.values()))
-    for name, tensor in tensors.items():
-        if tensor.ndim != 2:
-            shape = tuple(tensor.shape)
-            raise UsageError(f"expected activations (n, N), got shape {shape} of {name}")
     return tensors
 
 

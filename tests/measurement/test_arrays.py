@@ -66,8 +66,7 @@ def test_an_unknown_metric_names_the_nearest() -> None:
     ("layers", "labels", "ids", "message"),
     [
         ([], None, None, "activations of at least one layer, got none"),
-        ([X[0]], None, None, r"activations \(n, N\), got shape \(5,\) of layer_0"),
-        ([X[None]], None, None, r"activations \(n, N\), got shape \(1, 60, 5\)"),
+        ([X[0]], None, None, r"activations \(n, p\) or \(n, …\), got shape \(5,\) of layer_0"),
         ([X, Y[1:]], None, None, r"as many samples everywhere, got shapes"),
         ([X], LABELS[1:], None, r"labels of 60 samples, got 59"),
         ([X], LABELS - 1, None, "labels from 0 on, got -1"),
