@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,15 +24,16 @@ from cmp_core.layers.arrays import (
 )
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
+from cmp_core.measurement.metric import Metric
 from cmp_core.measurement.selection import as_metrics
 from cmp_core.plugins.loader import load_plugins, new_manager
 
 
 @torch.no_grad()
 def measure_arrays(
-    layers: Sequence[Array] | Mapping[str, Array],
-    metrics: Sequence[Any],
+    layers: Mapping[str, Array] | Sequence[Array],
     labels: Array | None = None,
+    metrics: Any = "all",
     *,
     sample_ids: Array | None = None,
 ) -> tuple[Row, ...]:
@@ -43,9 +45,10 @@ def measure_arrays(
     Args:
         layers: activations (n, …) of each layer in order of depth, NumPy or torch, with names, or
             named `layer_0`, `layer_1`, …
-        metrics: names of built-in metrics, functions or classes under `@metric`, or metrics with
-            options, such as `definition_of(my_metric)(snr=8)`.
         labels: (n,) whole numbers; metrics see them as 0 to K-1, for the K classes there are.
+        metrics: `all` that are built in; names of these, in one text with commas or several;
+            functions or classes under `@metric`; or metrics with options, such as
+            `definition_of(my_metric)(snr=8)`.
         sample_ids: (n,) whole numbers; 0 to n-1 if none are given.
 
     Raises:
@@ -55,10 +58,13 @@ def measure_arrays(
 
     >>> import numpy as np
     >>> square = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    >>> rows = measure_arrays([square, 2 * square], ["linear_cka"])
+    >>> rows = measure_arrays([square, 2 * square], metrics="linear_cka")
     >>> [(row.layer, row.other, round(row.value, 6)) for row in rows if row.value and not row.pair]
     [('layer_1', 'layer_0', 1.0)]
     """
+    _check_arguments(layers, labels)
+    plugins = load_plugins(built_ins=("cmp_metrics",))
+    chosen = as_metrics(metrics, plugins, Config())
     named = _tensors(layers if isinstance(layers, Mapping) else dict(_named(layers)))
     tensors = list(named.values())
     n, device = len(tensors[0]), tensors[0].device
@@ -86,10 +92,23 @@ def measure_arrays(
         for where in torch.split(torch.arange(n, device=device), size):
             yield attrs.evolve(chunk.select(where, "chunk"), pass_index=pass_index)
 
-    registry = load_plugins(built_ins=("cmp_metrics",)).registry
     run = Run(Config(), (), tuple(named))
-    measurer = Measurer(as_metrics(metrics, registry), run, new_manager(), "raise")
+    measurer = Measurer(chosen, run, new_manager(), "raise")
     return measurer.split(ids.cpu().numpy(), None if known is None else known.cpu().numpy(), read)
+
+
+def _check_arguments(layers: object, labels: object) -> None:
+    """Raise where one layer stands for several, or metrics stand in the place of labels."""
+    if isinstance(layers, Tensor | np.ndarray):
+        shape = tuple(layers.shape)
+        raise UsageError(f"expected layers in a list or by name, got one array {shape}: write [x]")
+    first = labels[0] if isinstance(labels, (list, tuple)) and labels else labels
+    if isinstance(first, (str, Metric)) or callable(first):
+        found = f"'{first}'" if isinstance(first, str) else getattr(first, "__name__", "a metric")
+        raise UsageError(
+            f"labels: expected whole numbers (n,), got {found}; "
+            "the order is measure_arrays(layers, labels, metrics)"
+        )
 
 
 def _tensors(named: Mapping[str, Array]) -> dict[str, Tensor]:

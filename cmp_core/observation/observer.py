@@ -40,7 +40,7 @@ from cmp_core.listeners.snapshots import SnapshotListener
 from cmp_core.listeners.status import StatusWriter
 from cmp_core.listeners.test_results import TestResultsWriter
 from cmp_core.measurement.measurer import FitSamples, Measurer
-from cmp_core.measurement.selection import as_metrics, select_metrics
+from cmp_core.measurement.selection import as_metrics
 from cmp_core.observation.batches import Batch, Reader, Unpack
 from cmp_core.observation.capture import Output, device_of
 from cmp_core.observation.modules import Modules, unwrapped
@@ -109,12 +109,7 @@ class Observer:
         self._plugins = load_plugins(plugins)
         self._snapshots = Snapshots(phase="test") if snapshots else None
         config_of_all = _config(model, self._told, plugins, on_plugin_error)
-        if metrics == "all":
-            self._metrics = select_metrics(self._plugins, config_of_all)
-        else:
-            chosen = metrics.split(",") if isinstance(metrics, str) else metrics
-            stripped = [one.strip() if isinstance(one, str) else one for one in chosen]
-            self._metrics = as_metrics(stripped, self._plugins.registry)
+        self._metrics = as_metrics(metrics, self._plugins, config_of_all)
         # A snapshot is measured again with the metrics that have a name by which to find them.
         known = self._plugins.registry.names("metric")
         chosen_again = tuple(

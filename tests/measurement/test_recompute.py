@@ -180,7 +180,7 @@ def test_arrays_of_many_chunks_have_the_values_of_a_file(
     (path,) = (directory / "activations").glob("*.h5")
     with open_snapshot(path) as snapshot:
         layers = {layer.name: layer.activations[:] for layer in snapshot.layers}
-        found = measure_arrays(layers, names, snapshot.labels, sample_ids=snapshot.sample_ids)
+        found = measure_arrays(layers, snapshot.labels, names, sample_ids=snapshot.sample_ids)
     values = {str(row) for row in found if row.value is not None}
     assert values <= {str(attrs.evolve(row, error=None)) for row in result.rows}
     assert len(values) == 2 * 3 + 2 + 3 * 3  # of 3 layers, of neighbours, and of all pairs
