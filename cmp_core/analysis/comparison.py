@@ -53,7 +53,7 @@ class Difference:
     p: float = math.nan
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Comparison:
     """The second experiment against the first.
 
@@ -69,6 +69,14 @@ class Comparison:
     design: str
     differences: tuple[Difference, ...]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Comparison {self.second} − {self.first}: {self.design}>"
+
+    def _repr_html_(self) -> str:
+        from cmp_core.analysis.tables import html_of_comparison
+
+        return html_of_comparison(self)
 
     @property
     def output(self) -> Difference | None:

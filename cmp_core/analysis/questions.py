@@ -22,6 +22,7 @@ from cmp_core.analysis.evidence import MetricEvidence, find_evidence
 from cmp_core.analysis.inference import holm, kappa
 from cmp_core.analysis.runs import Runs, as_run_set
 from cmp_core.analysis.seeds import distinct_networks
+from cmp_core.notebook import html_table
 from cmp_core.runs.metric_info import Question
 from cmp_core.runs.record import RunRecord
 
@@ -253,7 +254,7 @@ def largest(p: Sequence[float]) -> float:
     return math.nan if not p or any(map(math.isnan, p)) else max(p)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Answer:
     """The answer of replicate runs to a research question.
 
@@ -273,6 +274,14 @@ class Answer:
     kappas: tuple[tuple[str, str, float], ...] = ()
     notes: tuple[str, ...] = ()
     adjusted_p: float = math.nan
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.title} {self.short_verdict}>"
+
+    def _repr_html_(self) -> str:
+        from cmp_core.analysis.tables import html_of_answer
+
+        return html_of_answer(self)
 
     @property
     def title(self) -> str:
@@ -323,7 +332,17 @@ class Answer:
         return f"{self.word} ({self.seeds} seeds)"
 
 
-def answers_of(runs: Runs) -> dict[str, tuple[Answer, ...]]:
+class Answers(dict[str, tuple[Answer, ...]]):
+    """The answers of each group of replicates to all questions, by its label."""
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            html_table(label, [], []) + "".join(one._repr_html_() for one in answers)
+            for label, answers in self.items()
+        )
+
+
+def answers_of(runs: Runs) -> Answers:
     """Return the answers of each group of replicates to all questions, by its label.
 
     They are given together, and their `adjusted_p` takes account of that.
@@ -338,7 +357,7 @@ def answers_of(runs: Runs) -> dict[str, tuple[Answer, ...]]:
     found = [answer(group.runs, question) for group in groups for question in QUESTIONS]
     adjusted = holm([one.p for one in found])
     told = iter(attrs.evolve(one, adjusted_p=p) for one, p in zip(found, adjusted, strict=True))
-    return {group.label: tuple(next(told) for _ in QUESTIONS) for group in groups}
+    return Answers({group.label: tuple(next(told) for _ in QUESTIONS) for group in groups})
 
 
 def answer(runs: Sequence[RunRecord], question: Question) -> Answer:

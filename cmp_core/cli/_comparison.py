@@ -11,9 +11,9 @@ from rich.table import Table
 from cmp_core.analysis.comparison import OUTPUT, Comparison, comparisons_of
 from cmp_core.analysis.questions import answers_of
 from cmp_core.analysis.values import accuracy_at, tested_layers
+from cmp_core.analysis.words import difference, estimate
 from cmp_core.cli._results import print_answers, print_legend
 from cmp_core.console import out, say
-from cmp_core.reporting.words import difference, estimate
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
 
 _NAME, _CELL = 26, 15

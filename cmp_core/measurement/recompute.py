@@ -29,7 +29,7 @@ from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.replay import replay, replay_fitting
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Recomputed:
     """What a snapshot gave: its rows, or the error that kept it from being measured.
 
@@ -52,6 +52,10 @@ class Recomputed:
     info: tuple[MetricInfo, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None
+
+    def __repr__(self) -> str:
+        when = f"{self.phase}, epoch {self.epoch}, {len(self.rows)} rows"
+        return f"<Recomputed {self.path.name}: {self.error or when}>"
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the rows as flat mappings of plain values, for JSON and CSV."""

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cmp_core.analysis import words
 from cmp_core.analysis.comparison import comparisons_of
 from cmp_core.analysis.questions import QUESTIONS, Answer, answers_of
 from cmp_core.analysis.values import accuracy_at, estimate_at, tested_layers
@@ -23,7 +24,6 @@ from cmp_core.plotting.plot import Plot, PlotView
 from cmp_core.plotting.render import DRAWING, render
 from cmp_core.plugins.failures import Failure, failure_of
 from cmp_core.plugins.fence import Fence
-from cmp_core.reporting import words
 from cmp_core.runs.directory import OBSERVED, PARAMS
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import ReplicateGroup, RunSet

@@ -31,6 +31,7 @@ from cmp_core.runs.directory import (
 from cmp_core.runs.json_file import read_optional, read_text
 from cmp_core.runs.log import PHASES, RunLog, Series, Vector, as_count, as_number, read_log
 from cmp_core.runs.metric_info import MetricInfo, load_metric_info
+from cmp_core.runs.tables import html_of, rows_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -333,19 +334,10 @@ class RunRecord:
         error, NaN where there is none; `n`, 0 where it is not known; `n_fit`, samples that linear
         fits rest on, 0 for none.
         """
-        import pandas
+        return rows_of(self.log)
 
-        columns = ["phase", "epoch", "step", "layer", "metric", "value", "error", "n", "n_fit"]
-        numbers = {"value": "float64", "error": "float64"}
-        numbers |= dict.fromkeys(("epoch", "step", "n", "n_fit"), "int64")
-        rows = [
-            (phase, epoch, step, layer, metric, value, error, n, n_fit)
-            for (phase, layer, metric), own in self.log.series.items()
-            for epoch, step, value, error, n, n_fit in zip(
-                own.epochs, own.steps, own.values, own.errors, own.n, own.n_fit, strict=True
-            )
-        ]
-        return pandas.DataFrame.from_records(rows, columns=columns).astype(numbers)
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
 
 def load_run(path: str | Path) -> RunRecord:

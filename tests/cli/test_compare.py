@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cmp_core import load_run
+from cmp_core.analysis import words
 from cmp_core.analysis.questions import QUESTIONS
 from cmp_core.plotting.plot import select_plots
 from cmp_core.plugins.loader import load_plugins
-from cmp_core.reporting import words
 from tests.cli.calls import assert_refused, call
 
 

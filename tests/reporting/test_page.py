@@ -17,13 +17,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from cmp_core import PlotView, load_run, plot
+from cmp_core.analysis import words
 from cmp_core.analysis.questions import QUESTIONS, answers_of
 from cmp_core.cli import cli
 from cmp_core.errors import UndefinedError
 from cmp_core.measurement.selection import with_installed_metric_info
 from cmp_core.plotting.plot import Plot, select_plots
 from cmp_core.plugins.loader import load_plugins
-from cmp_core.reporting import report_html, words
+from cmp_core.reporting import report_html
 from cmp_core.runs.metric_info import MetricInfo, dump_metric_info
 from cmp_core.runs.replicates import RunSet
 from cmp_core.runs.seed_baseline import SeedBaseline, SeedDifference
