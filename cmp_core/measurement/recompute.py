@@ -83,8 +83,10 @@ def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
     """Return the snapshot files of runs, folders and files, each once, in the order of training.
 
     Raises:
-        UsageError: a path does not exist, or a folder holds no snapshot.
+        UsageError: a path does not exist, there is none, or a folder holds no snapshot.
     """
+    if isinstance(paths, (str, Path)):
+        raise UsageError(f"expected a sequence of paths, got '{paths}': write ['{paths}']")
     found: dict[Path, Path] = {}
     for given in paths:
         path = Path(given)
@@ -99,6 +101,8 @@ def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
                 raise UsageError(f"'{path}' holds no snapshot: there is no .h5 file in it")
         for file in files:
             found.setdefault(file.resolve(), file)
+    if not found:
+        raise UsageError("expected at least one run, folder or snapshot")
     return list(found.values())
 
 

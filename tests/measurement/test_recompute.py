@@ -710,6 +710,26 @@ def test_nothing_is_left_behind_or_changed(directory: Path) -> None:
     assert not list(Path().iterdir())
 
 
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ([], "expected at least one run, folder or snapshot"),
+        ("mine.h5", r"expected a sequence of paths, got 'mine.h5': write \['mine.h5'\]"),
+        (["mine.h5"], "'mine.h5' does not exist"),
+    ],
+)
+def test_what_is_no_path_is_told(paths: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        recompute(paths)
+
+
+def test_it_prints_shortly(tmp_path: Path) -> None:
+    row = Row("layer_0", "m", 1.0, 3)
+    found = Recomputed(tmp_path / "a.h5", "val", 1, 2, (row,))
+    assert repr(found) == "<Recomputed a.h5: val, epoch 1, 1 rows>"
+    assert repr(Recomputed(tmp_path / "a.h5", error="it is cut")) == "<Recomputed a.h5: it is cut>"
+
+
 def test_records_are_plain(tmp_path: Path) -> None:
     row = Row("layer_0", "m", (1.0, 2.0), 3)
     (record,) = Recomputed(tmp_path, "val", 1, 2, (row,)).records()
