@@ -48,12 +48,14 @@ def report_command(
     from cmp_core.cli._results import exit_code
     from cmp_core.console import say
     from cmp_core.plotting.plot import load_plots
-    from cmp_core.reporting.write import page_path, warn_of_failures, write_report
+    from cmp_core.reporting.write import page_at, warn_of_failures, write_report
+    from cmp_core.runs.directory import REPORT
 
+    asked = None if target is None else page_at(target)
     choose_backend(show=False)
     plots = load_plots(plugins, plugins_dir)
     run_set = as_run_set(runs, split_labels(labels))
-    path = page_path(run_set, target)
+    path = asked or page_at(run_set.folder / REPORT)
     failures = write_report(run_set, plots, path)
     say(f"{path}")
     warn_of_failures(failures)

@@ -83,7 +83,7 @@ def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
     """Return the snapshot files of runs, folders and files, each once, in the order of training.
 
     Raises:
-        UsageError: a path does not exist, there is none, or a folder holds no snapshot.
+        UsageError: there is no path, one does not exist, or a folder holds no snapshot.
     """
     if isinstance(paths, (str, Path)):
         raise UsageError(f"expected a sequence of paths, got '{paths}': write ['{paths}']")

@@ -41,19 +41,20 @@ def report(runs: Runs, path: str | Path | None = None, labels: Sequence[str] = (
     Raises:
         UsageError: what is given is no run, or the page cannot be written there.
     """
+    asked = None if path is None else page_at(path)
     run_set = as_run_set(runs, labels)
-    target = page_path(run_set, path)
+    target = asked or page_at(run_set.folder / REPORT)
     warn_of_failures(write_report(run_set, load_plots(), target))
     return target
 
 
-def page_path(runs: RunSet, path: str | Path | None) -> Path:
-    """Return where the page about some runs goes, by default where files about them go.
+def page_at(path: str | Path) -> Path:
+    """Return the path of a page.
 
     Raises:
         UsageError: no file can be written there.
     """
-    target = runs.folder / REPORT if path is None else Path(path)
+    target = Path(path)
     if target.is_dir():  # '' is the current one
         raise UsageError(f"expected the name of a file, got the folder '{target}'")
     if not target.parent.is_dir():

@@ -35,7 +35,7 @@ def rows_of(log: RunLog) -> DataFrame:
 def html_of(run: RunRecord) -> str:
     """Return a heading and the metrics by layer of the test, or without one of the last epoch."""
     epochs = run.log.validation.epochs
-    if "metrics" in run.log.test:
+    if run.log.test.get("metrics"):
         phase, what = "test", f"test of the weights of epoch {run.tested_epoch}"
     else:
         phase, what = "val", f"validation, epoch {epochs.max() if len(epochs) else 0}"
@@ -43,8 +43,9 @@ def html_of(run: RunRecord) -> str:
     found = {metric: own for metric, own in values.items() if np.isfinite(own).any()}
     columns = [run.layers, *([_written(one) for one in own] for own in found.values())]
     rows = zip(*columns, strict=True) if found else ()
-    heading = f"{run.name}: {run.model} on {run.dataset}, seed {run.seed}; {what}"
-    return html_table(heading, ["layer", *found], list(rows), run.problems)
+    heading = f"{run.name}: {run.model} on {run.dataset}, seed {run.seed}"
+    shown = f"{heading}; {what}" if found else heading
+    return html_table(shown, ["layer", *found], list(rows), run.problems)
 
 
 def _written(value: float) -> str:
