@@ -53,11 +53,7 @@ def as_metrics(metrics: Any, plugins: Plugins, config: Config) -> list[Metric]:
         metrics = metrics.split(",")
     elif not isinstance(metrics, Iterable):
         metrics = [metrics]
-    selected: list[Metric] = []
-    for metric in metrics:
-        if isinstance(metric, str):
-            metric = plugins.registry.get("metric", metric.strip()).factory
-        selected.append(metric if isinstance(metric, Metric) else definition_of(metric)())
+    selected = [_as_metric(metric, plugins) for metric in metrics]
     if not selected:
         raise UsageError("expected at least one metric, got none")
     labels = [metric.label for metric in selected]
@@ -68,6 +64,17 @@ def as_metrics(metrics: Any, plugins: Plugins, config: Config) -> list[Metric]:
                 f"definition_of(my_metric)('{label}_2')"
             )
     return selected
+
+
+def _as_metric(given: Any, plugins: Plugins) -> Metric:
+    if isinstance(given, Metric):
+        return given
+    name = getattr(given, "__name__", None)
+    if isinstance(given, str):
+        given = plugins.registry.get("metric", given.strip()).factory
+    elif name in plugins.registry.names("metric") and not hasattr(given, "metric_definition"):
+        raise UsageError(f"'{name}' is a function of arrays, not the metric: write '{name}'")
+    return definition_of(given)()
 
 
 def with_installed_metric_info(run: RunRecord) -> RunRecord:

@@ -113,7 +113,10 @@ def test_a_layer_is_measured_as_its_flattened_array() -> None:
         ([], "at least one metric, got none"),
         (None, "'None' is not declared to be a metric"),
         (LABELS, "is not declared to be a metric"),
-        ([participation_ratio], "'participation_ratio' is not declared to be a metric"),
+        (
+            [participation_ratio],
+            "not the metric: write 'participation_ratio'",
+        ),
     ],
 )
 def test_what_is_no_selection_of_metrics_is_refused(metrics: Any, message: str) -> None:
