@@ -52,6 +52,7 @@ from .events.payloads import (
 )
 from .events.rows import (
     Row as Row,
+    as_frame as as_frame,
 )
 from .layers.arrays import (
     Array as Array,
@@ -102,6 +103,9 @@ from .plotting.plot import (
 )
 from .plotting.render import (
     PALETTE as PALETTE,
+)
+from .reporting.write import (
+    report as report,
 )
 from .runs.log import (
     Curve as Curve,

@@ -1,5 +1,8 @@
 """The built-in metrics: one file each, found by file name, and their plain functions on arrays.
 
+The functions take NumPy arrays and torch tensors. Activations (n, p) may have more dimensions,
+(n, …), which are flattened; scores (n, C) and anchors (C, p) may not.
+
 >>> import numpy as np
 >>> from cmp_metrics import linear_cka
 >>> x = np.random.default_rng(0).normal(size=(50, 4))

@@ -36,7 +36,8 @@ def ace_regularizer(scores: Array, next_scores: Array, variant: str = "ce_i_next
     >>> ace_regularizer(np.zeros((1, 2)), np.zeros((1, 2)), "js")
     0.0
     """
-    log_q, log_q_next = (log_softmax(s, dim=1) for s in as_matrices(scores, next_scores))
+    both = as_matrices(scores, next_scores, what="scores")
+    log_q, log_q_next = (log_softmax(s, dim=1) for s in both)
     if log_q.shape != log_q_next.shape:
         shapes = tuple(log_q.shape), tuple(log_q_next.shape)
         raise UsageError(f"expected scores of the same classes, got shapes {shapes}")

@@ -22,7 +22,7 @@ def alignment(activations: Array, anchors: Array, labels: Array) -> float:
     """Return the mean of cos(h, e_y), dimensionless.
 
     Args:
-        activations: (n, N).
+        activations: (n, N); more dimensions are flattened.
         anchors: (C, N).
         labels: (n,) whole numbers from 0 to C-1.
 

@@ -26,7 +26,7 @@ def eigenspectrum(activations: Array) -> Tensor:
     """Return the eigenvalues of the covariance of activations (n, p), largest first.
 
     Args:
-        activations: (n, p).
+        activations: (n, p); more dimensions are flattened.
 
     Returns:
         (min(n-1, p),) float64, in squared units of the activations. The others are 0.

@@ -30,7 +30,7 @@ def gaussian_entropy(activations: Array) -> float:
     samples fewer than units. Negative values are right for small variances.
 
     Args:
-        activations: (n, p).
+        activations: (n, p); more dimensions are flattened.
 
     Raises:
         UndefinedError: fewer than 2 samples, no variance, or an intensity of 0 where units are

@@ -48,7 +48,7 @@ def label_information(
     there, so none is impossible.
 
     Args:
-        activations: (n, p).
+        activations: (n, p); more dimensions are flattened.
         labels: (n,) whole numbers.
         fit: activations (m, p) and labels (m,) of the samples that the probe is fitted to, as over
             a split of a run. Without them every sample is scored by the fit to the other four of

@@ -27,7 +27,7 @@ def linear_cka(x: Array, y: Array, *, debiased: bool = True) -> float:
     """Return the linear centred kernel alignment of two layers, ‖Σ_xy‖² / (‖Σ_xx‖ ‖Σ_yy‖).
 
     Args:
-        x: (n, p).
+        x: (n, p); more dimensions are flattened.
         y: (n, q), the same samples in the same order.
         debiased: estimate each norm by the U-statistic HSIC₁, so that independent layers read
             about 0, at times below. The biased value of independent Gaussian layers of p units is

@@ -23,7 +23,7 @@ def margin(activations: Array, anchors: Array, labels: Array) -> float:
     """Return the mean of cos(h, e_y) - max_{c≠y} cos(h, e_c), dimensionless.
 
     Args:
-        activations: (n, N).
+        activations: (n, N); more dimensions are flattened.
         anchors: (C, N), C ≥ 2.
         labels: (n,) whole numbers from 0 to C-1.
 

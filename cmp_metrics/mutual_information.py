@@ -45,7 +45,7 @@ def mutual_information(activations: Array, *, snr: float = 4.0) -> dict[str, flo
     - `saturated`: 1 where that is within 5 % of the ceiling log n, else 0.
 
     Args:
-        activations: (n, p).
+        activations: (n, p); more dimensions are flattened.
         snr: total variance over the noise variance of a unit, above 0.
 
     Raises:
@@ -73,7 +73,7 @@ def pc1_binned(x: Array, y: Array, *, bins: int = 20) -> float:
     all pairings of the same values, so independent data read about 0, at times below.
 
     Args:
-        x: (n, p).
+        x: (n, p); more dimensions are flattened.
         y: (n, q), the same samples.
         bins: per component.
 

@@ -26,7 +26,7 @@ def participation_ratio(activations: Array, *, debiased: bool = True) -> float:
     """Return (tr Σ)² / ‖Σ‖²_F of the covariance Σ of activations (n, p), dimensionless.
 
     Args:
-        activations: (n, p).
+        activations: (n, p); more dimensions are flattened.
         debiased: replace (tr Σ)² and ‖Σ‖²_F by their U-statistics over distinct samples. The plain
             value of isotropic data in p directions is about 1 / (1/n + 1/p), so at n = 128 it
             cannot exceed 127.

@@ -37,7 +37,7 @@ def probe_accuracy(
     activations; units that are sums of others but for rounding are left out.
 
     Args:
-        activations: (n, p).
+        activations: (n, p); more dimensions are flattened.
         labels: (n,) whole numbers.
         fit: activations (m, p) and labels (m,) of the samples that the probe is fitted to, as over
             a split of a run. Without them every sample is scored by the fit to the other four of

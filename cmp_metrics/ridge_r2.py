@@ -38,7 +38,7 @@ def ridge_r2(
     scale of Y.
 
     Args:
-        x: (n, p).
+        x: (n, p); more dimensions are flattened.
         y: (n, q), the same samples.
         fit: X (m, p) and Y (m, q) of the samples that the regression is fitted to, as over a split
             of a run. Without them every sample is predicted by the fit to the other four of five

@@ -26,7 +26,7 @@ def within_class_variance(activations: Array, labels: Array) -> float:
     times a little more; 0 is collapse of each class to a point.
 
     Args:
-        activations: (n, p).
+        activations: (n, p); more dimensions are flattened.
         labels: (n,) whole numbers.
 
     Raises:

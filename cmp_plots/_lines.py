@@ -76,7 +76,7 @@ def over_time(
 
     NaN where there are none.
     """
-    found = [run.series(phase, layer, metric) for run in runs]
+    found = [run.log.series.get((phase, layer, metric)) for run in runs]
     times = np.unique(np.concatenate([getattr(series, time) for series in found if series] or [[]]))
     values, errors = (np.full((len(runs), len(times)), np.nan) for _ in range(2))
     for row, series in enumerate(found):
@@ -92,17 +92,21 @@ def profiles(
     metric: str,
     phase: str = "val",
     epoch: int | None = None,
+    what: Literal["values", "errors"] = "values",
 ) -> Floats:
-    """Return a metric at all layers (runs, L) at an epoch, by default at the tested weights."""
-    return np.stack(
-        [
-            # The test is of the tested weights alone, whatever epoch it was logged under.
-            run.profile(phase, metric, None, layers)
-            if phase == "test" and epoch is None
-            else run.profile(phase, metric, run.tested_epoch if epoch is None else epoch, layers)
-            for run in group.runs
-        ]
-    )
+    """Return a metric at all layers (runs, L) at an epoch, by default at the tested weights.
+
+    NaN at layers that a run has not.
+    """
+    values = np.full((len(group.runs), len(layers)), np.nan)
+    for row, run in zip(values, group.runs, strict=True):
+        # The test is of the tested weights alone, whatever epoch it was logged under.
+        tested = None if phase == "test" else run.tested_epoch
+        for place, layer in enumerate(layers):
+            series = run.log.series.get((phase, layer, metric))
+            if series is not None:
+                row[place] = series.at(tested if epoch is None else epoch, what)
+    return values
 
 
 def draw_by_layer(

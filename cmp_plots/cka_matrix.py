@@ -67,7 +67,7 @@ def _matrices(group: ReplicateGroup, phase: str, metric: str) -> dict[int, NDArr
     count = len(group.runs[0].layers)
     found: dict[int, list[NDArray[np.float64]]] = {}
     for run in group.runs:
-        for entry in run.pairs(phase, metric):
+        for entry in run.log.pairs.get((phase, metric), ()):
             if entry.value.shape == (count, count) and np.isfinite(entry.value).any():
                 found.setdefault(entry.epoch, []).append(entry.value)
     return {epoch: mean_of_known(found[epoch]) for epoch in some_epochs(found, _MOST_PANELS)}

@@ -65,11 +65,11 @@ def _matrix(view: PlotView, group: ReplicateGroup, metrics: list[str]) -> Floats
 
 def _points(run: RunRecord, phase: str, metrics: list[str]) -> Floats:
     """Return the metrics at all layers and epochs (M, points), NaN where missing."""
-    grids = [run.grid(phase, metric) for metric in metrics]
-    times = np.unique(np.concatenate([epochs for epochs, _ in grids]))
+    grids = {metric: run.grid(phase, metric) for metric in metrics if metric in run.metrics}
+    times = np.unique(np.concatenate([np.zeros(0), *(epochs for epochs, _ in grids.values())]))
     points = np.full((len(metrics), len(run.layers), len(times)), np.nan)
-    for values, (epochs, grid) in zip(points, grids, strict=True):
-        values[:, np.searchsorted(times, epochs)] = grid
+    for metric, (epochs, grid) in grids.items():
+        points[metrics.index(metric)][:, np.searchsorted(times, epochs)] = grid
     return points.reshape(len(metrics), -1)
 
 

@@ -85,7 +85,7 @@ def _draw(axes: Axes, values: NDArray[np.float64], place: float, width: float, c
 
 
 def _trained(view: PlotView, group: ReplicateGroup, layer: str, metric: str) -> NDArray[np.float64]:
-    found = [run.series(view.phase, layer, metric) for run in group.runs]
+    found = [run.log.series.get((view.phase, layer, metric)) for run in group.runs]
     values = [series.values[series.epochs > 0] for series in found if series is not None]
     return np.concatenate(values or [np.zeros(0)])
 

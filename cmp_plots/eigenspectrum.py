@@ -68,7 +68,7 @@ def _shares(
     spectra = []
     for run in group.runs:
         epoch = run.tested_epoch if tested else 0
-        for entry in run.vectors(phase, layer, metric):
+        for entry in run.log.vectors.get((phase, layer, metric), ()):
             total = np.nansum(entry.value)
             if total > 0 and (entry.epoch == epoch or (tested and phase == "test")):
                 spectra.append(entry.value / total)

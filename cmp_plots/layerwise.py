@@ -36,7 +36,8 @@ def layerwise(view: PlotView) -> Figure:
     import matplotlib as mpl
 
     layers = view.run_set.layers
-    times = {int(e) for run in view.runs for e in run.grid(view.phase, view.metric)[0]}
+    measured = [run for run in view.runs if view.metric in run.metrics]
+    times = {int(e) for run in measured for e in run.grid(view.phase, view.metric)[0]}
     require(times, f"no value of {view.metric} in {view.phase}")
     trained = some_epochs(times - {0}, _MOST_LINES)
     shades = mpl.colormaps["plasma_r"](np.linspace(0.2, 1, max(2, len(trained))))
@@ -54,7 +55,7 @@ def layerwise(view: PlotView) -> Figure:
             known = np.flatnonzero(np.isfinite(values))
             axes.plot(known, values[known], marker="o", **style)
             if len(group.runs) == 1:
-                errors = group.runs[0].profile(view.phase, view.metric, epoch, layers, "errors")
+                (errors,) = profiles(group, layers, view.metric, view.phase, epoch, "errors")
                 error_bars(axes, known, values[known], NORMAL * errors[known], style["color"])
             everything.append(values)
         layer_ticks(axes, layers)

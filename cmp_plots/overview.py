@@ -64,8 +64,8 @@ def overview(view: PlotView) -> Figure:
 def _layers(view: PlotView, group: ReplicateGroup, metric: str) -> list[str]:
     """Return the layers at which a group has a metric, of several groups without heads."""
     layers = view.run_set.layers if len(view.groups) == 1 else group.runs[0].hidden_layers
-    runs, phase = group.runs, view.phase
-    return [layer for layer in layers if any(run.series(phase, layer, metric) for run in runs)]
+    there = {key for run in group.runs for key in run.log.series}
+    return [layer for layer in layers if (view.phase, layer, metric) in there]
 
 
 @hookimpl

@@ -72,7 +72,7 @@ def timeline(view: PlotView) -> Figure:
 
 def _sizes(view: PlotView, group: ReplicateGroup, phase: str) -> set[int]:
     """Return the numbers of samples that values rest on; none where there are no such values."""
-    found = [run.series(phase, view.layer, view.metric) for run in group.runs]
+    found = [run.log.series.get((phase, view.layer, view.metric)) for run in group.runs]
     averaged = phase == "train" and any(run.log.averages_batches for run in group.runs)
     return {int(n) for series in found if series and not averaged for n in series.n}
 
@@ -82,7 +82,7 @@ def _fits(view: PlotView) -> dict[str, str]:
     found = {
         phase: {int(n) for one in series if one is not None for n in one.n_fit}
         for phase in ("val", "train")
-        if (series := [run.series(phase, view.layer, view.metric) for run in view.runs])
+        if (series := [run.log.series.get((phase, view.layer, view.metric)) for run in view.runs])
     }
     told = {
         phase: f", fitted to {max(sizes):,}"

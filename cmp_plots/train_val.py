@@ -76,7 +76,7 @@ def _layers(view: PlotView, group: ReplicateGroup) -> list[str]:
         layer
         for layer in view.run_set.layers
         if all(
-            any(run.series(phase, layer, view.metric) for run in group.runs)
+            any((phase, layer, view.metric) in run.log.series for run in group.runs)
             for phase in ("train", "val")
         )
     ]

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
+import cmp_core
 from cmp_core import load_run, run
 from cmp_core.config.load import dump_config, parse_yaml
 from cmp_core.config.schema import Config, Snapshots
@@ -141,3 +142,25 @@ def test_the_blocks_about_observing_run(
     assert len(load_run("runs/resnet18").test_accuracies) == 5
     assert load_run("runs/resnet18_seed_0").seed == 0
     assert "second linear_cka 0." in capsys.readouterr().out
+
+
+def test_the_blocks_about_the_library_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 7
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "docs/library.md", "exec"), names)
+    assert names["tested"].layer.tolist() == ["layer_0", "layer_1", "input"]
+    assert "three questions" in Path("digits.html").read_text()
+    assert names["stored"].shape[1] == 16
+    assert "mlp Are layers compressing? one seed" in capsys.readouterr().out
+
+
+def test_every_public_name_stands_in_the_table_once() -> None:
+    text = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(\w+)`", text.partition("| purpose |")[2])
+    assert sorted(names) == sorted([*cmp_core.__all__, "cmp_metrics"])

@@ -27,7 +27,7 @@ def test_the_wheel_holds_what_users_need_and_no_more(wheel: Path) -> None:
     assert "cmp_core/examples/dead_units.py" in names
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"cmp_core", "cmp_metrics", "cmp_plots"}
-    assert {"cmp_core/report/report.html.jinja", "cmp_core/report/style.css"} <= set(names)
+    assert {"cmp_core/reporting/report.html.jinja", "cmp_core/reporting/style.css"} <= set(names)
 
 
 def test_a_preset_runs_from_a_clean_environment(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 
 import attrs
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from cmp_core.analysis.crossed import Estimate, Floats, estimate, estimate_difference
 from cmp_core.analysis.evidence import MARGINS, SETTLED
 from cmp_core.analysis.inference import holm
+from cmp_core.analysis.runs import Runs, as_run_set
 from cmp_core.analysis.seeds import distinct_networks
 from cmp_core.analysis.values import (
     hits_of,
@@ -22,10 +22,11 @@ from cmp_core.analysis.values import (
     other_data,
     values_of,
 )
+from cmp_core.errors import UsageError, unknown
 from cmp_core.runs.log import as_number
 from cmp_core.runs.metric_info import MetricInfo
 from cmp_core.runs.record import RunRecord
-from cmp_core.runs.replicates import ReplicateGroup, RunSet, as_run_set
+from cmp_core.runs.replicates import ReplicateGroup, RunSet
 
 OUTPUT = "output"
 """The place of the accuracy of what a network answers: its head's, or its last layer's."""
@@ -52,7 +53,7 @@ class Difference:
     p: float = math.nan
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Comparison:
     """The second experiment against the first.
 
@@ -69,10 +70,18 @@ class Comparison:
     differences: tuple[Difference, ...]
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Comparison {self.second} − {self.first}: {self.design}>"
+
+    def _repr_html_(self) -> str:
+        from cmp_core.analysis.tables import html_of_comparison
+
+        return html_of_comparison(self)
+
     @property
     def output(self) -> Difference | None:
         """The difference of test accuracies, or none where a side is not tested."""
-        return self.at("accuracy", OUTPUT)
+        return self._by_place.get(("accuracy", OUTPUT))
 
     @property
     def by_layer(self) -> tuple[Difference, ...]:
@@ -80,7 +89,15 @@ class Comparison:
         return tuple(one for one in self.differences if one.layer != OUTPUT)
 
     def at(self, metric: str, layer: str) -> Difference | None:
-        """Return the difference of a metric at a layer, or none."""
+        """Return the difference of a metric at a layer; none where it is not compared there.
+
+        Raises:
+            UsageError: the metric or the layer is not compared at all.
+        """
+        asked = ("metric", metric, [*self.units]), ("layer", layer, [*self.layers, OUTPUT])
+        for kind, name, known in asked:
+            if name not in known:
+                raise UsageError(f"{self.second} − {self.first}: {unknown(kind, name, known)}")
         return self._by_place.get((metric, layer))
 
     @cached_property
@@ -103,14 +120,30 @@ class Comparison:
         return tuple(dict.fromkeys(one.layer for one in self.by_layer))
 
 
-def compare(runs: RunSet | Iterable[RunRecord | str | Path]) -> tuple[Comparison, ...]:
-    """Return each experiment but the first against the first, of runs or their directories.
+def compare(runs: Runs) -> tuple[Comparison, ...]:
+    """Return each experiment but the first against the first.
+
+    Args:
+        runs: of two experiments or more: runs, run directories, snapshot files, or a set of runs.
+
+    Raises:
+        UsageError: what is given is no run, or all runs are of one experiment.
+    """
+    run_set = as_run_set(runs)
+    if len(run_set.groups) < 2:
+        what = "one run" if len(run_set.runs) == 1 else "runs that differ by seed alone"
+        raise UsageError(f"expected runs of two experiments or more, got {what}")
+    return comparisons_of(run_set)
+
+
+def comparisons_of(runs: RunSet) -> tuple[Comparison, ...]:
+    """Return each experiment but the first against the first; none where there is one.
 
     Seeds that both have are paired, and so are test samples. Where fewer than two seeds are common
     but both have several, the seeds are taken as independent, and the samples still as paired. Of
     one seed on either side the interval is over samples alone, and about these networks.
     """
-    first, *others = as_run_set(runs).groups
+    first, *others = runs.groups
     found = [_Pair(first, group).compared() for group in others]
     adjusted = iter(holm([one.p for comparison in found for one in comparison.differences]))
     return tuple(

@@ -256,7 +256,7 @@ def _evidence(
     before = Values(untrained, influences_of(runs, info.label, phase, names, "untrained"))
     halves = [values_of(runs, info.label, phase, name, what="halves") for name in names]
     reference = values_of(runs, info.label, phase, INPUT)
-    series = runs[0].series(phase, names[0], info.label)
+    series = runs[0].log.series.get((phase, names[0], info.label))
     n_fit = min(int(values_of([run], info.label, phase, names[0], what="n_fit")[0]) for run in runs)
     return MetricEvidence(
         info=info,

@@ -9,10 +9,9 @@ inconclusive. Metrics declare what they are evidence of (`question`, `evidence`)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal
 
 import attrs
@@ -21,10 +20,11 @@ import numpy as np
 from cmp_core.analysis.crossed import LEVEL, Estimate
 from cmp_core.analysis.evidence import MetricEvidence, find_evidence
 from cmp_core.analysis.inference import holm, kappa
+from cmp_core.analysis.runs import Runs, as_run_set
 from cmp_core.analysis.seeds import distinct_networks
 from cmp_core.runs.metric_info import Question
+from cmp_core.runs.notebook import html_table
 from cmp_core.runs.record import RunRecord
-from cmp_core.runs.replicates import RunSet, as_run_set
 
 QUESTIONS: dict[Question, str] = {
     "predictive": "Are later layers more predictive?",
@@ -254,7 +254,7 @@ def largest(p: Sequence[float]) -> float:
     return math.nan if not p or any(map(math.isnan, p)) else max(p)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Answer:
     """The answer of replicate runs to a research question.
 
@@ -274,6 +274,14 @@ class Answer:
     kappas: tuple[tuple[str, str, float], ...] = ()
     notes: tuple[str, ...] = ()
     adjusted_p: float = math.nan
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.title} {self.short_verdict}>"
+
+    def _repr_html_(self) -> str:
+        from cmp_core.analysis.tables import html_of_answer
+
+        return html_of_answer(self)
 
     @property
     def title(self) -> str:
@@ -324,18 +332,32 @@ class Answer:
         return f"{self.word} ({self.seeds} seeds)"
 
 
-def answers_of(
-    runs: RunSet | Iterable[RunRecord | str | Path],
-) -> dict[str, tuple[Answer, ...]]:
+class Answers(dict[str, tuple[Answer, ...]]):
+    """The answers of each group of replicates to all questions, by its label."""
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            html_table(label, [], []) + "".join(one._repr_html_() for one in answers)
+            for label, answers in self.items()
+        )
+
+
+def answers_of(runs: Runs) -> Answers:
     """Return the answers of each group of replicates to all questions, by its label.
 
     They are given together, and their `adjusted_p` takes account of that.
+
+    Args:
+        runs: runs, run directories, snapshot files, or a set of runs.
+
+    Raises:
+        UsageError: what is given is no run.
     """
     groups = as_run_set(runs).groups
     found = [answer(group.runs, question) for group in groups for question in QUESTIONS]
     adjusted = holm([one.p for one in found])
     told = iter(attrs.evolve(one, adjusted_p=p) for one, p in zip(found, adjusted, strict=True))
-    return {group.label: tuple(next(told) for _ in QUESTIONS) for group in groups}
+    return Answers({group.label: tuple(next(told) for _ in QUESTIONS) for group in groups})
 
 
 def answer(runs: Sequence[RunRecord], question: Question) -> Answer:

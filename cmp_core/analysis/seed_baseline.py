@@ -143,7 +143,7 @@ def _mean_dissimilarities(
         is_same = first.name == second.name
         other = f"{second.name} of another seed" if is_same else second.name
         layers = {first.name: first.activations, other: second.activations}
-        for row in measure_arrays(layers, metrics, sample_ids=ids):
+        for row in measure_arrays(layers, None, metrics, sample_ids=ids):
             if isinstance(row.value, float) and not row.pair and row.metric in _labels(metrics):
                 values.setdefault(row.metric, []).append(1 - row.value)
     return {metric: float(np.mean(some)) for metric, some in values.items()}

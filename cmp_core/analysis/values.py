@@ -46,7 +46,7 @@ def values_of(
     """
     found = []
     for run in runs:
-        series = run.series(phase, layer, metric)
+        series = run.log.series.get((phase, layer, metric))
         wanted = run.tested_epoch if epoch is None else epoch
         where = np.array([]) if series is None else np.flatnonzero(series.epochs == wanted)
         if phase == "test" and epoch is None and series is not None:
@@ -156,7 +156,7 @@ def other_data(runs: Sequence[RunRecord]) -> str | None:
 
 def is_tested(run: RunRecord, metric: str) -> bool:
     """Return whether the run has values of the metric on the test split."""
-    return any(run.series("test", layer, metric) is not None for layer in run.hidden_layers)
+    return any(("test", layer, metric) in run.log.series for layer in run.hidden_layers)
 
 
 def is_same_metric(info: MetricInfo, other: MetricInfo | None) -> bool:

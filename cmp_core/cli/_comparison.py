@@ -8,12 +8,12 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cmp_core.analysis.comparison import OUTPUT, Comparison, compare
+from cmp_core.analysis.comparison import OUTPUT, Comparison, comparisons_of
 from cmp_core.analysis.questions import answers_of
 from cmp_core.analysis.values import accuracy_at, tested_layers
+from cmp_core.analysis.words import difference, estimate
 from cmp_core.cli._results import print_answers, print_legend
 from cmp_core.console import out, say
-from cmp_core.report.words import difference, estimate
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
 
 _NAME, _CELL = 26, 15
@@ -39,7 +39,7 @@ def print_comparison(runs: RunSet) -> None:
         print_answers(own)
         say("")
     print_legend([one for own in answers.values() for one in own])
-    comparisons = compare(runs)
+    comparisons = comparisons_of(runs)
     for comparison in comparisons:
         _print_differences(comparison)
     count = sum(math.isfinite(one.p) for found in comparisons for one in found.differences)

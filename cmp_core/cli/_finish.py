@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cmp_core.analysis.questions import answers_of
+from cmp_core.analysis.runs import as_run_set
 from cmp_core.cli._comparison import print_comparison
-from cmp_core.cli._pictures import draw_all, load_runs
-from cmp_core.cli._report import write_report
+from cmp_core.cli._pictures import draw_all
 from cmp_core.cli._results import exit_code, print_answers, print_failures, print_legend, print_test
 from cmp_core.config.load import load_config
 from cmp_core.console import say
 from cmp_core.plotting.render import tasks
 from cmp_core.plugins.failures import Failure, write_plugin_errors
+from cmp_core.reporting.write import write_report
 from cmp_core.runs.directory import PARAMS, PLOTS, REPORT
 from cmp_core.workflow import Outcome
 
@@ -21,8 +22,8 @@ from cmp_core.workflow import Outcome
 def finish(outcome: Outcome, compared: Sequence[Path], *, research_only: bool, show: bool) -> int:
     """Draw and report a run, beside others where they are given, and return the exit code."""
     print_test(outcome)
-    alone = load_runs([outcome.directory])
-    runs = load_runs([outcome.directory, *compared]) if compared else alone
+    alone = as_run_set([outcome.directory])
+    runs = as_run_set([outcome.directory, *compared]) if compared else alone
     if compared:
         print_comparison(runs)
     else:

@@ -4,114 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmp_core.console import out, say, track, warn
+from cmp_core.console import say, track, warn
 from cmp_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from cmp_core.plotting.plot import Plot
     from cmp_core.plotting.render import Drawn, Task
-    from cmp_core.runs.record import RunRecord
-    from cmp_core.runs.replicates import RunSet
-
-
-def load_runs(paths: Sequence[str | Path], labels: Sequence[str] = ()) -> RunSet:
-    """Read runs, and warn of what could not be read.
-
-    Raises:
-        UsageError: one is no run, or none of them has logged anything yet.
-    """
-    from cmp_core.runs.record import load_run
-    from cmp_core.runs.replicates import RunSet
-
-    # However it is spelt, a run that is given twice is one.
-    places: dict[str, Path] = {}
-    for path in chain.from_iterable(map(_runs_or_snapshots, map(Path, paths))):
-        places.setdefault(os.path.realpath(path), path.absolute())
-    runs = tuple(_with_metric_info(load_run(_measured(place))) for place in places.values())
-    for run in runs:
-        warn_of_problems(run)
-    if not any(map(_has_logged, runs)):
-        raise UsageError("there is nothing to show yet: no training step, no epoch and no test")
-    return RunSet(runs, tuple(labels))
-
-
-def _runs_or_snapshots(path: Path) -> list[Path]:
-    """Return the snapshot files of a folder that is no run, otherwise what was given."""
-    from cmp_core.runs.directory import PARAMS
-
-    is_folder = path.is_dir() and not (path / PARAMS).exists()
-    return (sorted(path.glob("[!.]*.h5")) if is_folder else []) or [path]
-
-
-def _measured(path: Path) -> Path:
-    """Return a run directory: of a snapshot file one that is made of it."""
-    if not path.is_file() or path.suffix not in (".h5", ".hdf5"):
-        return path
-    from cmp_core.observation.stored import run_of_snapshot
-
-    with out().status(f"measuring {path.name}"):
-        return run_of_snapshot(path)
-
-
-def _with_metric_info(run: RunRecord) -> RunRecord:
-    """Return a run that has stored nothing about its metrics with what the installed ones say."""
-    if run.metric_info or not run.metrics:
-        return run
-    try:
-        from cmp_core.measurement.selection import with_installed_metric_info
-    except ModuleNotFoundError as error:  # runs can be shown where torch is not installed
-        if error.name != "torch":
-            raise
-        return run
-    return with_installed_metric_info(run)
-
-
-def _has_logged(run: RunRecord) -> bool:
-    log = run.log
-    return bool(len(log.training.epochs) or len(log.validation.epochs) or log.test)
-
-
-def warn_of_problems(run: RunRecord) -> None:
-    """Warn of what could not be read of a run."""
-    for problem in run.problems:
-        warn(problem)
-
-
-def output_folder(runs: RunSet) -> Path:
-    """Return where files about runs go: into the only run, or into the current folder."""
-    only = runs.runs[0]
-    return Path.cwd() if len(runs.runs) > 1 or only.snapshot else only.directory
-
-
-def load_plots(plugins: Sequence[str] = (), plugins_dir: Path | None = None) -> list[Plot]:
-    """Return all plots, and warn of installed plugins that are broken."""
-    from cmp_core.plotting.plot import select_plots
-    from cmp_core.plugins.loader import load_plugins
-
-    loaded = load_plugins(plugins, plugins_dir, built_ins=("cmp_plots",))
-    for broken in loaded.broken:
-        warn(str(broken))
-    return select_plots(loaded)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise before any work is done where a folder can be neither made nor written to."""
-    wanted = folder.absolute()
-    there = next(place for place in (wanted, *wanted.parents) if os.access(place, os.F_OK))
-    problem = ""
-    if not there.is_dir():
-        problem = "is a file"
-    elif not os.access(there, os.W_OK | os.X_OK):
-        problem = "is read-only"
-    if problem:
-        place = "it" if there == wanted else f"'{there}'"
-        raise UsageError(
-            f"cannot write to '{folder}': {place} {problem}; choose another place with --out"
-        )
 
 
 def choose_backend(*, show: bool) -> None:

@@ -15,12 +15,12 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from cmp_core.analysis.words import with_error
 from cmp_core.cli._results import exit_code
 from cmp_core.console import out, say, track, warn
 from cmp_core.errors import UsageError
 from cmp_core.events.rows import FitInfo, Row
 from cmp_core.measurement.recompute import Recomputed, find_snapshots, recompute
-from cmp_core.report.words import with_error
 from cmp_core.runs.directory import write_whole
 
 

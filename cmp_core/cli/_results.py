@@ -12,9 +12,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from cmp_core.analysis.words import with_error
 from cmp_core.console import out, say, warn
 from cmp_core.plugins.failures import Failure
-from cmp_core.report.words import with_error
 
 if TYPE_CHECKING:
     from cmp_core.analysis.questions import Answer
@@ -75,7 +75,7 @@ def print_confusion(outcome: Outcome) -> None:
 
 def print_answers(answers: Sequence[Answer]) -> None:
     """Print the answer to each research question, what it rests on, and what was left out."""
-    from cmp_core.report.words import finding, p_value, sentence, verdict
+    from cmp_core.analysis.words import finding, p_value, sentence, verdict
 
     for one in answers:
         p = f", p {p_value(one.adjusted_p)}" if math.isfinite(one.adjusted_p) else ""

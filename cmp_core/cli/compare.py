@@ -41,22 +41,17 @@ def compare_command(
     Runs that differ by seed alone are replicates: their means are printed, with standard errors.
     A snapshot file, or a folder of them, is measured first, and stands for a test.
     """
+    from cmp_core.analysis.runs import as_run_set
     from cmp_core.cli._comparison import print_comparison
-    from cmp_core.cli._pictures import (
-        check_folder,
-        choose_backend,
-        draw_all,
-        load_plots,
-        load_runs,
-        say_drawn,
-    )
+    from cmp_core.cli._pictures import choose_backend, draw_all, say_drawn
     from cmp_core.cli._results import exit_code, print_failures
+    from cmp_core.plotting.plot import load_plots
     from cmp_core.plotting.render import tasks
     from cmp_core.plugins.failures import write_plugin_errors
-    from cmp_core.runs.directory import PLOTS, PLUGIN_ERRORS
+    from cmp_core.runs.directory import PLOTS, PLUGIN_ERRORS, check_folder
 
     choose_backend(show=show)
-    run_set = load_runs(runs, split_labels(labels))
+    run_set = as_run_set(runs, split_labels(labels))
     if len(run_set.runs) < 2:
         raise UsageError("cmp compare: give two different runs or more")
     target = folder or Path.cwd() / PLOTS

@@ -82,19 +82,13 @@ def plot_command(
     Runs that differ by seed alone are replicates: their mean and spread are shown. A snapshot file,
     or a folder of them, is measured first, and stands for a test.
     """
-    from cmp_core.cli._pictures import (
-        check_folder,
-        choose_backend,
-        draw_all,
-        load_plots,
-        load_runs,
-        output_folder,
-        say_drawn,
-    )
+    from cmp_core.analysis.runs import as_run_set
+    from cmp_core.cli._pictures import choose_backend, draw_all, say_drawn
     from cmp_core.cli._results import exit_code, print_failures
+    from cmp_core.plotting.plot import load_plots
     from cmp_core.plotting.render import tasks
     from cmp_core.plugins.failures import write_plugin_errors
-    from cmp_core.runs.directory import PLOTS, PLUGIN_ERRORS
+    from cmp_core.runs.directory import PLOTS, PLUGIN_ERRORS, check_folder
 
     choose_backend(show=show)
     plots = load_plots(plugins, plugins_dir)
@@ -113,8 +107,8 @@ def plot_command(
         chosen = [plot.with_what_it_takes(options) for plot in plots]
     else:
         chosen = [plot.definition(**options) for plot in plots if plot.label == kind]
-    run_set = load_runs(runs, split_labels(labels))
-    target = folder or output_folder(run_set) / PLOTS
+    run_set = as_run_set(runs, split_labels(labels))
+    target = folder or run_set.folder / PLOTS
     check_folder(target)
     drawn = draw_all(tasks(chosen, run_set), target, form, dpi, show=show)
     failures = [picture.failure for picture in drawn if picture.failure is not None]

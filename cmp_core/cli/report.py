@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from cmp_core.cli._options import plugin_options, split_labels
-from cmp_core.errors import UsageError
 
 
 @click.command(
@@ -44,29 +43,20 @@ def report_command(
     Runs that differ by seed alone are replicates, over which the questions are tested; one seed is
     described. A snapshot file, or a folder of them, is measured first, and stands for a test.
     """
-    from cmp_core.cli._pictures import (
-        check_folder,
-        choose_backend,
-        load_plots,
-        load_runs,
-        output_folder,
-    )
-    from cmp_core.cli._report import write_report
+    from cmp_core.analysis.runs import as_run_set
+    from cmp_core.cli._pictures import choose_backend
     from cmp_core.cli._results import exit_code
-    from cmp_core.console import say, warn
+    from cmp_core.console import say
+    from cmp_core.plotting.plot import load_plots
+    from cmp_core.reporting.write import page_at, warn_of_failures, write_report
     from cmp_core.runs.directory import REPORT
 
-    if target is not None and not target.parent.is_dir():
-        raise UsageError(f"--out: there is no folder '{target.parent}'")
-    if target is not None and target.is_dir():  # '' is the current one
-        raise UsageError(f"--out: expected the name of a file, got the folder '{target}'")
+    asked = None if target is None else page_at(target)
     choose_backend(show=False)
     plots = load_plots(plugins, plugins_dir)
-    run_set = load_runs(runs, split_labels(labels))
-    path = target or output_folder(run_set) / REPORT
-    check_folder(path.parent)
+    run_set = as_run_set(runs, split_labels(labels))
+    path = asked or page_at(run_set.folder / REPORT)
     failures = write_report(run_set, plots, path)
     say(f"{path}")
-    for failure in {failure.plugin: failure for failure in failures}.values():
-        warn(f"plugin {failure.plugin} raised in {failure.hook}: {failure.error}")
+    warn_of_failures(failures)
     sys.exit(exit_code(failures))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 INPUT = "input"
 """Name of the reference layer: the network's input, measured like a layer."""
@@ -65,6 +68,42 @@ class Row:
 def finite_or_none(value: float) -> float | None:
     """Return the value as strict JSON can hold it."""
     return value if math.isfinite(value) else None
+
+
+def as_frame(rows: Iterable[Row]) -> DataFrame:
+    """Return rows as a pandas DataFrame, without the entries of matrices over all pairs of layers.
+
+    Its columns: `layer` and `other`, the second layer that a value rests on; `metric`; `value`, NaN
+    where there is none, and then `vector`, a tuple, or `reason` says what there is; `error`, the
+    standard error, NaN where there is none; `n`; `fit`, where the samples of linear fits are from,
+    and `n_fit`, how many these are, 0 for none. Texts that are not there are missing values.
+
+    >>> as_frame([Row("layer_0", "margin", None, 4, "no anchors")])[["value", "reason"]]
+       value      reason
+    0    NaN  no anchors
+    """
+    import pandas
+
+    records = [
+        {
+            "layer": row.layer,
+            "other": row.other,
+            "metric": row.metric,
+            "value": None if isinstance(row.value, tuple) else row.value,
+            "vector": row.value if isinstance(row.value, tuple) else None,
+            "error": row.error,
+            "n": row.n,
+            "reason": row.reason,
+            "fit": None if row.fit is None else row.fit.source,
+            "n_fit": 0 if row.fit is None else row.fit.n,
+        }
+        for row in rows
+        if not row.pair
+    ]
+    columns = ["layer", "other", "metric", "value", "vector", "error", "n", "reason"]
+    columns += ["fit", "n_fit"]
+    numbers = {"value": "float64", "error": "float64", "n": "int64", "n_fit": "int64"}
+    return pandas.DataFrame.from_records(records, columns=columns).astype(numbers)
 
 
 def log_form(

@@ -64,20 +64,45 @@ def as_tensor(array: Array, what: str = "an array of real numbers") -> Tensor:
     return numbers
 
 
+def as_activations(array: Array, name: str = "") -> Tensor:
+    """Return activations (n, …) as `as_tensor` does, with more than two dimensions as (n, p).
+
+    Args:
+        array: activations; NaN and infinity may be among them.
+        name: of the layer, for the errors.
+
+    Raises:
+        UsageError: it is no array (n, …) of real numbers.
+
+    >>> as_activations(torch.zeros(8, 3, 2, 2)).shape
+    torch.Size([8, 12])
+    """
+    tensor = as_tensor(array, "activations (n, p) of real numbers")
+    if tensor.ndim < 2:
+        where = f" of {name}" if name else ""
+        shape = tuple(tensor.shape)
+        raise UsageError(f"expected activations (n, p) or (n, …), got shape {shape}{where}")
+    return tensor.flatten(1)
+
+
 def as_matrix(array: Array, what: str = "activations") -> Tensor:
     """Return an array (n, p) as `as_tensor` does.
 
     Args:
-        array: activations, scores or anchors.
-        what: which of these, for the errors.
+        array: activations, which are flattened as by `as_activations`, or scores or anchors, which
+            must be (n, p).
+        what: which of these.
 
     Raises:
         UsageError: it is no array (n, p) of real numbers.
         UndefinedError: it holds NaN or infinity.
     """
-    tensor = as_tensor(array, f"{what} (n, p) of real numbers")
-    if tensor.ndim != 2:
-        raise UsageError(f"expected {what} (n, p), got shape {tuple(tensor.shape)}")
+    if what == "activations":
+        tensor = as_activations(array)
+    else:
+        tensor = as_tensor(array, f"{what} (n, p) of real numbers")
+        if tensor.ndim != 2:
+            raise UsageError(f"expected {what} (n, p), got shape {tuple(tensor.shape)}")
     if tensor.shape[1] == 0:
         raise UsageError(f"expected {what} (n, p) with p > 0, got shape {tuple(tensor.shape)}")
     if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
@@ -85,14 +110,18 @@ def as_matrix(array: Array, what: str = "activations") -> Tensor:
     return tensor
 
 
-def as_matrices(*arrays: Array) -> list[Tensor]:
-    """Return activations (n, pᵢ) of the same samples, each as `as_matrix` does.
+def as_matrices(*arrays: Array, what: str = "activations") -> list[Tensor]:
+    """Return arrays (n, pᵢ) of the same samples, each as `as_matrix` does.
+
+    Args:
+        arrays: activations or scores.
+        what: which of these.
 
     Raises:
         UsageError: one is no array (n, p) of real numbers, or the numbers of samples differ.
         UndefinedError: one holds NaN or infinity.
     """
-    matrices = [as_matrix(array) for array in arrays]
+    matrices = [as_matrix(array, what) for array in arrays]
     check_samples(matrices)
     return matrices
 

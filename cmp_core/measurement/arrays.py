@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,22 +17,23 @@ from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
 from cmp_core.layers.arrays import (
     Array,
-    as_tensor,
+    as_activations,
     as_whole_numbers,
     check_samples,
     class_indices,
 )
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
+from cmp_core.measurement.metric import Metric
 from cmp_core.measurement.selection import as_metrics
 from cmp_core.plugins.loader import load_plugins, new_manager
 
 
 @torch.no_grad()
 def measure_arrays(
-    layers: Sequence[Array] | Mapping[str, Array],
-    metrics: Sequence[Any],
+    layers: Mapping[str, Array] | Sequence[Array],
     labels: Array | None = None,
+    metrics: Any = "all",
     *,
     sample_ids: Array | None = None,
 ) -> tuple[Row, ...]:
@@ -41,24 +43,28 @@ def measure_arrays(
     Metrics of training batches alone (`split="running"`) say nothing of a split.
 
     Args:
-        layers: activations (n, N) of each layer in order of depth, NumPy or torch; with names, or
+        layers: activations (n, …) of each layer in order of depth, NumPy or torch, with names, or
             named `layer_0`, `layer_1`, …
-        metrics: names of built-in metrics, functions or classes under `@metric`, or metrics with
-            options, such as `definition_of(my_metric)(snr=8)`.
         labels: (n,) whole numbers; metrics see them as 0 to K-1, for the K classes there are.
+        metrics: `all` that are built in; names of these, in one text with commas or several;
+            functions or classes under `@metric`; or metrics with options, such as
+            `definition_of(my_metric)(snr=8)`.
         sample_ids: (n,) whole numbers; 0 to n-1 if none are given.
 
     Raises:
-        UsageError: a layer is not (n, N), labels or ids are not (n,) whole numbers, there is no
+        UsageError: a layer is not (n, …), labels or ids are not (n,) whole numbers, there is no
             metric of a name, or two have one label.
         PluginError: a metric raised.
 
     >>> import numpy as np
     >>> square = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    >>> rows = measure_arrays([square, 2 * square], ["linear_cka"])
+    >>> rows = measure_arrays([square, 2 * square], metrics="linear_cka")
     >>> [(row.layer, row.other, round(row.value, 6)) for row in rows if row.value and not row.pair]
     [('layer_1', 'layer_0', 1.0)]
     """
+    _check_arguments(layers, labels)
+    plugins = load_plugins(built_ins=("cmp_metrics",))
+    chosen = as_metrics(metrics, plugins, Config())
     named = _tensors(layers if isinstance(layers, Mapping) else dict(_named(layers)))
     tensors = list(named.values())
     n, device = len(tensors[0]), tensors[0].device
@@ -86,20 +92,29 @@ def measure_arrays(
         for where in torch.split(torch.arange(n, device=device), size):
             yield attrs.evolve(chunk.select(where, "chunk"), pass_index=pass_index)
 
-    registry = load_plugins(built_ins=("cmp_metrics",)).registry
     run = Run(Config(), (), tuple(named))
-    measurer = Measurer(as_metrics(metrics, registry), run, new_manager(), "raise")
+    measurer = Measurer(chosen, run, new_manager(), "raise")
     return measurer.split(ids.cpu().numpy(), None if known is None else known.cpu().numpy(), read)
+
+
+def _check_arguments(layers: object, labels: object) -> None:
+    """Raise where one layer stands for several, or metrics stand in the place of labels."""
+    if isinstance(layers, Tensor | np.ndarray):
+        shape = tuple(layers.shape)
+        raise UsageError(f"expected layers in a list or by name, got one array {shape}: write [x]")
+    first = labels[0] if isinstance(labels, (list, tuple)) and labels else labels
+    if isinstance(first, (str, Metric)) or callable(first):
+        found = f"'{first}'" if isinstance(first, str) else getattr(first, "__name__", "a metric")
+        raise UsageError(
+            f"labels: expected whole numbers (n,), got {found}; "
+            "the order is measure_arrays(layers, labels, metrics)"
+        )
 
 
 def _tensors(named: Mapping[str, Array]) -> dict[str, Tensor]:
     """Return activations as tensors; NaN in them is left to the rows, which say so."""
-    tensors = {name: as_tensor(activations) for name, activations in named.items()}
+    tensors = {name: as_activations(activations, name) for name, activations in named.items()}
     check_samples(list(tensors.values()))
-    for name, tensor in tensors.items():
-        if tensor.ndim != 2:
-            shape = tuple(tensor.shape)
-            raise UsageError(f"expected activations (n, N), got shape {shape} of {name}")
     return tensors
 
 

@@ -29,7 +29,7 @@ from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.replay import replay, replay_fitting
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Recomputed:
     """What a snapshot gave: its rows, or the error that kept it from being measured.
 
@@ -52,6 +52,10 @@ class Recomputed:
     info: tuple[MetricInfo, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None
+
+    def __repr__(self) -> str:
+        when = f"{self.phase}, epoch {self.epoch}, {len(self.rows)} rows"
+        return f"<Recomputed {self.path.name}: {self.error or when}>"
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the rows as flat mappings of plain values, for JSON and CSV."""
@@ -79,8 +83,10 @@ def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
     """Return the snapshot files of runs, folders and files, each once, in the order of training.
 
     Raises:
-        UsageError: a path does not exist, or a folder holds no snapshot.
+        UsageError: there is no path, one does not exist, or a folder holds no snapshot.
     """
+    if isinstance(paths, (str, Path)):
+        raise UsageError(f"expected a sequence of paths, got '{paths}': write ['{paths}']")
     found: dict[Path, Path] = {}
     for given in paths:
         path = Path(given)
@@ -95,6 +101,8 @@ def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
                 raise UsageError(f"'{path}' holds no snapshot: there is no .h5 file in it")
         for file in files:
             found.setdefault(file.resolve(), file)
+    if not found:
+        raise UsageError("expected at least one run, folder or snapshot")
     return list(found.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -11,7 +11,6 @@ from cmp_core.config.schema import Config
 from cmp_core.errors import ConfigError, UsageError
 from cmp_core.measurement.metric import Metric, definition_of
 from cmp_core.plugins.loader import Plugins, load_plugins
-from cmp_core.plugins.registry import Registry
 from cmp_core.plugins.selection import select
 from cmp_core.runs.record import RunRecord
 
@@ -36,19 +35,27 @@ def select_metrics(plugins: Plugins, config: Config) -> list[Metric]:
     return [metric for metric in metrics if not metric.definition.slow]
 
 
-def as_metrics(metrics: Sequence[Any], registry: Registry) -> list[Metric]:
-    """Return metrics given by name, as functions or classes under `@metric`, or as they are.
+def as_metrics(metrics: Any, plugins: Plugins, config: Config) -> list[Metric]:
+    """Return metrics as functions of arrays and models take them.
+
+    Args:
+        metrics: `all` that the configuration selects; names, in one text with commas or several;
+            functions or classes under `@metric`; or metrics with options.
+        plugins: where names are looked up.
+        config: selects what `all` is.
 
     Raises:
-        UsageError: there is no metric of a name, or two have one label.
+        UsageError: there is no metric of a name, what is given is none, or two have one label.
     """
     if isinstance(metrics, str):
-        raise UsageError(f"expected a sequence of metrics, got '{metrics}': write ['{metrics}']")
-    selected: list[Metric] = []
-    for metric in metrics:
-        if isinstance(metric, str):
-            metric = registry.get("metric", metric).factory
-        selected.append(metric if isinstance(metric, Metric) else definition_of(metric)())
+        if metrics == "all":
+            return select_metrics(plugins, config)
+        metrics = metrics.split(",")
+    elif not isinstance(metrics, Iterable):
+        metrics = [metrics]
+    selected = [_as_metric(metric, plugins) for metric in metrics]
+    if not selected:
+        raise UsageError("expected at least one metric, got none")
     labels = [metric.label for metric in selected]
     for label in labels:
         if labels.count(label) > 1:
@@ -57,6 +64,17 @@ def as_metrics(metrics: Sequence[Any], registry: Registry) -> list[Metric]:
                 f"definition_of(my_metric)('{label}_2')"
             )
     return selected
+
+
+def _as_metric(given: Any, plugins: Plugins) -> Metric:
+    if isinstance(given, Metric):
+        return given
+    name = getattr(given, "__name__", None)
+    if isinstance(given, str):
+        given = plugins.registry.get("metric", given.strip()).factory
+    elif name in plugins.registry.names("metric") and not hasattr(given, "metric_definition"):
+        raise UsageError(f"'{name}' is a function of arrays, not the metric: write '{name}'")
+    return definition_of(given)()
 
 
 def with_installed_metric_info(run: RunRecord) -> RunRecord:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from cmp_core.events.rows import Row
+from cmp_core.events.rows import as_frame
 from cmp_core.observation.batches import Unpack
 from cmp_core.observation.modules import Modules
 from cmp_core.observation.observer import observe
 from cmp_core.observation.reduction import Reduction
 from cmp_core.observation.subject import AUTO, Anchors
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def measure(
@@ -34,11 +37,10 @@ def measure(
     plugins: Sequence[str] = (),
     unpack: Unpack | None = None,
     snapshots: bool = True,
-) -> Any:
+) -> DataFrame:
     """Return what metrics say of the layers of a model, with standard errors.
 
-    A row is a mapping with layer, other, metric, value, error, n, reason, fit and n_fit; all rows
-    are a pandas DataFrame where pandas is installed, otherwise a list.
+    The columns are those of `as_frame`.
 
     Args:
         model, layers, metrics, reduce, output, fit, anchors, num_classes, class_names, config,
@@ -75,27 +77,3 @@ def measure(
         snapshots=snapshots,
     ) as watch:
         return as_frame(watch.test(loader, untrained))
-
-
-def as_frame(rows: Iterable[Row]) -> Any:
-    """Return rows as a pandas DataFrame where pandas is installed, otherwise as mappings."""
-    records = [
-        {
-            "layer": row.layer,
-            "other": row.other,
-            "metric": row.metric,
-            "value": row.value,
-            "error": row.error,
-            "n": row.n,
-            "reason": row.reason,
-            "fit": None if row.fit is None else row.fit.source,
-            "n_fit": None if row.fit is None else row.fit.n,
-        }
-        for row in rows
-        if not row.pair
-    ]
-    try:
-        import pandas
-    except ImportError:
-        return records
-    return pandas.DataFrame.from_records(records)

@@ -24,7 +24,7 @@ from cmp_core.events.rows import Row
 from cmp_core.layers.arrays import as_labels
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
-from cmp_core.measurement.selection import as_metrics, select_metrics
+from cmp_core.measurement.selection import as_metrics
 from cmp_core.observation.batches import Batch, Reader, Unpack
 from cmp_core.observation.capture import Output
 from cmp_core.observation.evaluator import Evaluator, loss_and_hits
@@ -108,12 +108,7 @@ class Observer:
         self._told = dict(config or {})
         self._plugins = load_plugins(plugins)
         config_of_all = _config(model, self._told, plugins, on_plugin_error)
-        if metrics == "all":
-            self._metrics = select_metrics(self._plugins, config_of_all)
-        else:
-            chosen = metrics.split(",") if isinstance(metrics, str) else metrics
-            stripped = [one.strip() if isinstance(one, str) else one for one in chosen]
-            self._metrics = as_metrics(stripped, self._plugins.registry)
+        self._metrics = as_metrics(metrics, self._plugins, config_of_all)
         # A snapshot is measured again with the metrics that have a name by which to find them.
         known = self._plugins.registry.names("metric")
         chosen_again = tuple(

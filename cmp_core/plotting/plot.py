@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2s
+from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
-from cmp_core.analysis.comparison import Comparison, compare
+from cmp_core.analysis.comparison import Comparison, comparisons_of
 from cmp_core.analysis.crossed import Estimate
 from cmp_core.analysis.questions import Answer, answer
 from cmp_core.analysis.values import estimate_at
 from cmp_core.config.schema import Selection
+from cmp_core.console import warn
 from cmp_core.errors import ConfigError, UndefinedError, UsageError, unknown
-from cmp_core.plugins.loader import Plugins
+from cmp_core.plugins.loader import Plugins, load_plugins
 from cmp_core.plugins.selection import select
 from cmp_core.runs.log import PHASES
 from cmp_core.runs.metric_info import Question
@@ -89,7 +91,7 @@ class PlotView:
 
     def comparisons(self) -> tuple[Comparison, ...]:
         """Return how each group of runs but the first differs from it, layer by layer."""
-        return compare(self.run_set)
+        return comparisons_of(self.run_set)
 
 
 @attrs.frozen
@@ -259,6 +261,14 @@ def select_plots(
             names = f"'{other.label}' and '{plot.label}'"
             raise ConfigError([f"plots: {names} write files of one name, {plot.definition.file}"])
     return plots
+
+
+def load_plots(plugins: Sequence[str] = (), plugins_dir: Path | None = None) -> list[Plot]:
+    """Return all plots, and warn of installed plugins that are broken."""
+    loaded = load_plugins(plugins, plugins_dir, built_ins=("cmp_plots",))
+    for broken in loaded.broken:
+        warn(str(broken))
+    return select_plots(loaded)
 
 
 def plot(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from cmp_core.errors import CmpError, PluginError, UndefinedError
+from cmp_core.errors import DataError, PluginError, UndefinedError
 from cmp_core.plotting.fonts import families_for, lacking_characters, warn_of_lacking
 from cmp_core.plotting.plot import Plot, PlotView
 from cmp_core.plugins.failures import Failure, failure_of, fatal_error
@@ -132,7 +132,7 @@ def draw(
             yield Drawn(task, reason=str(error))
             continue
         except (Exception, SystemExit) as error:
-            if isinstance(error, CmpError) and not isinstance(error, PluginError):
+            if isinstance(error, DataError):
                 raise  # a damaged file, which is not the plot's fault
             if policy == "raise":
                 raise fatal_error(task.plot.label, DRAWING, error) from error

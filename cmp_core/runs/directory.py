@@ -97,6 +97,20 @@ def open_run(path: str | Path) -> Path:
     return folder.absolute()
 
 
+def check_folder(folder: Path) -> None:
+    """Raise before any work is done where a folder can be neither made nor written to."""
+    wanted = folder.absolute()
+    there = next(place for place in (wanted, *wanted.parents) if os.access(place, os.F_OK))
+    problem = ""
+    if not there.is_dir():
+        problem = "is a file"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        problem = "is read-only"
+    if problem:
+        place = "it" if there == wanted else f"'{there}'"
+        raise UsageError(f"cannot write to '{folder}': {place} {problem}; choose another place")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears under its name only when it is complete and on the disk."""

@@ -7,7 +7,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -54,6 +54,12 @@ class Series:
     n_fit: NDArray[np.int64]
     halves: NDArray[np.float64]
 
+    def at(self, epoch: int | None = None, what: Literal["values", "errors"] = "values") -> float:
+        """Return the value, or its error, at an epoch, by default the last; NaN for none."""
+        where = slice(None) if epoch is None else self.epochs == epoch
+        found = getattr(self, what)[where]
+        return float(found[-1]) if len(found) else math.nan
+
 
 @attrs.frozen(eq=False)
 class Vector:
@@ -80,7 +86,8 @@ class RunLog:
 
     Attributes:
         training, validation: loss and accuracy of every step, and of every end of an epoch.
-        series: values by phase, layer and metric; the reference is the layer `input`.
+        series: values by phase, layer and metric; the reference is the layer `input`. Code about
+            several runs, some of which lack a metric or layer, asks here: `series.get(key)`.
         vectors: vector-valued metrics, by phase, layer and metric.
         pairs: matrices over the layers in order, by phase and metric.
         missing: why values are missing, and how often, by phase, layer and metric.

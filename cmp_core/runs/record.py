@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core.config.load import read_yaml
-from cmp_core.errors import DataError, UsageError, one_line
+from cmp_core.errors import DataError, UsageError, unknown
+from cmp_core.events.rows import INPUT
+from cmp_core.runs.arrays import load_arrays, load_counts
 from cmp_core.runs.directory import (
     CONFUSION,
     ENVIRONMENT,
@@ -26,8 +29,12 @@ from cmp_core.runs.directory import (
     open_run,
 )
 from cmp_core.runs.json_file import read_optional, read_text
-from cmp_core.runs.log import RunLog, Series, Vector, as_count, as_number, read_log
+from cmp_core.runs.log import PHASES, RunLog, Series, Vector, as_count, as_number, read_log
 from cmp_core.runs.metric_info import MetricInfo, load_metric_info
+from cmp_core.runs.tables import html_of, rows_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 HEAD = "head"
 """The name of the output in runs that do not tell it: earlier versions wrote none."""
@@ -145,9 +152,19 @@ class RunRecord:
         """Return the unit of a headline value; empty where there is none or it is not known."""
         return self.metric_info[metric].unit if metric in self.metric_info else ""
 
-    def series(self, phase: str, layer: str, metric: str) -> Series | None:
-        """Return the values of a metric at a layer over time, or none."""
-        return self.log.series.get((phase, layer, metric))
+    def series(self, phase: str, layer: str, metric: str) -> Series:
+        """Return the values of a metric at a layer over time.
+
+        Raises:
+            UsageError: the phase, layer or metric is unknown, or there is no such value.
+        """
+        self._check(phase, [layer], metric)
+        found = self.log.series.get((phase, layer, metric))
+        if found is None:
+            reasons = self.log.missing.get((phase, layer, metric), {})
+            why = f": {', '.join(reasons)}" if reasons else ""
+            raise UsageError(f"run {self.name} has no {phase} value of {metric} at {layer}{why}")
+        return found
 
     def value(
         self,
@@ -160,15 +177,11 @@ class RunRecord:
         """Return one value at an epoch (the last one if none is given), NaN where there is none.
 
         With `what="errors"` its standard error over samples.
+
+        Raises:
+            UsageError: the phase, layer or metric is unknown.
         """
-        series = self.series(phase, layer, metric)
-        if series is None:
-            return float("nan")
-        column = series.values if what == "values" else series.errors
-        if epoch is None:
-            return float(column[-1])
-        (where,) = np.nonzero(series.epochs == epoch)
-        return float(column[where[-1]]) if len(where) else float("nan")
+        return float(self.profile(phase, metric, epoch, [layer], what)[0])
 
     def profile(
         self,
@@ -178,13 +191,24 @@ class RunRecord:
         layers: Sequence[str] | None = None,
         what: Literal["values", "errors"] = "values",
     ) -> NDArray[np.float64]:
-        """Return the values of all layers at an epoch: (L,) with NaN where there are none."""
+        """Return the values of all layers at an epoch: (L,) with NaN where there are none.
+
+        Raises:
+            UsageError: the phase, the metric or a layer is unknown.
+        """
         layers = self.layers if layers is None else layers
-        return np.array([self.value(phase, layer, metric, epoch, what) for layer in layers])
+        self._check(phase, layers, metric)
+        found = [self.log.series.get((phase, layer, metric)) for layer in layers]
+        return np.array([math.nan if one is None else one.at(epoch, what) for one in found])
 
     def grid(self, phase: str, metric: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the epochs (E,) of a metric and its values (L, E), NaN where there are none."""
-        series = [self.series(phase, layer, metric) for layer in self.layers]
+        """Return the epochs (E,) of a metric and its values (L, E), NaN where there are none.
+
+        Raises:
+            UsageError: the phase or metric is unknown.
+        """
+        self._check(phase, [], metric)
+        series = [self.log.series.get((phase, layer, metric)) for layer in self.layers]
         times = [one.epochs for one in series if one is not None]
         epochs = np.unique(np.concatenate(times)) if times else np.zeros(0, dtype=np.int64)
         values = np.full((len(self.layers), len(epochs)), np.nan)
@@ -194,12 +218,33 @@ class RunRecord:
         return epochs, values
 
     def vectors(self, phase: str, layer: str, metric: str) -> tuple[Vector, ...]:
-        """Return a vector-valued metric at a layer over time."""
+        """Return a vector-valued metric at a layer over time.
+
+        Raises:
+            UsageError: the phase, layer or metric is unknown.
+        """
+        self._check(phase, [layer], metric)
         return self.log.vectors.get((phase, layer, metric), ())
 
     def pairs(self, phase: str, metric: str) -> tuple[Vector, ...]:
-        """Return the matrices (L, L) of a metric of pairs over time, in the order of `layers`."""
+        """Return the matrices (L, L) of a metric of pairs over time, in the order of `layers`.
+
+        Raises:
+            UsageError: the phase or metric is unknown.
+        """
+        self._check(phase, [], metric)
         return self.log.pairs.get((phase, metric), ())
+
+    def _check(self, phase: str, layers: Iterable[str], metric: str) -> None:
+        """Raise where the run knows nothing of a name, whether or not it has a value."""
+        missing = (name.partition(":")[0] for _, _, name in self.log.missing)
+        metrics = {*self.metrics, *self.metric_info, *missing}
+        metrics |= {name for _, name in self.log.pairs}
+        asked = [("phase", phase, PHASES), ("metric", metric, metrics)]
+        known = {INPUT, *self.layers, *self.log.layers}
+        for kind, name, names in (*asked, *(("layer", layer, known) for layer in layers)):
+            if name not in names:
+                raise UsageError(f"run {self.name}: {unknown(kind, name, names)}")
 
     @cached_property
     def tested_epoch(self) -> int:
@@ -235,28 +280,20 @@ class RunRecord:
         Raises:
             DataError: the file cannot be read, or its arrays are of different lengths.
         """
-        path = self.directory / TEST_PREDICTIONS
-        if not path.exists():
+        arrays = load_arrays(self.directory / TEST_PREDICTIONS)
+        if not arrays:
             return None
-        arrays = _load_numpy(path)
-        if not isinstance(arrays, dict):
-            raise DataError(f"'{path}': expected arrays by name (.npz), got a single one")
         names = [name for name in ("labels", "sample_ids", *self.layers) if name in arrays]
         shapes = {arrays[name].shape for name in names}
         if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+            path = self.directory / TEST_PREDICTIONS
             found = ", ".join(f"{name} {arrays[name].shape}" for name in names)
             raise DataError(f"'{path}': expected arrays (n,) of the same n, got {found}")
         return arrays
 
     @cached_property
     def _influences(self) -> dict[str, NDArray[Any]]:
-        path = self.directory / TEST_INFLUENCES
-        if not path.exists():
-            return {}
-        arrays = _load_numpy(path)
-        if not isinstance(arrays, dict):
-            raise DataError(f"'{path}': expected arrays by name (.npz), got a single one")
-        return arrays
+        return load_arrays(self.directory / TEST_INFLUENCES)
 
     @property
     def influence_ids(self) -> NDArray[np.int64] | None:
@@ -269,8 +306,10 @@ class RunRecord:
         """Return how much each test sample (n,), or each of 20 groups, moves a value, or none.
 
         Raises:
+            UsageError: the layer or metric is unknown.
             DataError: the file cannot be read.
         """
+        self._check("test", [layer], metric)
         prefix = "" if weights == "tested" else "untrained/"
         found = self._influences.get(f"{prefix}{layer}/{metric}")
         is_sound = found is not None and found.ndim == 1 and found.dtype.kind == "f"
@@ -283,47 +322,22 @@ class RunRecord:
         Raises:
             DataError: the file cannot be read.
         """
-        path = self.directory / CONFUSION
-        if not path.exists():
-            return None
-        counts: NDArray[np.int64] | dict[str, Any] = _load_numpy(path)
-        if isinstance(counts, dict):
-            raise DataError(f"'{path}': expected one array (.npy), got {len(counts)} by name")
-        is_square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] > 0
-        if not is_square or counts.dtype.kind not in "iuf":
-            found = f"{counts.dtype} of shape {counts.shape}"
-            raise DataError(f"'{path}': expected counts (C, C), got {found}")
-        return counts
+        return load_counts(self.directory / CONFUSION)
 
     # For notebooks
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return every number of the log and the test as a mapping of plain values."""
-        return [
-            {
-                "phase": phase,
-                "epoch": int(epoch),
-                "step": int(step),
-                "layer": layer,
-                "metric": metric,
-                "value": float(value),
-                "n": int(n),
-            }
-            for (phase, layer, metric), series in self.log.series.items()
-            for epoch, step, value, n in zip(
-                series.epochs, series.steps, series.values, series.n, strict=True
-            )
-        ]
-
     @cached_property
-    def rows(self) -> Any:
-        """`records()` as a pandas DataFrame where pandas is installed, otherwise as they are."""
-        records = self.records()
-        try:
-            import pandas
-        except ImportError:
-            return records
-        return pandas.DataFrame.from_records(records)
+    def rows(self) -> DataFrame:
+        """Every number of the log and the test, a row each; vectors and matrices are not in it.
+
+        The columns: `phase`, `epoch`, `step`, `layer`, `metric`, `value`; `error`, the standard
+        error, NaN where there is none; `n`, 0 where it is not known; `n_fit`, samples that linear
+        fits rest on, 0 for none.
+        """
+        return rows_of(self.log)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
 
 def load_run(path: str | Path) -> RunRecord:
@@ -353,20 +367,6 @@ def load_run(path: str | Path) -> RunRecord:
 def _texts(content: Any) -> tuple[str, ...]:
     """Return a JSON file's list of names, each once; what is no list holds none."""
     return tuple(dict.fromkeys(map(str, content))) if isinstance(content, list) else ()
-
-
-def _load_numpy(path: Path) -> Any:
-    """Return the array of an `.npy` file, or the arrays of an `.npz` file by name.
-
-    Raises:
-        DataError: it is damaged.
-    """
-    try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            return content if isinstance(content, np.ndarray) else dict(content)
-    except Exception as error:  # NumPy and zipfile raise a different kind for every way to be so
-        raise DataError(f"'{path}' cannot be read: {one_line(error)}") from error
 
 
 def _metric_info(path: Path, problems: list[str]) -> dict[str, MetricInfo]:

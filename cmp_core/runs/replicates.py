@@ -6,7 +6,7 @@ things are; they form a group, whose mean and spread plots show and whose seeds 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from pprint import pformat
@@ -16,7 +16,7 @@ import attrs
 
 from cmp_core.config.schema import keys_about
 from cmp_core.errors import UsageError
-from cmp_core.runs.record import RunRecord, load_run
+from cmp_core.runs.record import RunRecord
 
 _SHARED = keys_about("seed", "place", "machine", "measurement", "record")
 """Keys that do not make two runs different experiments."""
@@ -62,7 +62,7 @@ class RunSet:
     def __attrs_post_init__(self) -> None:
         if self.labels and len(self.labels) != len(self.runs):
             raise UsageError(
-                f"--labels: expected a label for each of the {len(self.runs)} runs, "
+                f"labels: expected a label for each of the {len(self.runs)} runs, "
                 f"got {len(self.labels)}"
             )
 
@@ -78,6 +78,12 @@ class RunSet:
             ReplicateGroup(label, tuple(runs))
             for label, runs in zip(labels, members.values(), strict=True)
         )
+
+    @property
+    def folder(self) -> Path:
+        """Where files about the runs go: into the only run, or into the current folder."""
+        only = self.runs[0]
+        return Path.cwd() if len(self.runs) > 1 or only.snapshot else only.directory
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -129,22 +135,6 @@ class RunSet:
     def metrics(self) -> tuple[str, ...]:
         """The names of all values that any run has."""
         return tuple(dict.fromkeys(name for run in self.runs for name in run.metrics))
-
-
-def as_run_set(runs: RunSet | Iterable[RunRecord | str | Path]) -> RunSet:
-    """Return runs that are given as they are, or by their directories, as a set.
-
-    Raises:
-        UsageError: one is no run directory, or there is none.
-    """
-    if isinstance(runs, RunSet):
-        return runs
-    if isinstance(runs, (str, Path)):
-        raise UsageError(f"expected a sequence of runs, got '{runs}': write ['{runs}']")
-    found = tuple(run if isinstance(run, RunRecord) else load_run(run) for run in runs)
-    if not found:
-        raise UsageError("expected at least one run")
-    return RunSet(found)
 
 
 def _experiment(run: RunRecord) -> str:

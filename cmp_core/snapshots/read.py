@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cmp_core.errors import DataError, UsageError, one_line, unknown
 from cmp_core.events.rows import INPUT
+from cmp_core.runs.notebook import html_table
 from cmp_core.snapshots.attributes import as_text, as_whole_number
 from cmp_core.snapshots.format import CONTENT_HASH, FORMAT, LAYERS, VERSION, content_hash
 from cmp_core.snapshots.storage import StoredArray, check_storage
@@ -94,6 +95,14 @@ class Snapshot:
     def __repr__(self) -> str:
         layers = ", ".join(f"{x.name} {tuple(x.activations.shape[1:])}" for x in self.layers)
         return f"<Snapshot {self.path.name}: {self.n:,} {self.phase} samples, {layers}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [x.name, " × ".join(map(str, x.activations.shape)), str(x.activations.dtype)]
+            for x in self.layers
+        ]
+        what = f"{self.phase}, epoch {self.epoch}, step {self.step}"
+        return html_table(f"{self.path.name}: {what}", ["layer", "shape", "type"], rows)
 
     @property
     def n(self) -> int:

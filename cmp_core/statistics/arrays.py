@@ -21,19 +21,19 @@ from cmp_core.statistics.interface import EventStatistics, LayerStatistics
 def statistics_of(
     *activations: Array, labels: Array | None = None, is_rescaled: bool = False
 ) -> list[LayerStatistics]:
-    """Return the statistics of layers that are given as arrays (n, p), in their order.
+    """Return the statistics of layers that are given as arrays (n, …), in their order.
 
     What is held out is so by ridge regression in five folds, as on a batch, see
     `held_out_statistics_of` for least squares. NumPy or torch, sample ids 0 to n-1.
 
     Args:
-        activations: (n, p) of each layer.
+        activations: (n, p) of each layer; more dimensions are flattened.
         labels: (n,) whole numbers.
         is_rescaled: as a metric sees them that declares the invariance `scale`: of activations
             divided by a power of two near their largest size, so that no product overflows.
 
     Raises:
-        UsageError: an array is not (n, p), labels are none, or the numbers of samples differ.
+        UsageError: an array is not (n, …), labels are none, or the numbers of samples differ.
         UndefinedError: activations are NaN or infinite.
 
     >>> (statistics,) = statistics_of(torch.eye(3))
@@ -56,7 +56,7 @@ def held_out_statistics_of(
     They are in units of each layer's scale.
 
     Args:
-        activations: (n, p) of each layer.
+        activations: (n, p) of each layer; more dimensions are flattened.
         labels: (n,) whole numbers.
         fit: the samples that least squares are fitted to, as over a split of a run: activations
             (m, p) of each layer and, where there are labels, theirs (m,). Without them every sample

@@ -52,7 +52,7 @@ def measure(
     if metric.definition.split == "running":
         rows = measure_batch(metric, _batch(tensors, known))
     else:
-        rows = list(measure_arrays(tensors, [metric], known))
+        rows = list(measure_arrays(tensors, known, metric))
     last = f"layer_{len(layers) - 1}"
     rows = [row for row in rows if row.layer == last and not row.pair]
     values = {row.metric: row.value for row in rows if row.value is not None}

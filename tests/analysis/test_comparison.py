@@ -18,7 +18,7 @@ from scipy import stats
 from cmp_core import Comparison, Difference, load_run
 from cmp_core.analysis.comparison import compare
 from cmp_core.cli import cli
-from cmp_core.errors import DataError
+from cmp_core.errors import DataError, UsageError
 from cmp_core.runs.metric_info import MetricInfo, dump_metric_info
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import RunSet
@@ -396,6 +396,17 @@ def test_models_of_one_kind_have_every_metric_on_one_scale(write: WriteRun) -> N
     found = compared(*runs).at("margin", "layer_1")
     assert found is not None
     assert found.estimate.effect == pytest.approx(0.1)
+
+
+def test_what_is_not_compared_is_an_error_that_names_the_nearest(write: WriteRun) -> None:
+    runs = [[write(0.5, lr=lr, values={"margin": [0.1, 0.2]}, seed=0)] for lr in (0.1, 0.2)]
+    found = compared(*runs)
+    assert found.output is not None
+    assert found.at("accuracy", "layer_0") is None
+    with pytest.raises(UsageError, match="unknown metric 'mragin'; did you mean 'margin'"):
+        found.at("mragin", "layer_1")
+    with pytest.raises(UsageError, match="unknown layer 'layer1'; did you mean 'layer_1'"):
+        found.at("margin", "layer1")
 
 
 def test_other_options_are_not_compared(write: WriteRun) -> None:

@@ -69,4 +69,4 @@ def copy(here: Path, tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let comparisons draw nothing, which takes most of their time."""
-    monkeypatch.setattr("cmp_core.cli._pictures.load_plots", lambda *_: [])
+    monkeypatch.setattr("cmp_core.plotting.plot.load_plots", lambda *_: [])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cmp_core import load_run
+from cmp_core.analysis import words
 from cmp_core.analysis.questions import QUESTIONS
 from cmp_core.plotting.plot import select_plots
 from cmp_core.plugins.loader import load_plugins
-from cmp_core.report import words
 from tests.cli.calls import assert_refused, call
 
 
@@ -32,7 +32,7 @@ from tests.cli.calls import assert_refused, call
         ("compare A folder/../A", "give two different runs or more"),
         ("compare A link", "give two different runs or more"),
         ("compare A B --out file", "Directory 'file' is a file"),
-        ("compare A B --out file/below", "is a file; choose another place with --out"),
+        ("compare A B --out file/below", "is a file; choose another place"),
         ("compare unpredicted B", "test_predictions.npz' cannot be read: "),
     ],
 )
@@ -46,7 +46,7 @@ def test_runs_of_different_depth_are_compared(here: Path, monkeypatch: pytest.Mo
         for one in select_plots(load_plugins(built_ins=("cmp_plots",)))
         if one.label in ("architecture_comparison", "research_questions", "training_curves")
     ]
-    monkeypatch.setattr("cmp_core.cli._pictures.load_plots", lambda: few)
+    monkeypatch.setattr("cmp_core.plotting.plot.load_plots", lambda: few)
     result = call("compare", here / "A", here / "B", "--out", "figures", "--dpi", "30")
     assert (result.exit_code, result.stderr) == (0, "")
     table, *_ = result.stdout.partition("greedy:\n")

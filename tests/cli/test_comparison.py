@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cmp_core import load_run
-from cmp_core.report.words import with_error
+from cmp_core.analysis.words import with_error
 from tests.cli.calls import call
 from tests.synthetic_runs import write_old_run
 

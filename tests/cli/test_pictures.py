@@ -34,11 +34,11 @@ cmp("plot", "training_curves", A, "--out", "one")
 cmp("plot", "multi_run", A, B, "--metric", "margin", "--out", "two")
 cmp("report", A, C, "--out", "report.html")
 from cmp_core.cli.compare import compare_command
-from cmp_core.cli import _pictures
-every = _pictures.load_plots
-_pictures.load_plots = lambda: [plot for plot in every() if plot.definition.answers]
+from cmp_core.plotting import plot
+every = plot.load_plots
+plot.load_plots = lambda: [one for one in every() if one.definition.answers]
 cmp("compare", A, B, "--out", "three")
-_pictures.load_plots = every
+plot.load_plots = every
 assert asked == [], asked
 cmp("plot", "layerwise", old, "--metric", "probe_accuracy", "--out", "four")
 cmp("report", old, "--out", "old.html")
@@ -104,7 +104,7 @@ def test_files_that_nobody_may_write_are_told_before_any_work(
         folder.chmod(0o755)
     assert done.stdout.split() == ["2"] * len(lines)
     told = done.stderr.splitlines()
-    end = "; choose another place with --out"
+    end = "; choose another place"
     assert told == [
         f"error: cannot write to '{run}': it is read-only{end}",
         f"error: cannot write to '{closed}': it is read-only{end}",

@@ -158,7 +158,7 @@ def test_functions_of_scores_read_arrays_of_any_type_and_layout(case: Case) -> N
 
 
 def by_place(layers: Any, labels: Any) -> dict[tuple[Any, ...], list[float] | None]:
-    rows = measure_arrays(layers, METRICS, labels)
+    rows = measure_arrays(layers, labels, METRICS)
     return {
         (row.metric, row.layer, row.other, row.pair): None
         if row.value is None

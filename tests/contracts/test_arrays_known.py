@@ -114,7 +114,7 @@ def test_what_is_no_label_is_refused(name: str, change: Any, message: str) -> No
         OF_LABELS[name](x, change(labels))
     if name == "probe_accuracy":
         with pytest.raises(UsageError, match=message):
-            measure_arrays([x], ["probe_accuracy"], change(labels))
+            measure_arrays([x], change(labels), "probe_accuracy")
 
 
 @pytest.mark.parametrize("name", ["accuracy", "alignment", "cross_entropy", "margin"])
@@ -155,7 +155,7 @@ def test_all_pairs_and_the_headline_agree_beside_a_large_sample(
     x, y = layers_with_one_large(n, p, factor)
     wide = [z.astype("float64") for z in (x, y)]
     wanted = oracles.linear_cka(*wide)
-    rows = measure_arrays([x, y], ["linear_cka"])
+    rows = measure_arrays([x, y], metrics="linear_cka")
     found = [r.value for r in rows if r.value is not None and r.layer != r.other]
     assert len(found) == 3
     assert found == pytest.approx([wanted] * 3, abs=1e-6)
@@ -196,7 +196,7 @@ def test_whole_numbers_keep_their_digits(kind: str) -> None:
     offset = 60_000 if kind == "uint16" else 10**9
     for whole in (x.astype(kind), (x + offset).astype(kind)):
         assert gaussian_entropy(whole) == pytest.approx(wanted, rel=1e-9)
-        (row,) = measure_arrays([whole], ["gaussian_entropy"])
+        (row,) = measure_arrays([whole], metrics="gaussian_entropy")
         assert row.value == pytest.approx(wanted, rel=1e-9)
     with pytest.raises(UsageError, match=r"whole numbers up to 2\^53, which float64 holds"):
         gaussian_entropy((x + 2**60).astype("uint64"))
@@ -210,7 +210,7 @@ def test_a_layer_that_does_not_vary_has_no_p(value: float) -> None:
     x = np.random.default_rng(0).normal(size=(60, 5))
     plugins = load_plugins(["cmp:calibrated_cka"], built_ins=())
     factory = plugins.registry.get("metric", "calibrated_cka").factory
-    rows = measure_arrays([x, np.full_like(x, value)], [factory])
+    rows = measure_arrays([x, np.full_like(x, value)], metrics=factory)
     pair = [row for row in rows if {row.layer, row.other} == {"layer_0", "layer_1"}]
     assert {row.metric for row in pair} >= {"calibrated_cka", "calibrated_cka_p"}
     assert all(row.value is None and row.reason for row in pair)
@@ -233,7 +233,7 @@ def test_a_complex_value_is_the_metric_s_own_error() -> None:
 
     told = r"expected a real number, .* got a tensor of torch\.complex64"
     with pytest.raises(PluginError, match=told):
-        measure_arrays([np.eye(3)], [mine])
+        measure_arrays([np.eye(3)], metrics=mine)
 
 
 @pytest.mark.parametrize("scale", [1e154, 1e-162])
@@ -298,7 +298,7 @@ def test_eigenvalues_beside_a_sample_that_leaves_nothing_are_told() -> None:
         eigenspectrum(x)
     with pytest.raises(UndefinedError, match="nothing of the others is left"):
         load("subsampled_participation_ratio")(x, 40)
-    (row,) = measure_arrays([x], ["eigenspectrum"])
+    (row,) = measure_arrays([x], metrics="eigenspectrum")
     assert "so large that nothing of the others is left" in str(row.reason)
 
 

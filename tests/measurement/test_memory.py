@@ -76,7 +76,7 @@ def test_metrics_of_single_samples_are_measured_of_a_layer_that_is_left_out(
     monkeypatch.setattr("cmp_core.measurement.measurer.memory_of", lambda device: 1000)
     x = np.random.default_rng(0).normal(size=(40, 300))
     dead_units = load_plugins(["cmp:dead_units"]).registry.get("metric", "dead_units").factory
-    rows = measure_arrays([x, x], [dead_units, "participation_ratio"])
+    rows = measure_arrays([x, x], metrics=[dead_units, "participation_ratio"])
     assert {row.metric: row.value for row in rows if row.metric == "dead_units"} == {
         "dead_units": 0.0
     }

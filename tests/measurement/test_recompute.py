@@ -180,7 +180,7 @@ def test_arrays_of_many_chunks_have_the_values_of_a_file(
     (path,) = (directory / "activations").glob("*.h5")
     with open_snapshot(path) as snapshot:
         layers = {layer.name: layer.activations[:] for layer in snapshot.layers}
-        found = measure_arrays(layers, names, snapshot.labels, sample_ids=snapshot.sample_ids)
+        found = measure_arrays(layers, snapshot.labels, names, sample_ids=snapshot.sample_ids)
     values = {str(row) for row in found if row.value is not None}
     assert values <= {str(attrs.evolve(row, error=None)) for row in result.rows}
     assert len(values) == 2 * 3 + 2 + 3 * 3  # of 3 layers, of neighbours, and of all pairs
@@ -708,6 +708,26 @@ def test_nothing_is_left_behind_or_changed(directory: Path) -> None:
     assert call(directory, "--workers", 1).exit_code == 0
     assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ([], "expected at least one run, folder or snapshot"),
+        ("mine.h5", r"expected a sequence of paths, got 'mine.h5': write \['mine.h5'\]"),
+        (["mine.h5"], "'mine.h5' does not exist"),
+    ],
+)
+def test_what_is_no_path_is_told(paths: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        recompute(paths)
+
+
+def test_it_prints_shortly(tmp_path: Path) -> None:
+    row = Row("layer_0", "m", 1.0, 3)
+    found = Recomputed(tmp_path / "a.h5", "val", 1, 2, (row,))
+    assert repr(found) == "<Recomputed a.h5: val, epoch 1, 1 rows>"
+    assert repr(Recomputed(tmp_path / "a.h5", error="it is cut")) == "<Recomputed a.h5: it is cut>"
 
 
 def test_records_are_plain(tmp_path: Path) -> None:

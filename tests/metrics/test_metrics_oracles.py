@@ -245,7 +245,7 @@ WRONG = [
     (lambda: ridge_r2(np.eye(5), np.eye(5)[:4]), "as many samples everywhere"),
     (lambda: probe_accuracy(np.eye(9), LABELS[:8]), "labels of 9 samples, got"),
     (lambda: f1_score(np.eye(9), np.arange(9) - 1), "labels from 0 on"),
-    (lambda: eigenspectrum(np.ones(5)), r"activations \(n, p\), got shape \(5,\)"),
+    (lambda: eigenspectrum(np.ones(5)), r"activations \(n, p\) or \(n, …\), got shape \(5,\)"),
     (lambda: mutual_information(np.eye(5), snr=-1), "snr: expected a number above 0"),
     (lambda: ridge_r2(np.eye(9), np.eye(9), penalty=-1), "penalty: expected a number above 0"),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import torch
 from torch import nn
@@ -15,15 +16,11 @@ from cmp_core.errors import UsageError
 from tests.observation.models import Net, hooks_on, loader, samples
 
 
-def records(found: Any) -> list[dict[str, Any]]:
-    return found if isinstance(found, list) else found.to_dict("records")
-
-
 def test_rows_have_values_and_errors() -> None:
     model = Net().train()
-    found = records(measure(model, loader(), ["first", "logits"], ["participation_ratio"]))
-    assert [row["layer"] for row in found] == ["input", "first", "logits"]
-    assert all(row["value"] > 0 and row["error"] > 0 and row["n"] == 60 for row in found)
+    found = measure(model, loader(), ["first", "logits"], ["participation_ratio"])
+    assert found.layer.tolist() == ["input", "first", "logits"]
+    assert ((found.value > 0) & (found.error > 0) & (found.n == 60)).all()
     assert model.training
     assert hooks_on(model) == 0
 
@@ -66,6 +63,6 @@ def test_compiled_models_are_measured_uncompiled() -> None:
     model = Net().eval()
     compiled: Any = torch.compile(model, backend="eager")
     metrics = ["participation_ratio"]
-    assert records(measure(compiled, loader(), "first", metrics)) == records(
-        measure(model, loader(), "first", metrics)
+    pandas.testing.assert_frame_equal(
+        measure(compiled, loader(), "first", metrics), measure(model, loader(), "first", metrics)
     )

@@ -56,7 +56,7 @@ def test_a_split_has_the_values_of_its_activations() -> None:
         second = model.second(first.relu())
         logits = model(x)
     names = ["participation_ratio", "linear_cka", "probe_accuracy", "within_class_variance"]
-    expected = measure_arrays({"first": first, "second": second, "logits": logits}, names, y)
+    expected = measure_arrays({"first": first, "second": second, "logits": logits}, y, names)
     with observe(model, LAYERS, names) as watch:
         found = watch.evaluate(loader(), "test")
     for name in names:
@@ -308,7 +308,7 @@ def test_an_evaluation_between_a_pass_and_its_step_costs_neither() -> None:
         model(x)
         watch.evaluate(loader(seed=4))
         found = values(watch.step(labels=y), "participation_ratio")
-    (row,) = measure_arrays([expected], ["participation_ratio"])
+    (row,) = measure_arrays([expected], metrics="participation_ratio")
     assert found["first"] == pytest.approx(row.value)
 
 

@@ -78,6 +78,11 @@ def boneless(view: PlotView) -> Any:
     return "a drawing"
 
 
+def misspelt(view: PlotView) -> Figure:
+    view.run.profile("val", "mragin")
+    return line(view)
+
+
 def unwritable(view: PlotView) -> Figure:
     figure = line(view)
     figure.text(0, 0, r"$\unheard$")
@@ -174,6 +179,7 @@ BROKEN = {
     bad: "ZeroDivisionError: no luck",
     leaving: "SystemExit: gone",
     boneless: "PluginError: expected a matplotlib Figure, got str",
+    misspelt: "UsageError: run greedy_2_0: unknown metric 'mragin'; did you mean 'margin'?",
     unwritable: "ValueError: ",
 }
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from cmp_core import load_run
@@ -141,8 +142,7 @@ def test_values_are_found_by_epoch(write: WriteRun) -> None:
     for phase, layer, metric, epoch in (
         ("val", "layer_0", "m", 3),
         ("test", "layer_0", "m", None),
-        ("val", "layer_1", "m", None),
-        ("val", "layer_0", "other", None),
+        ("val", "input", "m", None),
     ):
         assert math.isnan(run.value(phase, layer, metric, epoch))
 
@@ -164,7 +164,7 @@ def test_profiles_and_grids_have_gaps(write: WriteRun) -> None:
     nan = math.nan
     np.testing.assert_array_equal(run.profile("val", "m"), [4, 3, nan])
     np.testing.assert_array_equal(run.profile("val", "m", epoch=2), [nan, 3, nan])
-    np.testing.assert_array_equal(run.profile("val", "m", 0, ["layer_1", "gone"]), [2, nan])
+    np.testing.assert_array_equal(run.profile("val", "m", 0, ["layer_1", "head"]), [2, nan])
     epochs, values = run.grid("val", "m")
     assert epochs.tolist() == [0, 2, 3]
     np.testing.assert_array_equal(values, [[1, nan, 4], [2, 3, nan], [nan] * 3])
@@ -179,6 +179,39 @@ def test_vectors_and_pairs_are_found_or_empty(write: WriteRun) -> None:
     (matrix,) = run.pairs("val", "p")
     assert (vector.value.tolist(), matrix.value.tolist()) == ([1], [[1, 2], [3, 4]])
     assert (run.vectors("test", "layer_0", "v"), run.pairs("train", "p")) == ((), ())
+
+
+NAMES = [
+    (lambda run: run.series("vla", "layer_0", "margin"), "phase 'vla'; did you mean 'val'?"),
+    (lambda run: run.series("val", "layer0", "margin"), "layer 'layer0'; did you mean 'layer_0'?"),
+    (lambda run: run.series("val", "layer_0", "mragin"), "metric 'mragin'; did you mean 'margin'?"),
+    (lambda run: run.value("val", "layer_0", "f1"), "metric 'f1'; known: lost, margin, p, v"),
+    (lambda run: run.profile("val", "mragin"), "metric 'mragin'; did you mean 'margin'?"),
+    (lambda run: run.profile("val", "margin", layers=["z"]), "layer 'z'; known: input, layer_0, "),
+    (lambda run: run.grid("val", "mragin"), "metric 'mragin'; did you mean 'margin'?"),
+    (lambda run: run.vectors("val", "layer0", "v"), "layer 'layer0'; did you mean 'layer_0'?"),
+    (lambda run: run.pairs("val", "q"), "metric 'q'; known: lost, margin, p, v"),
+    (lambda run: run.influence("layer_0", "f1"), "metric 'f1'; known: lost, margin, p, v"),
+]
+
+
+@pytest.mark.parametrize(("ask", "message"), NAMES)
+def test_an_unknown_name_is_an_error_that_names_the_nearest(
+    write: WriteRun, ask: Callable[[RunRecord], object], message: str
+) -> None:
+    line = TWO_LAYERS | {"vectors": {"layer_0": {"v": [1]}}, "pairs": {"p": [[1, 2], [3, 4]]}}
+    run = write(line | {"missing": {"layer_0": {"lost": "too few samples"}}})
+    with pytest.raises(UsageError, match=re.escape(f"run run: unknown {message}")):
+        ask(run)
+
+
+def test_a_series_that_is_not_there_is_an_error_with_the_reason(write: WriteRun) -> None:
+    run = write(TWO_LAYERS | {"missing": {"layer_0": {"lost": "too few samples"}}})
+    with pytest.raises(UsageError, match=r"^run run has no test value of margin at layer_0$"):
+        run.series("test", "layer_0", "margin")
+    with pytest.raises(UsageError, match="no val value of lost at layer_0: too few samples"):
+        run.series("val", "layer_0", "lost")
+    assert math.isnan(run.value("val", "layer_0", "lost"))
 
 
 def test_metrics_are_headlines_and_further_values(write: WriteRun) -> None:
@@ -375,49 +408,36 @@ def test_a_confusion_of_another_form_is_refused(write: WriteRun, counts: Any, fo
 # Rows
 
 
-def test_records_are_all_numbers_of_the_log(write: WriteRun) -> None:
-    line = val(1, layer_0={"m": 0.5}) | {"n": 10, "reference": {"m": 1}}
+def test_rows_are_all_numbers_of_the_log(write: WriteRun) -> None:
+    fit = {"source": "training", "n": 99, "half": {"layer_0": {"m": 0.4}}}
+    line = val(1, layer_0={"m": 0.5}) | {"n": 10, "reference": {"m": 1}, "fit": fit}
+    line |= {"errors": {"layer_0": {"m": 0.0625}}, "vectors": {"layer_0": {"v": [1, 2]}}}
     step = {"phase": "train", "epoch": 1, "step": 3, "n": 4, "metrics": {"layer_0": {"m": 0.25}}}
     run = write(step, line, test={"epoch": 1, "metrics": {"layer_0": {"m": 2}}})
-    columns = ("phase", "epoch", "step", "layer", "metric", "value", "n")
-    assert run.records() == [
-        dict(zip(columns, row, strict=True))
-        for row in (
-            ("batch", 1, 3, "layer_0", "m", 0.25, 4),
-            ("val", 1, 3, "layer_0", "m", 0.5, 10),
-            ("val", 1, 3, "input", "m", 1.0, 10),
-            ("test", 1, 0, "layer_0", "m", 2.0, 0),
-            ("train", 1, 3, "layer_0", "m", 0.25, 4),
-        )
+    columns = ["phase", "epoch", "step", "layer", "metric", "value", "error", "n", "n_fit"]
+    nan = math.nan
+    expected = [
+        ("batch", 1, 3, "layer_0", "m", 0.25, nan, 4, 0),
+        ("val", 1, 3, "layer_0", "m", 0.5, 0.0625, 10, 99),
+        ("val", 1, 3, "input", "m", 1.0, nan, 10, 0),
+        ("test", 1, 0, "layer_0", "m", 2.0, nan, 0, 0),
+        ("train", 1, 3, "layer_0", "m", 0.25, nan, 4, 0),
     ]
-    assert {type(value) for row in run.records() for value in row.values()} == {str, int, float}
+    pandas.testing.assert_frame_equal(run.rows, pandas.DataFrame(expected, columns=columns))
 
 
-def test_rows_are_a_data_frame_where_pandas_is(write: WriteRun) -> None:
-    pandas = pytest.importorskip("pandas")
-    run = write(TWO_LAYERS)
-    assert isinstance(run.rows, pandas.DataFrame)
-    assert run.rows.to_dict("records") == run.records()
-    assert run.rows.pivot(columns="layer", index="epoch", values="value").loc[1].tolist() == [
-        0.1,
-        0.2,
-    ]
+def test_rows_of_a_run_without_numbers_have_the_same_columns_and_types(write: WriteRun) -> None:
+    empty, full = write().rows, write(TWO_LAYERS).rows
+    assert len(empty) == 0
+    numbers = list(full.select_dtypes("number"))
+    assert numbers == ["epoch", "step", "value", "error", "n", "n_fit"]
+    assert dict(empty.dtypes[numbers]) == dict(full.dtypes[numbers])
+    assert list(empty.columns) == list(full.columns)
 
 
-def test_rows_are_records_where_pandas_is_not(
-    write: WriteRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = builtins.__import__
-
-    def without_pandas(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "pandas":
-            raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without_pandas)
-    run = write(TWO_LAYERS)
-    assert run.rows == run.records()
-    assert len(run.rows) == 2
+def test_rows_take_the_methods_of_pandas(write: WriteRun) -> None:
+    table = write(TWO_LAYERS).rows.pivot(columns="layer", index="epoch", values="value")
+    assert table.loc[1].tolist() == [0.1, 0.2]
 
 
 def test_a_run_is_read_without_torch_or_pandas(write: WriteRun) -> None:
@@ -425,7 +445,7 @@ def test_a_run_is_read_without_torch_or_pandas(write: WriteRun) -> None:
     script = (
         "import sys, cmp_core\n"
         f"run = cmp_core.load_run({str(run.directory)!r})\n"
-        "run.layers, run.metrics, run.headlines, run.records()\n"
+        "run.layers, run.metrics, run.headlines, run.profile('val', 'margin')\n"
         "print(*{'torch', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules))"
     )
     done = subprocess.run(
@@ -555,6 +575,4 @@ def test_a_log_that_holds_nothing_is_told_and_an_empty_run(write: WriteRun, text
     nothing = "log.jsonl' holds no training step and no epoch that can be read"
     assert run.problems[-1].endswith(nothing)
     assert (run.layers, run.metrics, run.headlines, run.metric_info) == ((), (), (), {})
-    assert (run.tested_epoch, run.test_accuracies, run.records()) == (0, {}, [])
-    assert run.profile("val", "margin").shape == (0,)
-    assert run.grid("val", "margin")[1].shape == (0, 0)
+    assert (run.tested_epoch, run.test_accuracies, len(run.rows)) == (0, {}, 0)

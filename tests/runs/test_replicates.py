@@ -14,7 +14,7 @@ from cmp_core import load_run
 from cmp_core.errors import UsageError
 from cmp_core.runs.metric_info import MetricInfo, dump_metric_info
 from cmp_core.runs.record import RunRecord
-from cmp_core.runs.replicates import RunSet, as_run_set
+from cmp_core.runs.replicates import RunSet
 
 WriteRun = Callable[..., RunRecord]
 
@@ -174,7 +174,7 @@ def test_labels_part_what_would_be_replicates(write: WriteRun) -> None:
 
 def test_there_must_be_a_label_for_each_run(write: WriteRun) -> None:
     runs = (write(model="mlp"), write(model="mlp"))
-    rule = "^--labels: expected a label for each of the 2 runs, got 1$"
+    rule = "^labels: expected a label for each of the 2 runs, got 1$"
     with pytest.raises(UsageError, match=rule):
         RunSet(runs, ("a",))
 
@@ -257,13 +257,15 @@ def test_groups_share_a_scale_if_the_metric_has_one_or_their_models_are_of_one_k
     assert of_one_kind.on_one_scale("margin") == (of_one_kind.groups,)
 
 
-def test_runs_may_be_given_by_their_directories(write: WriteRun) -> None:
+def test_files_go_into_the_only_run_or_the_current_folder(
+    write: WriteRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     one, two = write(seed=0), write(seed=1)
-    found = as_run_set([one.directory, str(two.directory)])
-    assert [run.seed for run in found.runs] == [0, 1]
-    assert as_run_set([one, two]).runs == (one, two)
-    assert as_run_set(found) is found
-    assert repr(one) == f"<Run {one.name}: ? on ?, seed 0>"
-    for wrong, message in (([], "at least one run"), ("runs", "expected a sequence of runs")):
-        with pytest.raises(UsageError, match=message):
-            as_run_set(wrong)
+    assert RunSet((one,)).folder == one.directory
+    assert RunSet((one, two)).folder == tmp_path
+
+
+def test_a_run_prints_shortly(write: WriteRun) -> None:
+    run = write(seed=0)
+    assert repr(run) == f"<Run {run.name}: ? on ?, seed 0>"

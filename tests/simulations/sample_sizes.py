@@ -13,9 +13,9 @@ import shutil
 import struct
 from pathlib import Path
 
+from cmp_core.analysis import words
 from cmp_core.analysis.questions import answers_of
 from cmp_core.config.load import load_config
-from cmp_core.report import words
 from cmp_core.runs.record import load_run
 from cmp_core.runs.replicates import RunSet
 from cmp_core.workflow import evaluate, run

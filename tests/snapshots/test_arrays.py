@@ -34,7 +34,7 @@ def test_a_file_gives_the_values_of_the_arrays(tmp_path: Path) -> None:
         assert (snapshot.phase, snapshot.epoch, snapshot.dataset) == ("test", 3, "mine")
     (found,) = recompute([path], METRICS)
     assert found.error is None
-    assert values(found.rows) == values(measure_arrays(LAYERS, METRICS, LABELS))
+    assert values(found.rows) == values(measure_arrays(LAYERS, LABELS, METRICS))
     assert call("recompute", path, "--metrics", "participation_ratio").exit_code == 0
     assert call("info", path).exit_code == 0
 

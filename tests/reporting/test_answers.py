@@ -1,4 +1,4 @@
-"""Tests of `cmp_core.report.answers`: what stands in JSON is what the page and the screen say."""
+"""Tests of `cmp_core.reporting.answers`: JSON says what the page and the screen say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from cmp_core import load_run
 from cmp_core.analysis.questions import QUESTIONS, answer
-from cmp_core.report.answers import dump_answers
+from cmp_core.reporting.answers import dump_answers
 from cmp_core.testing import write_example_run
 
 

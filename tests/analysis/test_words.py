@@ -1,4 +1,4 @@
-"""Tests of `cmp_core.report.words`: numbers, effects and answers as people write them."""
+"""Tests of `cmp_core.analysis.words`: numbers, effects and answers as people write them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from cmp_core.analysis import words
 from cmp_core.analysis.comparison import Difference
 from cmp_core.analysis.crossed import Estimate
 from cmp_core.analysis.evidence import MetricEvidence, Values
 from cmp_core.analysis.questions import Answer, Finding
-from cmp_core.report import words
 from cmp_core.runs.metric_info import MetricInfo
 
 ACCURACY = MetricInfo("accuracy", "accuracy", "", "fraction", "predictive", "rises")

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from cmp_core.report.page import report_html as report_html
+from cmp_core.reporting.page import report_html as report_html

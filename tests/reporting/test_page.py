@@ -1,4 +1,4 @@
-"""Tests of `cmp_core.report.page`: the page as a browser reads it."""
+"""Tests of `cmp_core.reporting.page`: the page as a browser reads it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ import pytest
 from matplotlib.figure import Figure
 
 from cmp_core import PlotView, load_run, plot
+from cmp_core.analysis import words
 from cmp_core.analysis.questions import QUESTIONS, answers_of
 from cmp_core.cli import cli
 from cmp_core.errors import UndefinedError
 from cmp_core.measurement.selection import with_installed_metric_info
 from cmp_core.plotting.plot import Plot, select_plots
 from cmp_core.plugins.loader import load_plugins
-from cmp_core.report import report_html, words
+from cmp_core.reporting import report_html
 from cmp_core.runs.metric_info import MetricInfo, dump_metric_info
 from cmp_core.runs.replicates import RunSet
 from cmp_core.runs.seed_baseline import SeedBaseline, SeedDifference
-from tests.report.reading import Page
+from tests.reporting.reading import Page
 from tests.synthetic_runs import write_old_run, write_run
 
 FACTS = {

@@ -14,7 +14,8 @@ from typing import Any
 import attrs
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cmp_core.analysis.comparison import compare
+from cmp_core.analysis import words
+from cmp_core.analysis.comparison import comparisons_of
 from cmp_core.analysis.questions import QUESTIONS, Answer, answers_of
 from cmp_core.analysis.values import accuracy_at, estimate_at, tested_layers
 from cmp_core.errors import UndefinedError
@@ -23,7 +24,6 @@ from cmp_core.plotting.plot import Plot, PlotView
 from cmp_core.plotting.render import DRAWING, render
 from cmp_core.plugins.failures import Failure, failure_of
 from cmp_core.plugins.fence import Fence
-from cmp_core.report import words
 from cmp_core.runs.directory import OBSERVED, PARAMS
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
@@ -53,9 +53,9 @@ def report_html(
     groups = [
         _group(group, answers[group.label], plots, baselines, failures) for group in runs.groups
     ]
-    comparisons = compare(runs)
+    comparisons = comparisons_of(runs)
     page = Environment(
-        loader=PackageLoader("cmp_core.report", ""),
+        loader=PackageLoader("cmp_core.reporting", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

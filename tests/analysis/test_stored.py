@@ -1,4 +1,4 @@
-"""Tests of `cmp_core.observation.stored`: snapshot files where runs are expected."""
+"""Tests of `cmp_core.analysis.stored`: snapshot files where runs are expected."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from cmp_core import SnapshotWriter, load_run, write_snapshot
 from cmp_core.analysis.questions import answer
+from cmp_core.analysis.stored import run_of_snapshot
 from cmp_core.measurement.recompute import recompute
-from cmp_core.observation.stored import run_of_snapshot
 from tests.cli.calls import call
 
 RNG = np.random.default_rng(0)
