@@ -271,7 +271,8 @@ class Trainer:
             return
 
         def request_stop(_: int, __: FrameType | None) -> None:
-            if self._stop_requested:
+            # Of several processes each has it twice, as torchrun sends on what the terminal sends.
+            if self._stop_requested and self._processes.size == 1:
                 raise KeyboardInterrupt
             self._stop_requested = True
 
