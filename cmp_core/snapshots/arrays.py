@@ -148,9 +148,7 @@ class SnapshotWriter:
             )
             for depth, name in enumerate(self._names)
         )
-        self._writer.append(
-            found_layers, ids, columns["labels"], columns["inputs"], columns["fit"]
-        )
+        self._writer.append(found_layers, ids, columns["labels"], columns["inputs"], columns["fit"])
         self._n += k
 
     def close(self) -> None:
@@ -208,7 +206,7 @@ class SnapshotWriter:
 
         Their width is the number of classes where nothing else was given.
         """
-        if self._output not in layers or self._output in scores:
+        if self._output is None or self._output not in layers or self._output in scores:
             return
         shape = tuple(layers[self._output].shape)
         if len(shape) != 2 or shape[1] != (self._num_classes or shape[1]):

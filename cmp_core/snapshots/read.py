@@ -72,6 +72,7 @@ class Snapshot:
         inputs: (n, …), or none.
         layers: in the order of their depth; `layers["layer_0"]` is one by name.
         reference: the input as a layer, where its scores and anchors were stored.
+        content_hash: SHA-256 that the file holds of its content, or empty; see `verify`.
     """
 
     path: Path
@@ -91,7 +92,7 @@ class Snapshot:
     inputs: StoredArray | None
     layers: SnapshotLayers
     reference: SnapshotLayer | None
-    _hash: str
+    content_hash: str
     _file: h5py.File
 
     def __repr__(self) -> str:
@@ -114,7 +115,7 @@ class Snapshot:
         Raises:
             DataError: the file is not what was written.
         """
-        expected = self._hash
+        expected = self.content_hash
         try:
             self._file.visititems(self._check_storage)
             found = content_hash(self._file)
@@ -211,7 +212,7 @@ class _Reader:
             inputs=self._numbers(self._file, "inputs", n),
             layers=SnapshotLayers(layers),
             reference=reference,
-            hash=self._text(CONTENT_HASH),
+            content_hash=self._text(CONTENT_HASH),
             file=self._file,
         )
 

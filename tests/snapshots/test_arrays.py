@@ -54,7 +54,7 @@ def test_pieces_make_the_same_file(tmp_path: Path, size: int) -> None:
                 fit=LABELS[rows] == 0,
             )
     with open_snapshot(whole) as one, open_snapshot(tmp_path / "pieces.h5") as other:
-        assert one._hash == other._hash
+        assert one.content_hash == other.content_hash
         assert one.output == "second"
         assert one.fit is not None
         assert one.fit.sum() == 100
@@ -95,7 +95,9 @@ def test_activations_of_the_output_are_scores_of_the_classes(tmp_path: Path) -> 
     logits = FIRST[:, :4].astype("float32").astype("float64")
     assert of_output["accuracy"] == (logits.argmax(1) == LABELS).mean()
     own = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    assert of_output["cross_entropy"] == pytest.approx(-own[np.arange(300), LABELS].mean(), rel=1e-6)
+    assert of_output["cross_entropy"] == pytest.approx(
+        -own[np.arange(300), LABELS].mean(), rel=1e-6
+    )
     assert {row.reason for row in found.rows if row.layer == "first"} != {None}
 
 
