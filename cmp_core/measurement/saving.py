@@ -30,7 +30,7 @@ def runs_to_save_to(paths: Iterable[str | Path], labels: Sequence[str]) -> list[
         DataError: what was added before cannot be read.
     """
     if not labels:
-        raise UsageError("save: expected the metrics to add to the run, got none; name them")
+        raise UsageError("save: expected the metrics to add to the run, got none (--metrics A,B)")
     runs: dict[str, RunRecord] = {}
     for path in paths:
         try:
