@@ -11,9 +11,10 @@ from typing import Any
 
 import attrs
 import pytest
+import torch
 
 import cmp_core
-from cmp_core import load_run, run
+from cmp_core import load_run, open_snapshot, recompute, run
 from cmp_core.config.load import dump_config, parse_yaml
 from cmp_core.config.schema import Config, Snapshots
 from cmp_core.events import hookspecs
@@ -83,9 +84,24 @@ def blocks_about_observing() -> list[str]:
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
+ADAPTED = ("torchlens", "transformers")
+"""Libraries whose activations are written to files."""
+
+
 def library_of(block: str) -> str | None:
     """The library that a block imports and that cmp does without."""
-    return next((x for x in LIBRARIES if re.search(rf"^(import|from) {x}\b", block, re.M)), None)
+    known = (*LIBRARIES, *ADAPTED)
+    return next((x for x in known if re.search(rf"^(import|from) {x}\b", block, re.M)), None)
+
+
+def block_about(library: str, *, writes_a_file: bool) -> str:
+    """The block about a library that observes a training, or that writes activations to a file."""
+    (block,) = [
+        block
+        for block in blocks_about_observing()
+        if library_of(block) == library and ("SnapshotWriter" in block) == writes_a_file
+    ]
+    return block
 
 
 @pytest.mark.filterwarnings(
@@ -101,7 +117,7 @@ def test_a_block_about_a_library_runs_where_it_is_installed(
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     pytest.importorskip(library, reason=f"{library} is not installed")
     monkeypatch.chdir(tmp_path)
-    (block,) = [block for block in blocks_about_observing() if library_of(block) == library]
+    block = block_about(library, writes_a_file=False)
     exec(compile(block, "docs/observe.md", "exec"), {})
     (out,) = re.findall(r'out="(.*?)"', block)
     assert json.loads((tmp_path / out / "status.json").read_text())["state"] == "finished"
@@ -124,6 +140,37 @@ def test_the_block_about_several_processes_runs_under_torchrun(
     # Two shares of 20 each; of 151 samples, padded to 152, the fourth and last batch has 32.
     assert [json.loads(line)["n"] for line in lines] == [40, 32, 40, 32]
     assert json.loads((run.directory / "test_results.json").read_text())["n"] == 75
+
+
+@pytest.mark.parametrize("library", ADAPTED)
+def test_activations_of_a_library_are_written_to_a_file(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    monkeypatch.chdir(tmp_path)
+    block = block_about(library, writes_a_file=True)
+    assert len(block.splitlines()) <= 25
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/observe.md", "exec"), names)
+    (file,) = tmp_path.glob("*.h5")
+    with torch.no_grad():
+        if library == "torchlens":
+            logits, labels = names["model"](names["x"]), names["y"]
+            expected = names["model"][:2](names["x"]).mean((2, 3))
+        else:
+            ids, mask, labels = (names[name] for name in ("ids", "mask", "labels"))
+            logits = names["model"](ids, mask).logits
+            states = names["model"].bert(ids, mask).last_hidden_state
+            tokens = zip(states, mask.sum(1), strict=True)
+            expected = torch.stack([state[:real].mean(0) for state, real in tokens])
+    with open_snapshot(file) as snapshot:
+        stored = torch.from_numpy(snapshot.layers[-2].activations[:])
+        scored = torch.from_numpy(snapshot.scored)
+        name = snapshot.output
+    assert torch.allclose(stored, expected, atol=1e-5)
+    (found,) = recompute([file], ["accuracy"])
+    (accuracy,) = [row.value for row in found.rows if row.layer == name]
+    assert accuracy == (logits.argmax(1) == labels)[scored].double().mean()
 
 
 def test_the_blocks_about_observing_run(

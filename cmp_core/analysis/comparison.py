@@ -20,6 +20,7 @@ from cmp_core.analysis.values import (
     is_same_metric,
     is_tested,
     other_data,
+    recomputed_from,
     values_of,
 )
 from cmp_core.errors import UsageError, unknown
@@ -252,6 +253,8 @@ class _Pair:
             is_single = min(len(self._first), len(self._second)) == 1
             how = "without intervals" if is_single else "intervals are over seeds alone"
             self._note(metric, f"{of}{how}")
+        if origin := recomputed_from(runs, metric):
+            self._note(metric, origin)
         own = None if influences is None else influences[:, :, 0]
         found = self._difference(metric, layer, info.unit, values, own)
         halves = values_of(runs, metric, phase, layer, what="halves")

@@ -11,7 +11,14 @@ import attrs
 import numpy as np
 
 from cmp_core.analysis.crossed import Estimate, Floats, estimate
-from cmp_core.analysis.values import Values, influences_of, is_same_metric, is_tested, values_of
+from cmp_core.analysis.values import (
+    Values,
+    influences_of,
+    is_same_metric,
+    is_tested,
+    recomputed_from,
+    values_of,
+)
 from cmp_core.events.rows import INPUT
 from cmp_core.runs.metric_info import Evidence, MetricInfo, Question
 from cmp_core.runs.record import RunRecord
@@ -204,6 +211,8 @@ def find_evidence(
             problem = "the runs state different margins"
         elif item is None:
             problem = "it was not measured at two layers or more in every run"
+            if recomputed_from(runs, info.label):
+                problem += ", of the tested epoch: its snapshot is needed"
         elif info.evidence == "falls" and not (item.values > 0).all():
             problem = "a value is not above 0"
         elif _is_saturated(runs, info.label, phase, item.places):
@@ -216,6 +225,8 @@ def find_evidence(
         if problem:
             notes.append(f"{info.label} is excluded: {problem}")
         elif item is not None:
+            if origin := recomputed_from(runs, info.label):
+                notes.append(f"{info.label} was {origin}")
             if phase == "val":
                 notes.append(f"{info.label} is of validation, which chose the epoch as well")
             if item.trained.influences is None:

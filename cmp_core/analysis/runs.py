@@ -83,7 +83,7 @@ def _measured(path: Path) -> Path:
 
 def _with_metric_info(run: RunRecord) -> RunRecord:
     """Return a run that has stored nothing about its metrics with what the installed ones say."""
-    if run.metric_info or not run.metrics:
+    if not (run.metrics and all(map(run.is_recomputed, run.metric_info))):
         return run
     try:
         from cmp_core.measurement.selection import with_installed_metric_info

@@ -36,6 +36,10 @@ def distinct_networks(runs: Sequence[RunRecord], notes: list[str]) -> list[RunRe
 
 
 def _fingerprint(run: RunRecord) -> tuple[object, ...]:
-    """Return the last values of all series: networks that share them are one network."""
-    values = sorted((key, float(one.values[-1])) for key, one in run.log.series.items())
+    """Return the last values that a run has logged: networks that share them are one network."""
+    values = sorted(
+        (key, float(one.values[-1]))
+        for key, one in run.log.series.items()
+        if not run.is_recomputed(key[2])
+    )
     return (*values, str(run.log.test.get("acc"))) if values else (run.directory,)

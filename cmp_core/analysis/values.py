@@ -72,7 +72,7 @@ def influences_of(
         return None
     if other_data(runs):
         return None
-    ids = [run.influence_ids for run in runs]
+    ids = [run.influence_ids(metric) for run in runs]
     known = [own for own in ids if own is not None]
     if len(known) < len(runs) or any(not np.array_equal(own, known[0]) for own in known):
         return None
@@ -157,6 +157,22 @@ def other_data(runs: Sequence[RunRecord]) -> str | None:
 def is_tested(run: RunRecord, metric: str) -> bool:
     """Return whether the run has values of the metric on the test split."""
     return any(("test", layer, metric) in run.log.series for layer in run.hidden_layers)
+
+
+def recomputed_from(runs: Sequence[RunRecord], metric: str) -> str | None:
+    """Return which stored samples values were measured on after a run, in words, or none."""
+    sizes = {
+        int(n)
+        for run in runs
+        if run.is_recomputed(metric)
+        for (_, _, name), series in run.log.series.items()
+        if name == metric
+        for n in series.n
+    }
+    if not sizes:
+        return None
+    n = " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
+    return f"recomputed from stored samples, n = {n}"
 
 
 def is_same_metric(info: MetricInfo, other: MetricInfo | None) -> bool:

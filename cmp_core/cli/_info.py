@@ -117,7 +117,8 @@ def _show_snapshot(snapshot: Snapshot) -> None:
         for what in ("activations", "scores", "anchors"):
             array = getattr(layer, what)
             is_inputs = layer is snapshot.reference and what == "activations"
-            if array is not None and not is_inputs:
+            is_output = what == "scores" and array is layer.activations
+            if array is not None and not (is_inputs or is_output):
                 _add(table, f"{layer.name} {what}", array)
     out().print(table)
 

@@ -32,17 +32,18 @@ def show(
     workers: int | None,
     as_json: bool,
     target: Path | None,
+    *,
+    save: bool,
 ) -> int:
-    """Measure the snapshots, print or write their rows, and return the exit code."""
+    """Measure the snapshots, print, write or save their rows, and return the exit code."""
     if target is not None and target.suffix not in (".jsonl", ".csv"):
         raise UsageError(f"--out: expected a name that ends in .jsonl or .csv, got '{target}'")
     if target is not None and not target.parent.is_dir():
         raise UsageError(f"--out: there is no folder '{target.parent}'")
     count = len(find_snapshots(paths))
     results = []
-    for result in track(
-        recompute(paths, metrics, plugins, plugins_dir, workers), "snapshots", count
-    ):
+    found = recompute(paths, metrics, plugins, plugins_dir, workers, save=save)
+    for result in track(found, "snapshots", count):
         results.append(result)
         if result.error is not None:
             click.echo(f"error: {result.error}", err=True)
@@ -57,6 +58,10 @@ def show(
         for result in measured:
             _print_table(result)
         _print_reasons(measured)
+    if save and measured and (target is not None or not as_json):
+        labels = dict.fromkeys(info.label for result in measured for info in result.info)
+        own = [x for x in dict.fromkeys(paths) if any(Path(x) in r.path.parents for r in measured)]
+        say(f"added {', '.join(labels)} to {', '.join(own)}")
     return _exit_code(results)
 
 

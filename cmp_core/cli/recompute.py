@@ -17,6 +17,7 @@ Examples:
   cmp recompute runs/digits/greedy/0001_2026-11-23_10-15-00
   cmp recompute RUN --metrics "linear_cka, {name: mutual_information, snr: 8}"
   cmp recompute RUN -p my_metric.py --json | jq .value
+  cmp recompute RUN --metrics linear_cka --save && cmp plot heatmap RUN --metric linear_cka
   cmp recompute my_activations.h5 --out rows.csv
 
 \b
@@ -40,6 +41,11 @@ Exit codes: 0 done, 2 wrong usage or a snapshot that cannot be read (the others 
     help="Write the rows to FILE, .jsonl or .csv, instead of printing them.",
 )
 @click.option(
+    "--save",
+    is_flag=True,
+    help="Add the values of --metrics to the runs, so that plots and reports show them.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     help="Processes of one thread each; default: one for each core.",
@@ -51,6 +57,7 @@ def recompute_command(
     plugins_dir: Path | None,
     as_json: bool,
     target: Path | None,
+    save: bool,
     workers: int | None,
 ) -> None:
     """Measure the activations of runs, folders and snapshot files again.
@@ -65,4 +72,5 @@ def recompute_command(
 
     from cmp_core.cli import _recomputed
 
-    sys.exit(_recomputed.show(paths, asked, plugins, plugins_dir, workers, as_json, target))
+    code = _recomputed.show(paths, asked, plugins, plugins_dir, workers, as_json, target, save=save)
+    sys.exit(code)

@@ -19,6 +19,7 @@ from cmp_core.errors import CmpError, DataError, UsageError
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
 from cmp_core.measurement.measurer import FitSamples, Measurer
+from cmp_core.measurement.saving import runs_to_save_to, saved
 from cmp_core.measurement.selection import select_metrics
 from cmp_core.plugins.discovery import BLOCK, is_known_here
 from cmp_core.plugins.failures import Failure
@@ -39,6 +40,9 @@ class Recomputed:
         rows: values, and reasons of missing ones, in the order of the metrics.
         failures: plugins that raised.
         info: of the metrics.
+        layers: names, in order of depth.
+        sample_ids: those that were measured, (n,).
+        content_hash: of the file, or empty.
         notes: what of the file's own selection was left out, in sentences.
         error: why there is nothing; none where there is.
     """
@@ -50,6 +54,9 @@ class Recomputed:
     rows: tuple[Row, ...] = ()
     failures: tuple[Failure, ...] = ()
     info: tuple[MetricInfo, ...] = ()
+    layers: tuple[str, ...] = ()
+    sample_ids: tuple[int, ...] = attrs.field(default=(), repr=False)
+    content_hash: str = ""
     notes: tuple[str, ...] = ()
     error: str | None = None
 
@@ -112,6 +119,8 @@ def recompute(
     plugins: Sequence[str] = (),
     plugins_dir: Path | None = None,
     workers: int | None = None,
+    *,
+    save: bool = False,
 ) -> Iterator[Recomputed]:
     """Yield what each snapshot gives, in the order of `find_snapshots`, as soon as it is there.
 
@@ -126,14 +135,31 @@ def recompute(
         plugins_dir: as `--plugins-dir`.
         workers: processes, of one thread each; none: one for each core, but one that has all
             cores where there is a single snapshot.
+        save: add the values to the runs, each as soon as all of its snapshots are measured; what
+            `load_run` returns, and so plots and reports, then have them.
 
     Raises:
-        UsageError: a path holds no snapshot, or what is asked for is not there.
+        UsageError: a path holds no snapshot, or what is asked for is not there; nothing is saved
+            of metrics that a run has logged itself, and to what is no run.
     """
     files = find_snapshots(paths)
+    labels: list[str] = []
     if metrics is not None:  # a mistake in it is one mistake, however many files there are
         asked = build_config({"metrics": metrics, "plugins": list(plugins)}, _SELECTION)
-        select_metrics(load_plugins(asked.plugins, plugins_dir), asked)
+        selected = select_metrics(load_plugins(asked.plugins, plugins_dir), asked)
+        labels = [metric.label for metric in selected]
+    runs = runs_to_save_to(paths, labels) if save else []
+    results = _results(files, metrics, plugins, plugins_dir, workers)
+    return saved(results, runs) if save else results
+
+
+def _results(
+    files: Sequence[Path],
+    metrics: Any,
+    plugins: Sequence[str],
+    plugins_dir: Path | None,
+    workers: int | None,
+) -> Iterator[Recomputed]:
     if workers is None and len(files) == 1:
         return (_recompute(file, metrics, plugins, plugins_dir, 1) for file in files)
     processes = min(workers or joblib.cpu_count(), len(files))
@@ -229,6 +255,9 @@ def measure(
         rows=rows,
         failures=measurer.dispatcher.failures,
         info=tuple(metric.info() for metric in metrics),
+        layers=names,
+        sample_ids=tuple(snapshot.sample_ids[scored].tolist()),
+        content_hash=snapshot.content_hash,
         notes=notes,
     )
 

@@ -82,7 +82,7 @@ def with_installed_metric_info(run: RunRecord) -> RunRecord:
 
     Older versions and other programs leave such run directories.
     """
-    if run.metric_info:
+    if not all(map(run.is_recomputed, run.metric_info)):
         return run
     registry = load_plugins(built_ins=("cmp_metrics",)).registry
     definitions = (
@@ -91,4 +91,4 @@ def with_installed_metric_info(run: RunRecord) -> RunRecord:
         if name in run.metrics
     )
     info = {definition.name: definition().info() for definition in definitions}
-    return attrs.evolve(run, metric_info=info)
+    return attrs.evolve(run, metric_info={**info, **run.metric_info})

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from cmp_core.analysis import words
 from cmp_core.analysis.comparison import comparisons_of
 from cmp_core.analysis.questions import QUESTIONS, Answer, answers_of
-from cmp_core.analysis.values import accuracy_at, estimate_at, tested_layers
+from cmp_core.analysis.values import accuracy_at, estimate_at, recomputed_from, tested_layers
 from cmp_core.errors import UndefinedError
 from cmp_core.events.rows import INPUT
 from cmp_core.plotting.plot import Plot, PlotView
@@ -136,6 +136,7 @@ def _group(
         "seed_baseline": baselines.get(group.label) if len(group.runs) > 1 else None,
         "phase": _phase(group),
         "metrics": _metrics(group, _phase(group)),
+        "recomputed": _recomputed(group),
         "columns": (INPUT, *alone.layers),
         "missing": _missing(group),
         "problems": [problem for run in group.runs for problem in run.problems],
@@ -189,20 +190,45 @@ def _metrics(group: ReplicateGroup, phase: str) -> list[dict[str, Any]]:
         info = next(
             (run.metric_info[metric] for run in group.runs if metric in run.metric_info), None
         )
+        is_added = any(run.is_recomputed(metric) for run in group.runs)
+        own_phase = "val" if is_added and not _has(group, "test", metric) else phase
         tested, untrained = (
-            [estimate_at(group.runs, metric, phase, layer, weights) for layer in columns]
+            [estimate_at(group.runs, metric, own_phase, layer, weights) for layer in columns]
             for weights in ("tested", "untrained")
         )
         untrained[0] = None  # the input is the same before and after
         if any(value is not None for value in (*tested, *untrained)):
-            rows.append({"name": metric, "info": info, "tested": tested, "untrained": untrained})
+            name = metric if own_phase == phase else f"{metric} (validation)"
+            rows.append({"name": name, "info": info, "tested": tested, "untrained": untrained})
     return rows
+
+
+def _recomputed(group: ReplicateGroup) -> list[str]:
+    """Return of each metric that was measured after the run which samples it rests on."""
+    found = []
+    for metric in RunSet(group.runs).headlines:
+        if origin := recomputed_from(group.runs, metric):
+            times = {
+                f"{phase} of epochs {', '.join(map(str, series.epochs))}": None
+                for run in group.runs
+                for (phase, _, name), series in run.log.series.items()
+                if name == metric and run.is_recomputed(name)
+            }
+            found.append(f"{metric}: {origin} ({'; '.join(times)})")
+    return found
 
 
 def _phase(group: ReplicateGroup) -> str:
     """Return the split that the values of all metrics are of: test, or without one validation."""
-    has_test = all(any(phase == "test" for phase, *_ in run.log.series) for run in group.runs)
-    return "test" if has_test else "val"
+    return "test" if _has(group, "test") else "val"
+
+
+def _has(group: ReplicateGroup, phase: str, metric: str | None = None) -> bool:
+    """Return whether all runs have values of a split, of any metric or of one."""
+    return all(
+        any(p == phase and metric in (None, name) for p, _, name in run.log.series)
+        for run in group.runs
+    )
 
 
 def _missing(group: ReplicateGroup) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import attrs
 import numpy as np
@@ -24,12 +24,15 @@ Key = tuple[str, str, str]
 - `val` and `test`: whole splits; `test` is the test of the best weights.
 """
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 PHASES = ("val", "train", "test", "batch")
 
 _Point = tuple[float, ...]
 """Epoch, step, and then loss and accuracy, or of a metric what `Series` has in this order."""
 
-_Time = tuple[int, int, int]
+Time = tuple[int, int, int]
 """Epoch, step, and the place among lines that share both."""
 
 
@@ -110,6 +113,23 @@ class RunLog:
     averages_batches: bool = False
     problems: tuple[str, ...] = ()
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all values, headlines and further ones, in the order of the log."""
+        return tuple(dict.fromkeys(metric for _, _, metric in (*self.series, *self.vectors)))
+
+    def with_values_of(self, added: RunLog) -> RunLog:
+        """Return the log with the values of another after its own."""
+        return attrs.evolve(
+            self,
+            series=_first(self.series, added.series),
+            vectors=_first(self.vectors, added.vectors),
+            pairs=_first(self.pairs, added.pairs),
+            missing=_first(self.missing, added.missing),
+            layers=tuple(dict.fromkeys((*self.layers, *added.layers))),
+            problems=(*self.problems, *added.problems),
+        )
+
 
 def read_log(log: Path, test_results: Path | None = None) -> RunLog:
     """Read a log, and the test's results where they are given and there.
@@ -118,20 +138,20 @@ def read_log(log: Path, test_results: Path | None = None) -> RunLog:
     a killed run may leave one at the end, or a part of a line. `NaN` and infinity, which other
     writers may log, count as missing. Of what a resumed run has logged again the later line counts.
     """
-    gathered = _Gathered()
+    reader = LogReader()
     with log.open(encoding="utf-8-sig", errors="replace") as file:
         for number, text in enumerate(file, start=1):
             if text.strip():
-                gathered.at(log, number)
-                gathered.add_line(text)
+                reader.at(log, number)
+                reader.add_line(text)
     test: dict[str, Any] = {}
     if test_results is not None and test_results.exists():
-        gathered.at(test_results)
+        reader.at(test_results)
         try:
-            test = gathered.add_test(read_text(test_results))
+            test = reader.add_test(read_text(test_results))
         except (OSError, ValueError) as error:
-            gathered.tell(f"left out, it cannot be read ({error})")
-    return gathered.finished(test)
+            reader.tell(f"left out, it cannot be read ({error})")
+    return reader.finished(test)
 
 
 def as_number(value: Any) -> float:
@@ -152,17 +172,17 @@ _LARGEST = 2**53
 """From here on floats skip whole numbers."""
 
 
-class _Gathered:
+class LogReader:
     """Columns that grow line by line; values stand at their time, where a later one replaces it."""
 
     def __init__(self) -> None:
         self._path, self._line = Path(), 0
         self._told: defaultdict[tuple[Path, str], list[int]] = defaultdict(list)
-        self._training: dict[_Time, _Point] = {}
-        self._validation: dict[_Time, _Point] = {}
-        self._values: defaultdict[Key, dict[_Time, _Point]] = defaultdict(dict)
-        self._vectors: defaultdict[Key, dict[_Time, Vector]] = defaultdict(dict)
-        self._pairs: defaultdict[tuple[str, str], dict[_Time, Vector]] = defaultdict(dict)
+        self._training: dict[Time, _Point] = {}
+        self._validation: dict[Time, _Point] = {}
+        self._values: defaultdict[Key, dict[Time, _Point]] = defaultdict(dict)
+        self._vectors: defaultdict[Key, dict[Time, Vector]] = defaultdict(dict)
+        self._pairs: defaultdict[tuple[str, str], dict[Time, Vector]] = defaultdict(dict)
         self._missing: defaultdict[Key, Counter[str]] = defaultdict(Counter)
         self._layers: dict[str, None] = {}
         self._step = 0
@@ -178,7 +198,7 @@ class _Gathered:
 
     def add_line(self, text: str) -> None:
         """Take in a line of a training step or of an end of an epoch."""
-        line = self._object(text)
+        line = self.parsed(text)
         if line is None:
             return
         phase, epoch, acc = (
@@ -195,23 +215,24 @@ class _Gathered:
             self._step = self._step_of(line, epoch)
             time = (epoch, self._step, 0)
             self._training[time] = (epoch, self._step, as_number(line.get("loss")), acc)
-            self._add(line, "batch", "", time)
+            self.add(line, "batch", "", time)
         else:
             time = (epoch, self._step, as_count(line.get("iter")) or 0)
             self._validation[time] = (epoch, self._step, as_number(line.get("val_loss")), acc)
-            self._add(line, "val", "", time)
-            self._add(line, "train", "train_", time)
+            self.add(line, "val", "", time)
+            self.add(line, "train", "train_", time)
 
     def add_test(self, text: str) -> dict[str, Any]:
         """Take in the content of `test_results.json`, and return it."""
-        results = self._object(text) or {}
+        results = self.parsed(text) or {}
         before = results.get("untrained")
         if isinstance(before, dict):
-            self._add(before, "test", "", (0, 0, 0))
-        self._add(results, "test", "", (as_count(results.get("epoch")) or 0, 0, 0))
+            self.add(before, "test", "", (0, 0, 0))
+        self.add(results, "test", "", (as_count(results.get("epoch")) or 0, 0, 0))
         return results
 
-    def _object(self, text: str) -> dict[str, Any] | None:
+    def parsed(self, text: str) -> dict[str, Any] | None:
+        """Return the object that a text holds, or none where it is none, which is told."""
         try:
             content = json.loads(text)
         except (ValueError, RecursionError):
@@ -231,7 +252,8 @@ class _Gathered:
             return self._step + 1
         return self._steps.setdefault((epoch, iteration), self._step + 1)
 
-    def _add(self, line: Mapping[str, Any], phase: str, prefix: str, time: _Time) -> None:
+    def add(self, line: Mapping[str, Any], phase: str, prefix: str, time: Time) -> None:
+        """Take in the values of a line whose keys begin with a prefix."""
         epoch, step, _ = time
         whole = as_count(line.get(f"{prefix}n")) or 0
         counts = {
@@ -307,6 +329,7 @@ class _Gathered:
         return np.where(np.isfinite(numbers), numbers, np.nan)
 
     def finished(self, test: Mapping[str, Any]) -> RunLog:
+        """Return all that was taken in."""
         series = {key: _series(points.values()) for key, points in self._values.items()}
         averages_batches = not any(phase == "train" for phase, _, _ in series)
         if averages_batches:
@@ -323,6 +346,11 @@ class _Gathered:
             averages_batches=averages_batches,
             problems=tuple(_sentence(*told, lines) for told, lines in self._told.items()),
         )
+
+
+def _first(own: Mapping[K, V], more: Mapping[K, V]) -> dict[K, V]:
+    """Return own entries, and after them those of others that are not among them."""
+    return {**own, **{key: value for key, value in more.items() if key not in own}}
 
 
 def _sentence(path: Path, problem: str, lines: Sequence[int]) -> str:

@@ -46,6 +46,16 @@ class MetricInfo:
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
 
+def owner_of(value: str, labels: Iterable[str]) -> str | None:
+    """Return the label of the metric that a value is of, itself or with a name appended, or none.
+
+    >>> owner_of("ridge_r2_half", ["ridge", "ridge_r2"]), owner_of("margin", ["ridge"])
+    ('ridge_r2', None)
+    """
+    owners = [label for label in labels if value == label or value.startswith(f"{label}_")]
+    return max(owners, key=len, default=None)
+
+
 def is_fraction(unit: str) -> bool:
     """Return whether values are shares of something, which are on one scale everywhere.
 
@@ -76,12 +86,14 @@ def dump_metric_info(facts: Iterable[MetricInfo]) -> str:
     >>> load_metric_info(dump_metric_info(facts))["margin"] == facts[0]
     True
     """
-    content = {}
-    for fact in facts:
-        fields = attrs.asdict(fact, filter=lambda field, _: field.name != "label")
-        bounds = [bound if math.isfinite(bound) else None for bound in fact.bounds]
-        content[fact.label] = fields | {"bounds": bounds}
+    content = {fact.label: metric_info_fields(fact) for fact in facts}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def metric_info_fields(fact: MetricInfo) -> dict[str, Any]:
+    """Return what `metrics.json` says under a label."""
+    fields = attrs.asdict(fact, filter=lambda field, _: field.name != "label")
+    return fields | {"bounds": [x if math.isfinite(x) else None for x in fact.bounds]}
 
 
 def load_metric_info(text: str) -> dict[str, MetricInfo]:
@@ -90,10 +102,19 @@ def load_metric_info(text: str) -> dict[str, MetricInfo]:
     Raises:
         ValueError: the text is not such a file.
     """
+    return as_metric_info(parse_object(text))
+
+
+def as_metric_info(content: Mapping[str, Any]) -> dict[str, MetricInfo]:
+    """Return facts by label from the content of a `metrics.json`.
+
+    Raises:
+        ValueError: it is not such content.
+    """
     known = {field.name for field in attrs.fields(MetricInfo)}
     facts = {}
     try:
-        for label, fields in parse_object(text).items():
+        for label, fields in content.items():
             low, high = fields.get("bounds", (None, None))
             bounds = (-math.inf if low is None else low, math.inf if high is None else high)
             kept = {name: value for name, value in fields.items() if name in known}

@@ -30,7 +30,8 @@ from cmp_core.runs.directory import (
 )
 from cmp_core.runs.json_file import read_optional, read_text
 from cmp_core.runs.log import PHASES, RunLog, Series, Vector, as_count, as_number, read_log
-from cmp_core.runs.metric_info import MetricInfo, load_metric_info
+from cmp_core.runs.metric_info import MetricInfo, load_metric_info, owner_of
+from cmp_core.runs.recomputed import RecomputedValues, read_recomputed
 from cmp_core.runs.tables import html_of, rows_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class RunRecord:
         metric_info: what is known of the logged metrics, by label; empty where the run has stored
             nothing, see `with_installed_metric_info`.
         problems: what could not be read, in sentences.
+        recomputed: what `cmp recompute --save` has added, whose values `log` has as well; or none.
     """
 
     directory: Path
@@ -62,6 +64,7 @@ class RunRecord:
     status: Mapping[str, Any]
     metric_info: Mapping[str, MetricInfo]
     problems: tuple[str, ...] = ()
+    recomputed: RecomputedValues | None = None
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.model} on {self.dataset}, seed {self.seed}>"
@@ -130,8 +133,7 @@ class RunRecord:
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The names of all logged values, headlines and further ones, in the order of the log."""
-        keys = (*self.log.series, *self.log.vectors)
-        return tuple(dict.fromkeys(metric for _, _, metric in keys))
+        return self.log.metrics
 
     @cached_property
     def headlines(self) -> tuple[str, ...]:
@@ -143,10 +145,16 @@ class RunRecord:
 
     def metric_info_of(self, metric: str) -> MetricInfo | None:
         """Return what is known of a value: of its metric, for one of its further values."""
-        if metric in self.metric_info:
-            return self.metric_info[metric]
-        heads = [label for label in self.metric_info if metric.startswith(f"{label}_")]
-        return self.metric_info[max(heads, key=len)] if heads else None
+        label = owner_of(metric, self.metric_info)
+        return None if label is None else self.metric_info[label]
+
+    def is_recomputed(self, metric: str) -> bool:
+        """Return whether a value was measured after the run, from its snapshots."""
+        return self._recomputed_label(metric) is not None
+
+    def _recomputed_label(self, metric: str) -> str | None:
+        label = owner_of(metric, self.metric_info)
+        return label if self.recomputed and label in self.recomputed.metric_info else None
 
     def unit_of(self, metric: str) -> str:
         """Return the unit of a headline value; empty where there is none or it is not known."""
@@ -295,9 +303,11 @@ class RunRecord:
     def _influences(self) -> dict[str, NDArray[Any]]:
         return load_arrays(self.directory / TEST_INFLUENCES)
 
-    @property
-    def influence_ids(self) -> NDArray[np.int64] | None:
-        """The ids of the test samples that influences are of, or none."""
+    def influence_ids(self, metric: str) -> NDArray[np.int64] | None:
+        """Return the ids of the test samples that influences on a metric are of, or none."""
+        label = self._recomputed_label(metric)
+        if self.recomputed is not None and label is not None:
+            return self.recomputed.sample_ids.get(label)
         return self._influences.get("sample_ids")
 
     def influence(
@@ -310,8 +320,10 @@ class RunRecord:
             DataError: the file cannot be read.
         """
         self._check("test", [layer], metric)
-        prefix = "" if weights == "tested" else "untrained/"
-        found = self._influences.get(f"{prefix}{layer}/{metric}")
+        key = f"{'' if weights == 'tested' else 'untrained/'}{layer}/{metric}"
+        if self.recomputed is not None and self.is_recomputed(metric):
+            return self.recomputed.influences.get(key)
+        found = self._influences.get(key)
         is_sound = found is not None and found.ndim == 1 and found.dtype.kind == "f"
         return found.astype(np.float64) if found is not None and is_sound else None
 
@@ -355,13 +367,18 @@ def load_run(path: str | Path) -> RunRecord:
         raise UsageError(f"run '{path}' has no {LOG}: there is nothing to show yet")
     config = read_yaml(directory / PARAMS)
     log = read_log(log_path, directory / TEST_RESULTS)
+    others: list[str] = []
+    environment = read_optional(directory / ENVIRONMENT, others)
+    status = read_optional(directory / STATUS, others)
+    info = _metric_info(directory / METRICS, others)
+    recomputed = read_recomputed(directory, {*info, *log.metrics})
+    log = log.with_values_of(recomputed.log)
     problems = list(log.problems)
     if not (len(log.training.epochs) or len(log.validation.epochs) or log.test):
         problems.append(f"'{log_path}' holds no training step and no epoch that can be read")
-    environment = read_optional(directory / ENVIRONMENT, problems)
-    status = read_optional(directory / STATUS, problems)
-    info = _metric_info(directory / METRICS, problems)
-    return RunRecord(directory, config, log, environment, status, info, tuple(problems))
+    problems += others
+    info |= recomputed.metric_info
+    return RunRecord(directory, config, log, environment, status, info, tuple(problems), recomputed)
 
 
 def _texts(content: Any) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ class SnapshotWriter:
         phase: `train`, `val` or `test`.
         epoch, step: when the network made them.
         num_classes: C, where labels do not tell it.
-        output: the layer whose activations are scores of the classes, or none.
+        output: the layer whose activations are scores of the classes, (n, C), unless `add` gives it
+            scores of its own; or none.
         anchors: by layer, (C, units), or none.
         dataset, model: names.
         dtype: `float32`, `float16` or `float64`, of what is stored.
@@ -122,6 +123,7 @@ class SnapshotWriter:
         found = {name: as_tensor(array, f"activations of {name}") for name, array in layers.items()}
         own_scores = {name: as_tensor(array, "scores") for name, array in (scores or {}).items()}
         k = self._checked(found, own_scores)
+        self._check_output(found, own_scores)
         columns = {
             "labels": None if labels is None else as_labels(labels, num_classes=self._num_classes),
             "fit": None if fit is None else as_whole_numbers(fit, "fit").bool(),
@@ -130,35 +132,23 @@ class SnapshotWriter:
             if sample_ids is None
             else as_whole_numbers(sample_ids, "sample_ids"),
         }
-        given = {name: column is not None for name, column in columns.items()}
-        if self._given and given != self._given:
-            names = [name for name in given if given[name] != self._given[name]]
-            raise UsageError(f"expected {', '.join(names)} in all pieces, or in none")
-        self._given = given
-        for name, column in columns.items():
-            if column is not None and len(column) != k:
-                raise UsageError(f"expected {name} of {k} samples, got {len(column)}")
+        self._check_columns(columns | {f"scores of {name}": x for name, x in own_scores.items()}, k)
         ids = columns["sample_ids"]
         ids = torch.arange(self._n, self._n + k) if ids is None else ids
         self._check_ids(ids, columns["fit"])
-        self._writer.append(
-            tuple(
-                Layer(
-                    name,
-                    depth,
-                    "",
-                    found[name],
-                    own_scores.get(name),
-                    self._anchors.get(name),
-                    "given" if name in self._anchors else None,
-                )
-                for depth, name in enumerate(self._names)
-            ),
-            ids,
-            columns["labels"],
-            columns["inputs"],
-            columns["fit"],
+        found_layers = tuple(
+            Layer(
+                name,
+                depth,
+                "",
+                found[name],
+                own_scores.get(name),
+                self._anchors.get(name),
+                "given" if name in self._anchors else None,
+            )
+            for depth, name in enumerate(self._names)
         )
+        self._writer.append(found_layers, ids, columns["labels"], columns["inputs"], columns["fit"])
         self._n += k
 
     def close(self) -> None:
@@ -210,6 +200,32 @@ class SnapshotWriter:
             shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in layers.items())
             raise UsageError(f"expected activations (n, …) of the same n, got {shapes}")
         return next(iter(sizes.values()))
+
+    def _check_output(self, layers: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> None:
+        """Raise an error where the output's activations are to be scores and cannot be.
+
+        Their width is the number of classes where nothing else was given.
+        """
+        if self._output is None or self._output not in layers or self._output in scores:
+            return
+        shape = tuple(layers[self._output].shape)
+        if len(shape) != 2 or shape[1] != (self._num_classes or shape[1]):
+            raise UsageError(
+                f"output: expected activations of {self._output} (n, {self._num_classes or 'C'}), "
+                f"scores of the classes, got {shape}; give scores= if they are something else"
+            )
+        self._num_classes = shape[1]
+
+    def _check_columns(self, columns: Mapping[str, Tensor | None], k: int) -> None:
+        """Raise an error where not all that came before came again, or not k of each."""
+        given = {name: column is not None for name, column in columns.items()}
+        if self._n and given != self._given:
+            names = [x for x in given | self._given if given.get(x) != self._given.get(x)]
+            raise UsageError(f"expected {', '.join(names)} in all pieces, or in none")
+        self._given = given
+        for name, column in columns.items():
+            if column is not None and len(column) != k:
+                raise UsageError(f"expected {name} of {k} samples, got {len(column)}")
 
     def _check_ids(self, ids: Tensor, fit: Tensor | None) -> None:
         """Raise an error where ids of samples that are scored repeat."""

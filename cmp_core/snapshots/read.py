@@ -21,7 +21,10 @@ from cmp_core.snapshots.storage import StoredArray, check_storage
 
 @attrs.frozen(eq=False)
 class SnapshotLayer:
-    """A layer of a snapshot: activations (n, …), scores (n, C) and anchors (C, N), or none."""
+    """A layer of a snapshot: activations (n, …), scores (n, C) and anchors (C, N), or none.
+
+    The scores of the output are its activations where it has no others.
+    """
 
     name: str
     depth: int
@@ -70,6 +73,7 @@ class Snapshot:
         inputs: (n, …), or none.
         layers: in the order of their depth; `layers["layer_0"]` is one by name.
         reference: the input as a layer, where its scores and anchors were stored.
+        content_hash: SHA-256 that the file holds of its content, or empty; see `verify`.
     """
 
     path: Path
@@ -89,7 +93,7 @@ class Snapshot:
     inputs: StoredArray | None
     layers: SnapshotLayers
     reference: SnapshotLayer | None
-    _hash: str
+    content_hash: str
     _file: h5py.File
 
     def __repr__(self) -> str:
@@ -120,7 +124,7 @@ class Snapshot:
         Raises:
             DataError: the file is not what was written.
         """
-        expected = self._hash
+        expected = self.content_hash
         try:
             self._file.visititems(self._check_storage)
             found = content_hash(self._file)
@@ -190,7 +194,8 @@ class _Reader:
         self._check_version()
         ids = self._optional("sample_ids")
         n = self._number_of_samples(ids)
-        layers = sorted(self._layers(n), key=lambda layer: layer.depth)
+        output = self._text("output")  # need not be among the layers that are stored
+        layers = sorted(self._layers(n, output), key=lambda layer: layer.depth)
         reference = layers.pop(0) if layers and layers[0].name == INPUT else None
         if not layers or len({layer.depth for layer in layers}) < len(layers):
             found = ", ".join(f"{x.name} {x.depth}" for x in layers) or "none"
@@ -207,7 +212,7 @@ class _Reader:
             dataset=self._text("dataset"),
             model=self._text("model"),
             config=self._text("config"),
-            output=self._text("output"),
+            output=output,
             num_classes=num_classes,
             sample_ids=self._ids(n, fit),
             fit=fit,
@@ -216,7 +221,7 @@ class _Reader:
             inputs=self._numbers(self._file, "inputs", n),
             layers=SnapshotLayers(layers),
             reference=reference,
-            hash=self._text(CONTENT_HASH),
+            content_hash=self._text(CONTENT_HASH),
             file=self._file,
         )
 
@@ -244,7 +249,7 @@ class _Reader:
             raise self._wrong(known.name, "at least one sample", "none")
         return int(known.shape[0])
 
-    def _layers(self, n: int) -> Iterator[SnapshotLayer]:
+    def _layers(self, n: int, output: str) -> Iterator[SnapshotLayer]:
         layers = self._group(LAYERS)
         for name in layers:
             group = self._layer_group(layers, name)
@@ -253,6 +258,9 @@ class _Reader:
             assert activations is not None  # required above
             width = int(np.prod(activations.shape[1:]))
             scores = self._numbers(group, "scores", n, ("n", "C"))
+            if scores is None and name == output:
+                self._numbers(group, "activations", n, ("n", "C"))  # that they are (n, C)
+                scores = activations
             anchors = self._numbers(group, "anchors", None, ("C", "N"))
             if anchors is not None and anchors.shape[1] != width:
                 expected = f"shape (C, {width}), as wide as the activations"
@@ -304,21 +312,21 @@ class _Reader:
         if labels is not None and labels.min() < 0:
             raise self._wrong("/labels", "classes from 0 on", str(labels.min()))
         told = self._count("num_classes")
-        columns = {x.scores.shape[1] for x in layers if x.scores is not None}
-        columns |= {len(x.anchors) for x in layers if x.anchors is not None}
+        columns = {x.name: x.scores.shape[1] for x in layers if x.scores is not None}
+        columns |= {x.name: len(x.anchors) for x in layers if x.anchors is not None}
         if not told and not columns:
             if labels is None:
                 return 0, None
             classes, positions = np.unique(labels, return_inverse=True)
             return len(classes), positions
         largest = 0 if labels is None else int(labels.max()) + 1
-        number = told or max(columns)
+        number = told or max(columns.values())
         if number > _MOST_CLASSES:
             expected = f"at most {_MOST_CLASSES:,} classes"
             raise self._wrong("attribute num_classes", expected, f"{number:,}")
-        if columns - {number}:
-            expected = f"{number} classes in all scores and anchors"
-            raise self._wrong(f"/{LAYERS}", expected, f"{sorted(columns)}")
+        if wrong := [f"{count} in {name}" for name, count in columns.items() if count != number]:
+            expected = f"{number} classes in all scores (those of the output included) and anchors"
+            raise self._wrong(f"/{LAYERS}", expected, ", ".join(wrong))
         if labels is not None and largest > number:
             expected = f"classes from 0 to {number - 1}"
             raise self._wrong("/labels", expected, f"{labels.min()} to {labels.max()}")

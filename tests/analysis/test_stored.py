@@ -28,7 +28,6 @@ def mine(tmp_path: Path) -> Path:
         {"block_0": FIRST, "block_1": SECOND, "logits": LOGITS},
         LABELS,
         output="logits",
-        scores={"logits": LOGITS},
         fit=np.arange(400) < 200,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cmp_core import load_run
 from tests.cli.calls import assert_refused, call
 from tests.run_files import lines
 from tests.small_runs import stored
@@ -65,3 +66,81 @@ def test_a_plugin_that_raises_costs_exit_code_3(finished_run: Path) -> None:
 )
 def test_wrong_input_is_told_and_writes_nothing(options: str, message: str) -> None:
     assert_refused(f"recompute {options}", message)
+
+
+def test_saved_values_are_drawn_reported_and_told(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    options = ["--metrics", "participation_ratio", "--save", "--workers", "1"]
+    refused = call("plot", "heatmap", "run", "--metric", "participation_ratio")
+    assert refused.exit_code == 2
+    saved = call("recompute", "run", *options)
+    assert (saved.exit_code, saved.stderr) == (0, "")
+    assert saved.stdout.endswith("\nadded participation_ratio to run\n")
+    drawn = call("plot", "heatmap", "run", "--metric", "participation_ratio", "--phase", "val")
+    assert (drawn.exit_code, drawn.stderr) == (0, "")
+    assert (run / "plots" / "heatmap_participation_ratio_val.png").exists()
+    page = call("report", "run")
+    assert (page.exit_code, page.stderr) == (0, "")
+    text = (run / "report.html").read_text()
+    assert "<th>participation_ratio (validation)</th>" in text
+    note = "participation_ratio: recomputed from stored samples, n = 144 (val of epochs 0, 1, 2)."
+    assert note in text
+    told = json.loads((run / "answers.json").read_text())["greedy"]["compressing"]["evidence"]
+    assert [(one["metric"], one["phase"], one["n"]) for one in told] == [
+        ("participation_ratio", "val", 144)
+    ]
+    (run / "recomputed.jsonl").write_text("{")
+    damaged = call("report", "run")
+    assert damaged.exit_code == 0
+    assert "recomputed.jsonl', line 1: left out, it is not whole JSON" in damaged.stderr
+
+
+def test_values_are_saved_beside_json_and_a_file(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [Path(shutil.copytree(finished_run, tmp_path / name)) for name in ("a", "b")]
+    broken = stored(runs[1])[0]
+    broken.write_bytes(b"not at all")
+    monkeypatch.chdir(tmp_path)
+    options = ["--metrics", "margin", "--save", "--workers", "1"]
+    printed = call("recompute", *runs, *options, "--json")
+    assert printed.exit_code == 2
+    assert printed.stderr.startswith(f"error: '{broken}' cannot be read")
+    assert len({json.loads(line)["snapshot"] for line in printed.stdout.splitlines()}) == 5
+    for run, expected in zip(runs, ([0, 1, 2], [1, 2]), strict=True):
+        series = load_run(run).series("val", "layer_0", "margin")
+        assert series is not None
+        assert series.epochs.tolist() == expected
+    label = "{name: margin, label: again}"
+    written = call("recompute", runs[0], "--metrics", label, "--save", "--out", "rows.csv")
+    assert written.stdout.endswith(f"in rows.csv\nadded again to {runs[0]}\n")
+    assert Path("rows.csv").is_file()
+    assert load_run(runs[0]).metric_info["again"].metric == "margin"
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "message"),
+    [
+        ("run", "", "save: expected the metrics to add to the run, got none"),
+        ("run", "--metrics all", "has logged accuracy itself, and keeps these values; leave out"),
+        ("lone.h5", "--metrics margin", "save: values are added to runs alone; run 'lone.h5' is a"),
+        ("activations", "--metrics margin", "save: values are added to runs alone; 'activations'"),
+        ("run lone.h5", "--metrics margin", "save: values are added to runs alone; run 'lone.h5'"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused(
+    finished_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    options: str,
+    message: str,
+) -> None:
+    shutil.copytree(finished_run, tmp_path / "run")
+    shutil.copytree(finished_run / "activations", tmp_path / "activations")
+    shutil.copy(stored(finished_run)[0], tmp_path / "lone.h5")
+    monkeypatch.chdir(tmp_path)
+    assert_refused(f"recompute {what} --save {options}", message)

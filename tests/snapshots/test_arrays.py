@@ -54,7 +54,7 @@ def test_pieces_make_the_same_file(tmp_path: Path, size: int) -> None:
                 fit=LABELS[rows] == 0,
             )
     with open_snapshot(whole) as one, open_snapshot(tmp_path / "pieces.h5") as other:
-        assert one._hash == other._hash
+        assert one.content_hash == other.content_hash
         assert one.output == "second"
         assert one.fit is not None
         assert one.fit.sum() == 100
@@ -84,9 +84,49 @@ def test_scores_anchors_and_maps_are_kept(tmp_path: Path) -> None:
         assert snapshot.num_classes == 4
 
 
+def test_activations_of_the_output_are_scores_of_the_classes(tmp_path: Path) -> None:
+    path = write_snapshot(
+        tmp_path / "mine.h5", {"first": FIRST, "logits": FIRST[:, :4]}, LABELS, output="logits"
+    )
+    with open_snapshot(path) as snapshot:
+        assert snapshot.num_classes == 4
+    (found,) = recompute([path], ["accuracy", "cross_entropy"])
+    of_output = {name: x for (layer, name), x in values(found.rows).items() if layer == "logits"}
+    logits = FIRST[:, :4].astype("float32").astype("float64")
+    assert of_output["accuracy"] == (logits.argmax(1) == LABELS).mean()
+    own = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    assert of_output["cross_entropy"] == pytest.approx(
+        -own[np.arange(300), LABELS].mean(), rel=1e-6
+    )
+    assert {row.reason for row in found.rows if row.layer == "first"} != {None}
+
+
+def test_scores_that_the_output_has_itself_are_taken(tmp_path: Path) -> None:
+    path = write_snapshot(
+        tmp_path / "mine.h5",
+        {"out": FIRST},
+        LABELS,
+        output="out",
+        scores={"out": np.eye(3)[LABELS]},
+    )
+    (found,) = recompute([path], ["accuracy"])
+    assert values(found.rows) == {("out", "accuracy"): 1.0}
+
+
 @pytest.mark.parametrize(
     ("layers", "options", "message"),
     [
+        (
+            {"a": FIRST},
+            {"output": "a", "num_classes": 3},
+            r"output: expected activations of a \(n, 3\), scores of the classes, got \(300, 12\)",
+        ),
+        (
+            {"a": FIRST.reshape(300, 6, 2)},
+            {"output": "a"},
+            r"activations of a \(n, C\), scores of the classes, got \(300, 6, 2\); give scores=",
+        ),
+        ({"a": FIRST[:, :2]}, {"labels": LABELS, "output": "a"}, "expected labels below 2"),
         ({}, {}, "expected layers by name, got none"),
         ({"a/b": FIRST}, {}, "may not be empty or hold '/'"),
         ({"a": FIRST, "b": SECOND[:9]}, {}, r"of the same n, got a \(300, 12\), b \(9, 6\)"),
@@ -123,6 +163,7 @@ def test_pieces_must_go_together(tmp_path: Path) -> None:
         ({"layers": {"b": FIRST}}, "expected the layers a in each piece, got b"),
         ({"layers": {"a": FIRST}, "labels": LABELS}, "expected labels in all pieces, or in none"),
         ({"layers": {"a": FIRST}, "sample_ids": np.arange(300)}, "sample_ids in all pieces"),
+        ({"layers": {"a": FIRST}, "scores": {"a": FIRST}}, "expected scores of a in all pieces"),
     ):
         with pytest.raises(UsageError, match=message):
             _write_both(tmp_path / "mine.h5", more)

@@ -295,6 +295,26 @@ def test_scores_and_anchors_have_the_same_classes(mine: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((20, 4), "/layers: expected 3 classes in all scores (those of the output included) and "),
+        ((20, 3, 1), "/layers/out/activations: expected numbers of shape (20, C), got float64"),
+    ],
+)
+def test_activations_of_the_output_that_are_no_scores_are_told(
+    mine: Path, shape: tuple[int, ...], message: str
+) -> None:
+    with h5py.File(mine, "a") as file:
+        file.attrs.update(output="out", num_classes=3)
+        layer = file.create_group("layers/out")
+        layer.attrs["depth"] = 9
+        layer["activations"] = np.ones(shape)
+    with pytest.raises(DataError) as told:
+        open_snapshot(mine)
+    assert message in str(told.value)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "does not exist"),
