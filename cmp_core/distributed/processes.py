@@ -162,5 +162,5 @@ def _meet(rank: int, size: int) -> None:
             raise UsageError(
                 f"waited {WAIT.seconds} s for process {other} of {size}: when torch.distributed is "
                 "in use, every process must observe, measure or train, with the same calls in the "
-                "same order"
+                "same order; for one process alone call destroy_process_group() before"
             ) from error
