@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -37,7 +38,10 @@ class Processes:
     """
 
     def __init__(self, rank: int = 0, size: int = 1, group: Any = None) -> None:
-        self.rank, self.size, self._group = rank, size, group
+        self.rank, self.size = rank, size
+        # torch holds the group until `destroy_process_group`. One that lives on to the end of the
+        # program aborts it there, with gloo's threads still running.
+        self._group = (lambda: None) if group is None else weakref.ref(group)
 
     @classmethod
     @contextmanager
@@ -109,7 +113,7 @@ class Processes:
         if self.size == 1:
             return tensor
         total = tensor.clone()
-        dist.all_reduce(total, group=self._group if total.device.type == "cpu" else None)
+        dist.all_reduce(total, group=self._group() if total.device.type == "cpu" else None)
         return total
 
     def any(self, condition: bool) -> bool:
@@ -123,7 +127,7 @@ class Processes:
                 yield value
                 continue
             sent = [_packed(value) if rank == self.rank else None]
-            dist.broadcast_object_list(sent, rank, self._group)
+            dist.broadcast_object_list(sent, rank, self._group())
             yield value if rank == self.rank else _unpacked(sent[0])
 
 
