@@ -227,7 +227,7 @@ class SnapshotListener:
             "step": event.step,
             "dataset": self._config.dataset,
             "model": self._config.model,
-            "num_classes": run.num_classes,
+            "num_classes": event.num_classes,
             "config": dump_config(self._config),
             "software": json.dumps({name: metadata.version(name) for name in packages}),
             **({} if run.output is None else {"output": run.output}),

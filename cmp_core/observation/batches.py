@@ -92,14 +92,19 @@ def unpacked(batch: Any) -> Batch:
     return Batch(
         () if keywords else arguments,
         keywords,
-        None if labels is None else _classes(labels),
+        None if labels is None else classes_of(labels),
         None if ids is None else as_whole_numbers(ids, "sample_ids"),
     )
 
 
-def _classes(labels: Any) -> Tensor:
+def classes_of(labels: Any) -> Tensor:
+    """Return labels (n,), also of a column (n, 1).
+
+    Raises:
+        DataError: they are no classes of samples.
+    """
     try:
-        return as_labels(labels)
+        return as_labels(labels.reshape(-1) if np.shape(labels)[1:] == (1,) else labels)
     except UsageError as error:
         raise DataError(
             f"{error}; give unpack=, a function of the batch that leaves labels out, or makes one "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import attrs
@@ -25,13 +26,14 @@ class Output:
         path: of the module in the model.
         call: how many times the module was called before in the pass.
         values: reduced to (k, N).
-        is_returned: whether the output is what the model returns, or a part of it.
+        returned: its place among the tensors that the model returns, or none. A logarithm of
+            probabilities, or probabilities, of scores stand for the scores.
     """
 
     path: str
     call: int
     values: Reduced
-    is_returned: bool = False
+    returned: int | None = None
 
 
 @attrs.define(eq=False)
@@ -45,6 +47,10 @@ class _Pass:
     error: Exception | None = None
     has_run: bool = False
     is_over: bool = False
+
+
+_RUNS: ContextVar[Capture | None] = ContextVar("runs", default=None)
+"""The capture whose observer runs the model by itself, of which others capture nothing."""
 
 
 class Capture:
@@ -107,8 +113,7 @@ class Capture:
             return
         self._pass = _Pass()
         root = self._model
-        # A compiler that sees the hooks must not trace them; importing it takes a second.
-        plain = torch.compiler.disable if self._is_compiled else _unchanged
+        plain: Any = torch.compiler.disable  # a compiler that sees the hooks must not trace them
         self._handles = [
             root.register_forward_pre_hook(plain(self._begin), with_kwargs=True),
             *(
@@ -135,9 +140,11 @@ class Capture:
         kept = self._pass
         was_on = self.is_on
         self.off()
+        token = _RUNS.set(self)
         try:
             yield
         finally:
+            _RUNS.reset(token)
             self.off()
             if was_on:
                 self.on()
@@ -166,11 +173,11 @@ class Capture:
             raise found.error
         if not outputs and not found.has_run and not self._is_compiled:
             raise UsageError("the model was not run since the last step: there are no activations")
-        if not outputs and self._is_compiled:
+        if not outputs:
             raise UsageError(
-                "no layer ran: a compiled model skips hooks that are added after it is compiled. "
-                "Measure with evaluate(), which runs the model uncompiled, or observe the model "
-                "before torch.compile"
+                f"no layer ran, of {', '.join(self._modules)}. If the model is compiled: it skips "
+                "hooks that are added afterwards; observe it before its first compiled pass, or "
+                "measure with evaluate(), which runs it uncompiled"
             )
         ran = {output.path for output in outputs}
         if missing := [path for path in self._modules if path not in ran]:
@@ -182,8 +189,15 @@ class Capture:
 
     # Hooks
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether a pass is not to be captured: a compiler may call hooks that were removed."""
+        return not self._handles or _RUNS.get() not in (None, self)
+
     def _begin(self, _: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
         """Begin anew: what counts is the last forward pass before a step."""
+        if self._is_idle:
+            return
         self._pass = _Pass()
         self._pass.has_run = True
         for name, kept in self._masks.items():
@@ -199,10 +213,12 @@ class Capture:
 
         Checkpointed modules run again in the backward pass, where nothing is captured.
         """
+        if self._is_idle:
+            return
         self._pass.is_over = True
         parts = list(_tensors(output))
         self._pass.outputs = [
-            attrs.evolve(one, is_returned=any(raw() is part for part in parts))
+            attrs.evolve(one, returned=_place(one, raw(), parts))
             for one, raw in zip(self._pass.outputs, self._pass.raw, strict=True)
         ]
 
@@ -210,7 +226,7 @@ class Capture:
         reduction = self.reductions[path]
 
         def hook(module: nn.Module, _: Any, output: Any) -> None:
-            if self._pass.is_over:
+            if self._pass.is_over or self._is_idle:
                 return
             try:
                 tensor = _first_tensor(output)
@@ -234,6 +250,27 @@ MASKS: Mapping[str, bool] = {"attention_mask": True, "src_key_padding_mask": Fal
 torch's names, and the value that stands for a token."""
 
 
+def _place(one: Output, raw: Tensor | None, parts: Sequence[Tensor]) -> int | None:
+    """Return which of the returned tensors an output is, or gives the class probabilities of."""
+    for place, part in enumerate(parts):
+        if part is raw:
+            return place
+    scores = one.values.values
+    for place, part in enumerate(parts):
+        if part.shape == scores.shape and part.is_floating_point() and scores.shape[1] > 1:
+            log_p = part.detach().to(scores.dtype)
+            if any(_is_shifted(form, scores) for form in (log_p, log_p.log())):
+                return place
+    return None
+
+
+def _is_shifted(values: Tensor, scores: Tensor) -> bool:
+    """Return whether values (n, C) differ from scores by a number for each sample alone."""
+    rest = values - scores
+    spread = (rest.amax(1) - rest.amin(1)).amax()
+    return bool(spread <= 1e-3 * (scores.amax() - scores.amin()))
+
+
 def _by_path(
     model: nn.Module,
     modules: Mapping[str, nn.Module],
@@ -246,10 +283,6 @@ def _by_path(
         check_reduction(reduction)
         found |= {path: reduction for path in chosen_modules(model, pattern) if path in modules}
     return found
-
-
-def _unchanged(function: Any) -> Any:
-    return function
 
 
 def _is_compiled(model: nn.Module) -> bool:

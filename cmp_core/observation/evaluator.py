@@ -54,6 +54,9 @@ class Evaluator:
             epoch, step: of the weights.
         """
         subject = self._subject
+        for known in (reader, self._fit):
+            if known is not None and known.index.labels is not None:
+                subject.see(int(known.index.labels.max()))
         ids, labels = self._rows(reader)
         totals = [torch.zeros(2, dtype=torch.float64)]
 

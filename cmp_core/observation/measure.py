@@ -40,7 +40,7 @@ def measure(
 ) -> DataFrame:
     """Return what metrics say of the layers of a model, with standard errors.
 
-    The columns are those of `as_frame`.
+    The columns are those of `as_frame`; `attrs["output"]` names the layer that is the output.
 
     Args:
         model, layers, metrics, reduce, output, fit, anchors, num_classes, class_names, config,
@@ -76,4 +76,6 @@ def measure(
         unpack=unpack,
         snapshots=snapshots,
     ) as watch:
-        return as_frame(watch.test(loader, untrained))
+        rows = as_frame(watch.test(loader, untrained))
+        rows.attrs["output"] = watch.subject.output
+    return rows

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import mul
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,27 +16,29 @@ import torch
 from torch import Tensor, nn
 
 from cmp_core.config.schema import Config, Selection
-from cmp_core.console import warn
+from cmp_core.console import say, warn
 from cmp_core.distributed.processes import Processes
-from cmp_core.errors import UsageError
+from cmp_core.errors import UsageError, unknown
 from cmp_core.events.activations import LayerActivations, Phase, joined
 from cmp_core.events.payloads import EpochFinished, Run, RunFailed, RunFinished, StepFinished
 from cmp_core.events.rows import Row
-from cmp_core.layers.arrays import as_labels
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.measurement.selection import as_metrics
-from cmp_core.observation.batches import Batch, Reader, Unpack
+from cmp_core.observation.batches import Batch, Reader, Unpack, classes_of
 from cmp_core.observation.capture import Output
 from cmp_core.observation.evaluator import Evaluator, loss_and_hits
 from cmp_core.observation.modules import Modules, unwrapped
 from cmp_core.observation.reduction import Reduction
-from cmp_core.observation.run_writer import RunWriter
+from cmp_core.observation.run_writer import RunWriter, name_of
 from cmp_core.observation.subject import AUTO, Anchors, Subject, generators_kept
 from cmp_core.plugins.loader import load_plugins, new_manager
 from cmp_core.runs.directory import open_new_run
 from cmp_core.training.class_means import without_means
 from cmp_core.training.evaluator import Result
+
+READERS = 4
+"""Of so many loaders the samples are remembered; others are read anew for labels and ids."""
 
 
 class Observer:
@@ -97,8 +100,10 @@ class Observer:
         snapshots: bool = True,
         on_plugin_error: str = "disable",
     ) -> None:
-        if every < 1:
-            raise UsageError(f"every: expected a number of steps from 1 on, got {every}")
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise UsageError(f"every: expected a number of steps from 1 on, got {every!r}")
+        if anchors not in (None, "class_mean"):
+            raise UsageError(unknown("anchors", str(anchors), ("class_mean", "None")))
         names = None if class_names is None else tuple(map(str, class_names))
         if names is not None:
             if num_classes not in (None, len(names)):
@@ -275,18 +280,20 @@ class Observer:
     ) -> tuple[Row, ...]:
         first = outputs[0].values
         n = len(first.values) if first.samples is None else int(first.samples.max()) + 1
-        known = None if labels is None else as_labels(labels)
+        known = None if labels is None else classes_of(labels)
         if known is not None and len(known) != n:
             raise UsageError(f"expected labels of {n} samples, got {len(known)}")
         mean_loss = math.nan if loss is None else float(torch.as_tensor(loss).detach())
-        told = self._processes.gather((n, mean_loss))
+        top = -1 if known is None or not len(known) else int(known.max())
+        sizes, losses, tops = zip(*self._processes.gather((n, mean_loss, top)), strict=True)
         if ids is None:  # positions in the batch of all processes
-            own = torch.arange(n) + sum(size for size, _ in told[: self._processes.rank])
+            sample_ids = torch.arange(n) + sum(sizes[: self._processes.rank])
         else:
-            own = torch.as_tensor(ids).reshape(-1)
+            sample_ids = torch.as_tensor(ids).reshape(-1)
         if not self.subject.is_begun:
             self._begin(outputs, known)
-        batch = Batch((), {}, known, own)
+        self.subject.see(max(tops))
+        batch = Batch((), {}, known, sample_ids)
         measurer = self._started()
         with torch.no_grad():
             event = self._of_all(
@@ -299,7 +306,7 @@ class Observer:
             epoch=self._epoch + 1,
             iter=self._step,
             step=self._step,
-            loss=sum(size * own for size, own in told) / sum(size for size, _ in told),
+            loss=sum(map(mul, sizes, losses)) / sum(sizes),
             acc=_accuracy(event, self.subject.output),
             n=event.n,
             rows=rows,
@@ -323,8 +330,7 @@ class Observer:
             if not self.subject.is_begun:
                 _, outputs = self.subject.forward(next(reader.batches()))
                 labels = reader.index.labels
-                known = None if labels is None else torch.from_numpy(labels)
-                self._begin(outputs, known, are_all=True)
+                self._begin(outputs, None if labels is None else torch.from_numpy(labels))
             evaluator = Evaluator(
                 self.subject, self._started(), self._fit, self._writer, self._processes
             )
@@ -336,10 +342,12 @@ class Observer:
 
     def _reader(self, loader: Iterable[Any]) -> Reader:
         """Return the reader of a loader, which knows its samples from an earlier evaluation."""
-        if id(loader) not in self._readers:
-            reader = Reader(loader, self._unpack, self._processes)
-            self._readers[id(loader)] = loader, reader
-        return self._readers[id(loader)][1]
+        known = self._readers.pop(id(loader), None)
+        reader = Reader(loader, self._unpack, self._processes) if known is None else known[1]
+        self._readers[id(loader)] = loader, reader  # the newest last
+        while len(self._readers) > READERS:
+            del self._readers[next(iter(self._readers))]
+        return reader
 
     # Beginning and end
 
@@ -349,15 +357,12 @@ class Observer:
         if (self._step + 1) % self._every == 0 or is_first:
             self.subject.capture.on()
 
-    def _begin(
-        self, outputs: Sequence[Output], labels: Tensor | None, *, are_all: bool = False
-    ) -> None:
+    def _begin(self, outputs: Sequence[Output], labels: Tensor | None) -> None:
         """Learn what the layers are, and make what measures and writes.
 
         Args:
             outputs: of a first forward pass.
             labels: some of the labels.
-            are_all: whether these are all.
         """
         subject = self.subject
         told = [own for own in self._processes.gather(labels) if own is not None]
@@ -366,9 +371,8 @@ class Observer:
                 of_fit = self._fit.index.labels
             if of_fit is not None:
                 told.append(torch.from_numpy(of_fit))
-                are_all = True
         known = torch.cat([own.cpu() for own in told]) if told else None
-        subject.begin(outputs, known, are_all=are_all)
+        subject.begin(outputs, known)
         names = self._class_names or tuple(map(str, range(subject.num_classes)))
         run = Run(self._config, names, subject.names, self.directory, subject.output)
         # What is no metric and listens, to write or to send, does so once.
@@ -391,6 +395,20 @@ class Observer:
                 processes=self._processes,
             )
             self._writer.start(unwrapped(self._model), self._told, self._metrics)
+        if self._processes.is_first:
+            self._say_what_is_observed(outputs)
+
+    def _say_what_is_observed(self, outputs: Sequence[Output]) -> None:
+        subject = self.subject
+        widths = {(one.path, one.call): one.values.values.shape[1] for one in outputs}
+        layers = ", ".join(
+            f"{name} ({name_of(subject.capture.reductions[key[0]])}, {widths[key]} units)"
+            for key, name in zip(subject.order, subject.names, strict=True)
+        )
+        output = subject.output or "none; name one that is scores of the classes with output="
+        say(f"observing {type(unwrapped(self._model)).__name__}: {layers}; output: {output}")
+        for doubt in subject.doubts:
+            warn(doubt)
 
     def _started(self) -> Measurer:
         assert self._measurer is not None  # the first forward pass has made it
@@ -406,13 +424,16 @@ class Observer:
         self._is_closed = True
         self.subject.capture.off()
         if self._measurer is None:
+            if self.directory is not None and self._processes.is_first:
+                self.directory.rmdir()  # nothing is in it: the model never ran
             return
         dispatcher = self._measurer.dispatcher
         try:
             if error is not None:
                 dispatcher.emit("cmp_run_failed", RunFailed(error, self._epoch, self._step))
             else:
-                dispatcher.emit("cmp_run_finished", RunFinished(self._epoch, self._step))
+                epoch = max(1, self._epoch) if self._is_tested else self._epoch
+                dispatcher.emit("cmp_run_finished", RunFinished(epoch, self._step))
         finally:
             if self._writer is not None:
                 self._writer.close()

@@ -58,14 +58,14 @@ class RunWriter:
     ) -> None:
         assert run.directory is not None  # otherwise nothing is written
         self._run, self._layers, self._stores = run, layers, stores
-        self._reductions = {path: _named(reduction) for path, reduction in reductions.items()}
+        self._reductions = {path: name_of(reduction) for path, reduction in reductions.items()}
         self._directory, self._dispatcher, self._processes = run.directory, dispatcher, processes
         self._log: LogWriter | None = None
         self._test = TestResultsWriter(run.directory, "last", processes)
         dispatcher.add_essential(self._test)
 
     def start(self, model: nn.Module, told: Mapping[str, Any], metrics: Sequence[Metric]) -> None:
-        """Write the files of the beginning, and say what is observed.
+        """Write the files of the beginning.
 
         Args:
             model: that is observed.
@@ -92,7 +92,7 @@ class RunWriter:
         self._log = LogWriter(directory)
         self._dispatcher.add_essential(self._log)
         self._dispatcher.add_essential(StatusWriter(directory, self._dispatcher))
-        self._say(type(model).__name__)
+        say(f"run directory {directory}")
         started = RunStarted(
             model=type(model).__name__,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -100,15 +100,6 @@ class RunWriter:
             steps_per_epoch=0,
         )
         self._dispatcher.emit("cmp_run_started", started)
-
-    def _say(self, model: str) -> None:
-        layers = ", ".join(
-            f"{x.name} ({self._reductions[x.module]}, {x.activations.shape[1]} units)"
-            for x in self._layers
-        )
-        output = self._run.output or "none; name one that is scores of the classes with output="
-        say(f"observing {model}: {layers}; output: {output}")
-        say(f"run directory {self._directory}")
 
     @contextmanager
     def storing(self, ids: NDArray[np.int64], fitting: NDArray[np.int64]) -> Iterator[None]:
@@ -153,8 +144,8 @@ class RunWriter:
             self._log.close()
 
 
-def _named(reduction: Reduction) -> str | int:
-    """Return a reduction as it is stored."""
+def name_of(reduction: Reduction) -> str | int:
+    """Return a reduction as it is stored and told."""
     if isinstance(reduction, (str, int)):
         return reduction
     return str(getattr(reduction, "__name__", repr(reduction)))

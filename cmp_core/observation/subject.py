@@ -40,7 +40,8 @@ class Subject:
         model: any; it is left as it was.
         layers, reduce: see `Capture`.
         output: path of the module whose output is the model's scores of classes, none where there
-            is none; `auto` takes one that the model returns, of a number for each class.
+            is none; `auto` takes the first that the model returns, if it has a number of either
+            sign for each class, and at most twice as many as there are labels of.
         anchors: `class_mean` scores the other layers against the class means of fitting samples.
         num_classes: C, where it is known.
         processes: that share the class means.
@@ -64,6 +65,8 @@ class Subject:
         self._asked_output = output
         self._anchors = anchors
         self._known_classes = num_classes
+        self._has_all_classes = False
+        self.doubts: tuple[str, ...] = ()
         self._order: tuple[tuple[str, int], ...] = ()
         self._names: dict[tuple[str, int], str] = {}
         self.output: str | None = None
@@ -85,15 +88,12 @@ class Subject:
         """Path and call of each layer, in that order."""
         return self._order
 
-    def begin(
-        self, outputs: Sequence[Output], labels: Tensor | None, *, are_all: bool = False
-    ) -> None:
+    def begin(self, outputs: Sequence[Output], labels: Tensor | None) -> None:
         """Learn from a first forward pass what the layers are.
 
         Args:
             outputs: of the pass.
             labels: some of the labels.
-            are_all: whether these are all, so that they tell the number of classes.
         """
         calls = [(output.path, output.call) for output in outputs]
         paths = [path for path, _ in calls]
@@ -101,33 +101,54 @@ class Subject:
             (path, call): path if paths.count(path) == 1 else f"{path}:{call}"
             for path, call in calls
         }
-        least = 0 if labels is None or not len(labels) else int(labels.max()) + 1
-        widths = {
-            (one.path, one.call): one.values.values.shape[1]
-            for one in outputs
-            if self._is_output(one, least, are_all)
-        }
-        last = list(widths)[-1:]
-        self._order = tuple([key for key in calls if key not in last] + last)
-        self.output = self._names[last[0]] if last else None
-        self.num_classes = self._known_classes or (widths[last[0]] if last else least)
-        if self._anchors is not None and self.num_classes:
-            self.means = ClassMeans(self.num_classes, "cosine", 0.05, self._processes)
+        seen = 0 if labels is None or not len(labels) else int(labels.max()) + 1
+        classes = self._known_classes or seen
+        output = self._output_of(outputs, classes)
+        self._order = tuple(calls)
+        # What the first process takes for it is the output in all.
+        key = self._processes.gather(None if output is None else (output.path, output.call))[0]
+        if key is not None:
+            width = next(x.values.values.shape[1] for x in outputs if (x.path, x.call) == key)
+            self._order = (*(other for other in calls if other != key), key)
+            self.output = self._names[key]
+            self._has_all_classes = True
+            classes = self._known_classes or width
+        self._has_all_classes |= bool(self._known_classes)
+        self._set_classes(classes)
 
-    def _is_output(self, one: Output, least: int, are_all: bool) -> bool:
-        """Return whether an output is taken for scores of at least so many classes."""
+    def _output_of(self, outputs: Sequence[Output], classes: int) -> Output | None:
+        """Return the output that is scores of the classes, as it was told, or as it must be.
+
+        Args:
+            outputs: of a pass.
+            classes: how many there are at least; 0 where nothing is known of them.
+        """
         if self._asked_output != AUTO:
-            return one.path == self._asked_output
-        width = one.values.values.shape[1]
-        if (
-            not one.is_returned
-            or one.values.samples is not None
-            or not (self._known_classes or least)
-        ):
-            return False
-        if self._known_classes or are_all:
-            return width == (self._known_classes or least)
-        return least <= width <= 2 * least  # a batch may lack the last classes
+            return next((x for x in reversed(outputs) if x.path == self._asked_output), None)
+        returned = [x for x in outputs if x.returned is not None and x.values.samples is None]
+        # Scores have either sign; a batch, or a split, may lack the last classes.
+        signed = [x for x in returned if bool((x.values.values < 0).any())]
+        fitting = [x for x in signed if _may_be_scores(x, classes, self._known_classes)]
+        if not fitting:
+            wide = [x for x in signed if classes and x.values.values.shape[1] >= classes]
+            self.doubts = tuple(
+                f"{self._names[x.path, x.call]} is returned by the model, but has "
+                f"{x.values.values.shape[1]} units for {classes} classes, and counts as a hidden "
+                f"layer; if these are scores of the classes, say output='{x.path}'"
+                for x in wide
+            )
+            return None
+        return min(fitting, key=lambda x: x.returned or 0)  # logits come first in a tuple
+
+    def see(self, label: int) -> None:
+        """Learn that there is a label, where nothing tells how many classes there are."""
+        if not self._has_all_classes and label >= self.num_classes:
+            self._set_classes(label + 1)
+
+    def _set_classes(self, number: int) -> None:
+        self.num_classes = number
+        if self._anchors is not None and number:
+            self.means = ClassMeans(number, "cosine", 0.05, self._processes)
 
     def event(
         self,
@@ -264,16 +285,21 @@ class Subject:
         return here, self.capture.take()
 
 
+def _may_be_scores(one: Output, classes: int, known: int | None) -> bool:
+    width = one.values.values.shape[1]
+    return width == known if known else 0 < classes <= width <= 2 * classes
+
+
 @contextmanager
 def generators_kept() -> Iterator[None]:
-    """Have the global generators stand after a `with` block where they stood before.
+    """Have the generators of CPU and CUDA stand after a `with` block where they stood before.
 
     A data loader draws from torch's each time that it is read.
     """
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
+    states = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
+        try:
+            yield
+        finally:
+            np.random.set_state(states[0])
+            random.setstate(states[1])

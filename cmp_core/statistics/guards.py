@@ -18,7 +18,7 @@ class Guarded:
 
     def is_modified(self, *, exact: bool) -> bool:
         """Return whether the tensor was written to, see `Guards.modified`."""
-        if self.tensor._version != self.version:
+        if _version(self.tensor) != self.version:
             return True
         return exact and self.original is not None and not _is_same(self.tensor, self.original)
 
@@ -41,7 +41,7 @@ class Guards:
         """
         if original is None and self._keeps_copies:
             original = tensor.clone()
-        self.guarded.append(Guarded(what, tensor, tensor._version, original))
+        self.guarded.append(Guarded(what, tensor, _version(tensor), original))
 
     def keep_copies(self, originals: Guards | None = None) -> None:
         """Keep a copy of each tensor from now on, for `modified(exact=True)`.
@@ -73,6 +73,11 @@ class Guards:
             if guard.is_modified(exact=exact):
                 return guard.what
         return None
+
+
+def _version(tensor: Tensor) -> int:
+    """Return how often a tensor was written to; of one made in inference mode nothing counts it."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _is_same(tensor: Tensor, original: Tensor) -> bool:

@@ -29,7 +29,7 @@ def test_outputs_are_those_of_the_modules_whatever_is_done_to_them_later() -> No
     assert (first.values.values < 0).any()  # before the ReLU in place
     assert torch.equal(second.values.values, model.second(model.first(x).relu()))
     assert torch.equal(logits.values.values, model(x))
-    assert [one.is_returned for one in (first, second, drop, logits)] == [False] * 3 + [True]
+    assert [one.returned for one in (first, second, drop, logits)] == [None] * 3 + [0]
 
 
 def test_layers_are_in_the_order_in_which_they_run_and_calls_are_counted() -> None:
@@ -54,7 +54,7 @@ def test_the_first_tensor_of_an_output_counts(form: Any) -> None:
     model = nn.Sequential(inner)
     (found,) = taken(model, "0", x)
     assert torch.equal(found.values.values, inner.linear(x))
-    assert found.is_returned
+    assert found.returned is not None
 
 
 def test_padding_is_told_by_the_arguments_of_the_model() -> None:
@@ -225,7 +225,7 @@ def test_compiled_code_is_captured_or_told() -> None:
         try:
             found = capture.take()
         except UsageError as error:
-            assert "a compiled model skips hooks" in str(error)  # noqa: PT017
+            assert "it skips hooks that are added afterwards" in str(error)  # noqa: PT017
         else:
             assert torch.equal(found[-1].values.values, before)
     with torch.compiler.set_stance("force_eager"), capture.captured():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from cmp_core import Row, load_run, measure_arrays, metric, observe, open_snapshot
+from cmp_core import Row, load_run, measure, measure_arrays, metric, observe, open_snapshot
 from cmp_core.analysis.questions import answer
 from cmp_core.errors import UsageError
 from cmp_core.measurement.recompute import recompute
@@ -332,6 +334,7 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
         watch.evaluate(loader(shuffle=True))
     watch.close()
     watch.close()
+    (tmp_path / "something").touch()
     for use in (lambda: watch.step(labels=y), lambda: watch.evaluate(loader())):
         with pytest.raises(UsageError, match="the observer is closed"):
             use()
@@ -348,6 +351,95 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message):
             observe(model, **{"layers": LAYERS, "metrics": QUICK} | options)
     assert hooks_on(model) == 0
+
+
+def test_a_run_that_never_ran_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), observe(Net(), LAYERS, out=tmp_path / "run"):
+        raise ZeroDivisionError
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_of_a_later_batch_may_be_of_classes_that_none_had_before() -> None:
+    """Without an output nothing tells how many classes there are."""
+    model, (x, y) = Net(), samples()
+    with observe(model, ["first", "second"], QUICK, every=1) as watch:
+        for top in (0, 2, 1, 7):
+            model(x)
+            rows = watch.step(labels=y.clamp(max=top) + (top == 7))
+            known = values(rows, "probe_accuracy")
+            assert set(known) == (set() if top == 0 else {"first", "second"})
+        watch.evaluate([(x, y + 20)])
+
+
+def test_labels_in_a_column_are_labels() -> None:
+    model, (x, y) = Net().eval(), samples()
+    with observe(model, LAYERS, QUICK, every=1) as watch:
+        expected = watch.evaluate([(x, y)])
+        assert watch.evaluate([(x, y[:, None])]) == expected
+        model(x)
+        assert values(watch.step(labels=y[:, None].numpy()), "probe_accuracy")
+
+
+def test_an_evaluation_by_one_observer_is_nothing_to_another() -> None:
+    model, (x, y) = Net().eval(), samples()
+    with observe(model, LAYERS, QUICK, every=1) as one, observe(model, LAYERS, QUICK) as other:
+        model(x)
+        other.evaluate(loader(seed=3))
+        rows = one.step(labels=y)
+    with observe(model, LAYERS, QUICK, every=1) as alone:
+        model(x)
+        assert alone.step(labels=y) == rows
+
+
+def test_a_model_observed_before_it_is_compiled_is_measured_at_each_step() -> None:
+    model, (x, y) = Net().eval(), samples()
+    watch = observe(model, LAYERS, ["participation_ratio"], every=2)
+    compiled = torch.compile(model, backend="eager")
+    counts = []
+    for _ in range(5):
+        with torch.no_grad():  # of whose absence torch warns where it breaks the graph
+            compiled(x)
+        counts.append(values(watch.step(labels=y), "participation_ratio"))
+    watch.close()
+    (expected,) = [values(watch_once(model, x, y), "participation_ratio")]
+    assert counts == [expected, expected, {}, expected, {}]  # the first, and every second one
+    assert hooks_on(model) == 0
+
+
+def watch_once(model: nn.Module, x: Any, y: Any) -> tuple[Row, ...]:
+    with observe(model, LAYERS, ["participation_ratio"], every=1) as watch:
+        model(x)
+        return watch.step(labels=y)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_measuring_in_inference_mode_gives_the_same(mode: Any) -> None:
+    model, (x, y) = Net().eval(), samples()
+    expected = measure(model, [(x, y)], LAYERS, QUICK, fit=[samples(seed=4)])
+    with mode():
+        inside = [(own.clone(), labels.clone()) for own, labels in ((x, y), samples(seed=4))]
+        found = measure(model, inside[:1], LAYERS, QUICK, fit=inside[1:])
+    assert found.equals(expected)
+    assert found.attrs["output"] == "logits"
+
+
+def test_what_is_observed_is_said_without_a_run_directory(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measure(Net(), loader(), ["first", "logits"], ["accuracy"], reduce={"first": "max"})
+    told = "observing Net: first (max, 8 units), logits (mean, 3 units); output: logits"
+    assert capsys.readouterr().out.splitlines() == [told]
+    measure(Net(classes=40), loader(), ["first", "logits"], ["accuracy"])
+    both = capsys.readouterr()
+    assert "output: none" in both.out
+    assert "has 40 units for 3 classes, and counts as a hidden layer" in " ".join(both.err.split())
+
+
+def test_loaders_are_not_kept_for_ever() -> None:
+    with observe(Net(), LAYERS, ["accuracy"]) as watch:
+        made = [weakref.ref(own) for own in (loader() for _ in range(6)) if watch.evaluate(own)]
+        gc.collect()
+        assert sum(own() is not None for own in made) <= 4
 
 
 def test_memory_does_not_grow_with_steps() -> None:

@@ -28,7 +28,7 @@ def event_of(own: Subject, *inputs: Any, labels: Any = None) -> LayerActivations
     batch = Batch(inputs, {}, labels, torch.arange(n) + 100)
     with own.evaluating():
         here, outputs = own.forward(batch)
-    own.begin(outputs, labels, are_all=True)
+    own.begin(outputs, labels)
     return own.event(outputs, here, "val", "chunk", epoch=2, step=7)
 
 
@@ -69,20 +69,71 @@ def test_which_layer_is_the_output_is_told_or_seen(
 
 
 @pytest.mark.parametrize(
-    ("width", "of_batch", "of_all"),
-    [(2, False, False), (3, True, True), (4, True, False), (6, True, False), (7, False, False)],
+    ("width", "is_output", "doubts"),
+    [(2, False, 0), (3, True, 0), (4, True, 0), (6, True, 0), (7, False, 1)],
 )
 def test_what_is_returned_is_the_output_if_it_is_as_wide_as_there_are_classes(
-    width: int, of_batch: bool, of_all: bool
+    width: int, is_output: bool, doubts: int
 ) -> None:
-    """Of one batch, which may lack classes, if it is at most twice as wide."""
+    """Labels may lack classes: it is at most twice as wide as there are classes of labels."""
     x, y = samples()
-    for are_all, is_output in ((False, of_batch), (True, of_all)):
-        own = subject(Net(classes=width))
-        with own.evaluating():
-            _, outputs = own.forward(Batch((x,), {}, y, torch.arange(60)))
-        own.begin(outputs, y, are_all=are_all)
-        assert (own.output == "logits") == is_output
+    own = begun(Net(classes=width), x, y)
+    assert (own.output == "logits") == is_output
+    assert len(own.doubts) == doubts
+    if is_output:
+        assert own.num_classes == width
+
+
+def begun(model: nn.Module, x: Any, y: Any, **options: Any) -> Subject:
+    own = subject(model, **options)
+    with own.evaluating():
+        _, outputs = own.forward(Batch((x,), {}, y, torch.arange(60)))
+    own.begin(outputs, y)
+    return own
+
+
+class Returns(Net):
+    """Returns what a function makes of the logits and the second layer."""
+
+    def __init__(self, form: Any) -> None:
+        super().__init__(width=3)
+        self._form = form
+
+    def forward(self, x: torch.Tensor) -> Any:
+        hidden = self.second(self.first(x).relu())
+        return self._form(self.logits(self.drop(hidden)), hidden)
+
+
+@pytest.mark.parametrize(
+    ("form", "output"),
+    [
+        (lambda logits, _: logits.log_softmax(1), "logits"),
+        (lambda logits, _: logits.softmax(1), "logits"),
+        (lambda logits, hidden: (logits, hidden), "logits"),
+        (lambda logits, hidden: {"embedding": hidden, "scores": logits}, "second"),
+        (lambda logits, _: logits / 3, None),
+        (lambda _, hidden: hidden.relu(), None),
+    ],
+)
+def test_the_output_is_the_first_that_is_returned_or_gives_what_is_returned(
+    form: Any, output: str | None
+) -> None:
+    x, y = samples()
+    torch.manual_seed(0)
+    assert begun(Returns(form), x, y).output == output
+
+
+def test_labels_that_come_later_add_classes_where_nothing_tells_their_number() -> None:
+    x, y = samples()
+    own = begun(Net(classes=7), x, y, layers=["first", "second"])
+    assert (own.output, own.num_classes) == (None, 3)
+    own.see(2)
+    assert own.num_classes == 3
+    own.see(5)
+    assert own.num_classes == 6
+    told = begun(Net(classes=3), x, y)
+    told.see(5)
+    assert told.num_classes == 3
 
 
 def test_calls_of_one_module_are_layers_of_their_own() -> None:
