@@ -263,7 +263,32 @@ class Observer:
             error: what has ended the training, which the run's status tells: it failed, or was
                 interrupted.
         """
-        self._end(error)
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.subject.capture.off()
+        if self._measurer is None:
+            if self.directory is not None and self._processes.is_first:
+                self.directory.rmdir()  # nothing is in it: the model never ran
+            return
+        dispatcher = self._measurer.dispatcher
+        try:
+            if error is not None:
+                dispatcher.emit("cmp_run_failed", RunFailed(error, self._epoch, self._step))
+            else:
+                epoch = max(1, self._epoch) if self._is_tested else self._epoch
+                dispatcher.emit("cmp_run_finished", RunFinished(epoch, self._step))
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+        if not self._processes.is_first:
+            return
+        if self._untrained and not self._is_tested and error is None and not self._step:
+            warn(
+                "the test was measured before training alone; of a finished model call test(loader)"
+            )
+        for failure in dispatcher.failures:
+            warn(f"plugin {failure.plugin} raised in {failure.hook}: {failure.error}")
 
     def __enter__(self) -> Self:
         return self
@@ -271,7 +296,7 @@ class Observer:
     def __exit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
-        self._end(error)
+        self.close(error)
 
     # Measuring
 
@@ -417,34 +442,6 @@ class Observer:
     def _check_open(self) -> None:
         if self._is_closed:
             raise UsageError("the observer is closed; observe the model anew")
-
-    def _end(self, error: BaseException | None) -> None:
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self.subject.capture.off()
-        if self._measurer is None:
-            if self.directory is not None and self._processes.is_first:
-                self.directory.rmdir()  # nothing is in it: the model never ran
-            return
-        dispatcher = self._measurer.dispatcher
-        try:
-            if error is not None:
-                dispatcher.emit("cmp_run_failed", RunFailed(error, self._epoch, self._step))
-            else:
-                epoch = max(1, self._epoch) if self._is_tested else self._epoch
-                dispatcher.emit("cmp_run_finished", RunFinished(epoch, self._step))
-        finally:
-            if self._writer is not None:
-                self._writer.close()
-        if not self._processes.is_first:
-            return
-        if self._untrained and not self._is_tested and error is None and not self._step:
-            warn(
-                "the test was measured before training alone; of a finished model call test(loader)"
-            )
-        for failure in dispatcher.failures:
-            warn(f"plugin {failure.plugin} raised in {failure.hook}: {failure.error}")
 
 
 observe = Observer
