@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import mul
 from pathlib import Path
 from types import TracebackType
@@ -269,7 +269,8 @@ class Observer:
         self.subject.capture.off()
         if self._measurer is None:
             if self.directory is not None and self._processes.is_first:
-                self.directory.rmdir()  # nothing is in it: the model never ran
+                with suppress(OSError):  # it holds what somebody else has put there
+                    self.directory.rmdir()  # the model never ran
             return
         dispatcher = self._measurer.dispatcher
         try:
