@@ -36,8 +36,6 @@ _ADAPTIVE = tuple(
 
 _CHANNELS_LAST = (nn.Linear, nn.RMSNorm, nn.Embedding)
 _OF_TOKENS = (nn.MultiheadAttention, nn.RNNBase)
-
-
 _UNITS = (
     "out_channels",
     "num_channels",

@@ -68,13 +68,15 @@ def chosen_modules(model: nn.Module, layers: Modules) -> dict[str, nn.Module]:
             raise UsageError("layers: the function chooses none of the model's modules")
     else:
         patterns = [layers] if isinstance(layers, str) else layers
-        if not isinstance(patterns, Iterable) or not patterns:
+        if not isinstance(patterns, Iterable):
             raise _no_paths(layers)
         chosen = {
             path
             for pattern in patterns
             for path in matching("layers", "module", pattern, list(known))
         }
+        if not chosen:
+            raise _no_paths(layers)
     return {path: module for path, module in known.items() if path in chosen}
 
 

@@ -99,11 +99,14 @@ def reduced(
     tokens = values.flatten(1, -2) if is_last else values.flatten(2).transpose(1, 2)  # (n, t, d)
     if values.ndim > 3 or mask is None:
         return _of_tokens(tokens, reduction, None)
-    return _of_tokens(tokens, reduction, _fitting(mask, tokens, reduction))
+    return _of_tokens(tokens, reduction, _fitting(mask, tokens, reduction, 1 if is_last else 2))
 
 
-def _fitting(mask: Tensor, tokens: Tensor, reduction: Any) -> Tensor | None:
-    """Return the mask of these tokens as bool; None for `cls` of tokens that have no mask."""
+def _fitting(mask: Tensor, tokens: Tensor, reduction: Any, dim: int) -> Tensor | None:
+    """Return the mask of these tokens as bool; None for `cls` of tokens that have no mask.
+
+    The tokens are dimension `dim` of the output.
+    """
     if mask.shape != tokens.shape[:2]:
         if reduction == "cls":
             return None
@@ -111,7 +114,7 @@ def _fitting(mask: Tensor, tokens: Tensor, reduction: Any) -> Tensor | None:
         raise UsageError(
             f"mask: the output has {count} positions of {n} samples, and the mask that the model "
             f"was given is of shape {tuple(mask.shape)}, not ({n}, {count}); give a function with "
-            "reduce=, such as lambda x: x.mean(1)"
+            f"reduce=, such as lambda x: x.mean({dim})"
         )
     there = mask.to(tokens.device) != 0
     if not bool(there.any(1).all()):

@@ -45,6 +45,7 @@ def test_modules_by_path_and_pattern(layers: Any, paths: list[str]) -> None:
         ("", "unknown module ''"),
         (lambda path, module: False, "the function chooses none"),
         ([], r"layers: expected paths of modules, .* got \[\]"),
+        (iter(()), "layers: expected paths of modules"),
         (3, "layers: expected paths of modules, .* got 3"),
         ([3], "layers: expected paths of modules, .* got 3"),
         (nn.Linear(2, 2), "got a module, Linear; give its path in the model"),

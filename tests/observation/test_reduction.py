@@ -87,6 +87,8 @@ def test_convolutions_over_a_sequence_have_their_channels_first() -> None:
 def test_masks_of_other_positions_are_refused(how: Any) -> None:
     with pytest.raises(UsageError, match=r"mask: .* 5 positions of 2 samples, .* \(2, 4\), not"):
         reduced(TOKENS, how, MASK[:, :4])
+    with pytest.raises(UsageError, match=r"3 positions .* x\.mean\(2\)"):
+        reduced(TOKENS, how, MASK, Layout({3: ((False, None),)}))
 
 
 def test_masks_of_other_positions_do_not_matter_where_none_is_used() -> None:
