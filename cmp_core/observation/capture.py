@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from difflib import get_close_matches
 from typing import Any
 
 import attrs
@@ -14,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cmp_core.errors import UsageError
-from cmp_core.observation.modules import Modules, chosen_modules, unwrapped
+from cmp_core.observation.layout import layouts_of
+from cmp_core.observation.modules import Modules, chosen_modules, matching, unwrapped
 from cmp_core.observation.reduction import Reduced, Reduction, check_reduction, reduced
 
 
@@ -63,8 +66,6 @@ class Capture:
         model: may be wrapped in `DataParallel` and the like, or compiled.
         layers: the modules, see `chosen_modules`.
         reduce: from (n, …) to (n, N), see `reduced`: for all, or by path or pattern of path.
-        masks: keyword arguments of the model that say which tokens are padding, and the value that
-            stands for a token.
     """
 
     def __init__(
@@ -72,13 +73,12 @@ class Capture:
         model: nn.Module,
         layers: Modules,
         reduce: Reduction | Mapping[str, Reduction] = "mean",
-        masks: Mapping[str, bool] | None = None,
     ) -> None:
         self._model = unwrapped(model)
         self._is_compiled = hasattr(model, "_orig_mod") or _is_compiled(self._model)
         self._modules = chosen_modules(model, layers)
-        self.reductions = _by_path(model, self._modules, reduce)
-        self._masks = MASKS if masks is None else masks
+        self.reductions = _by_path(self._modules, reduce)
+        self._layouts = layouts_of(self._model, self._modules)
         self._handles: list[RemovableHandle] = []
         self._pass = _Pass()
 
@@ -99,7 +99,7 @@ class Capture:
 
     @property
     def labels(self) -> Tensor | None:
-        """The classes (n,) that the model was given by the keyword `labels` in its last pass."""
+        """The classes (n,) that the model was given as `labels` in its last pass."""
         return self._pass.labels
 
     @property
@@ -150,17 +150,6 @@ class Capture:
                 self.on()
             self._pass = kept
 
-    @contextmanager
-    def captured(self) -> Iterator[Capture]:
-        """Have the hooks within a `with` block."""
-        was_on = self.is_on
-        self.on()
-        try:
-            yield self
-        finally:
-            if not was_on:
-                self.off()
-
     def take(self) -> tuple[Output, ...]:
         """Return the outputs of the last forward pass in the order of execution.
 
@@ -184,8 +173,15 @@ class Capture:
             raise UsageError(
                 f"layers: {', '.join(missing)} did not run in the forward pass; these did: "
                 f"{', '.join(dict.fromkeys(o.path for o in outputs)) or 'none'}"
+                f"{self._near(missing)}"
             )
         return outputs
+
+    def _near(self, missing: Sequence[str]) -> str:
+        """Return what to say of modules that are named like those that did not run."""
+        others = [path for path, _ in self._model.named_modules() if path not in self._modules]
+        near = {name: None for path in missing for name in get_close_matches(path, others)}
+        return f". The model has modules of similar names: {', '.join(near)}" if near else ""
 
     # Hooks
 
@@ -194,17 +190,18 @@ class Capture:
         """Whether a pass is not to be captured: a compiler may call hooks that were removed."""
         return not self._handles or _RUNS.get() not in (None, self)
 
-    def _begin(self, _: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
+    def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Begin anew: what counts is the last forward pass before a step."""
         if self._is_idle:
             return
         self._pass = _Pass()
         self._pass.has_run = True
-        for name, kept in self._masks.items():
-            mask = kwargs.get(name)
+        given = _arguments(model, args, kwargs)
+        for name, kept in MASKS.items():
+            mask = given.get(name)
             if isinstance(mask, Tensor):
                 self._pass.mask = (mask != 0) == kept
-        labels = kwargs.get("labels")
+        labels = given.get("labels")
         if isinstance(labels, Tensor) and labels.ndim == 1 and labels.dtype in CLASS_TYPES:
             self._pass.labels = labels
 
@@ -223,14 +220,14 @@ class Capture:
         ]
 
     def _hook(self, path: str) -> Any:
-        reduction = self.reductions[path]
+        reduction, layout = self.reductions[path], self._layouts[path]
 
-        def hook(module: nn.Module, _: Any, output: Any) -> None:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
             if self._pass.is_over or self._is_idle:
                 return
             try:
                 tensor = _first_tensor(output)
-                values = reduced(tensor, reduction, self._pass.mask, module)
+                values = reduced(tensor, reduction, self._pass.mask, layout)
             except Exception as error:  # told by `take`: the model's own pass must go on
                 known = error if isinstance(error, UsageError) else None
                 self._pass.error = UsageError(f"layer {path}: {known or repr(error)}")
@@ -246,8 +243,19 @@ CLASS_TYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 """What labels are when they are classes; a model's `labels` may be targets of a regression."""
 
 MASKS: Mapping[str, bool] = {"attention_mask": True, "src_key_padding_mask": False}
-"""Keyword arguments with which models are told which tokens are padding, by Hugging Face's and
-torch's names, and the value that stands for a token."""
+"""Arguments with which models are told which tokens are padding, by Hugging Face's and torch's
+names, and the value that stands for a token."""
+
+
+def _arguments(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return the arguments of a call by name, as far as `forward` names them."""
+    try:
+        bound = inspect.signature(model.forward).bind_partial(*args, **kwargs)
+    except (TypeError, ValueError):  # no signature, or a call that the model itself will refuse
+        return kwargs
+    return {**bound.arguments, **kwargs}
 
 
 def _place(one: Output, raw: Tensor | None, parts: Sequence[Tensor]) -> int | None:
@@ -272,16 +280,15 @@ def _is_shifted(values: Tensor, scores: Tensor) -> bool:
 
 
 def _by_path(
-    model: nn.Module,
-    modules: Mapping[str, nn.Module],
-    reduce: Reduction | Mapping[str, Reduction],
+    paths: Iterable[str], reduce: Reduction | Mapping[str, Reduction]
 ) -> dict[str, Reduction]:
     """Return the reduction of each module; of several patterns that fit the last one counts."""
+    found: dict[str, Reduction] = dict.fromkeys(paths, "mean")
     patterns = reduce if isinstance(reduce, Mapping) else {"**": reduce}
-    found: dict[str, Reduction] = dict.fromkeys(modules, "mean")
     for pattern, reduction in patterns.items():
         check_reduction(reduction)
-        found |= {path: reduction for path in chosen_modules(model, pattern) if path in modules}
+        fitting = matching("reduce", "layer", pattern, list(found))
+        found |= dict.fromkeys(fitting, reduction)
     return found
 
 

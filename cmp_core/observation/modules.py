@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 
 from cmp_core.errors import UsageError, unknown
@@ -18,6 +19,9 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
     So its modules have the same names as without them.
 
+    Raises:
+        UsageError: it is no module, or one of TorchScript.
+
     >>> unwrapped(nn.DataParallel(nn.Linear(2, 1)))
     Linear(in_features=2, out_features=1, bias=True)
     """
@@ -26,8 +30,16 @@ def unwrapped(model: nn.Module) -> nn.Module:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             inner = model.module
         if not isinstance(inner, nn.Module):
-            return model
+            break
         model = inner
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UsageError(
+            "model: expected a module in Python, got one of TorchScript, whose hooks see no "
+            "keyword arguments; give the model as it was before torch.jit.script or torch.jit.trace"
+        )
+    return model
 
 
 def chosen_modules(model: nn.Module, layers: Modules) -> dict[str, nn.Module]:
@@ -39,7 +51,7 @@ def chosen_modules(model: nn.Module, layers: Modules) -> dict[str, nn.Module]:
             a pattern `*` stands for anything within one part of a path, `**` for any parts.
 
     Raises:
-        UsageError: nothing is chosen by one of them.
+        UsageError: nothing is chosen by one of them, or they are no paths.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.ReLU(), nn.Linear(3, 2)))
     >>> list(chosen_modules(model, "*")), list(chosen_modules(model, ["0", "1.*"]))
@@ -48,19 +60,55 @@ def chosen_modules(model: nn.Module, layers: Modules) -> dict[str, nn.Module]:
     ['0', '1.1']
     """
     known = {path: module for path, module in unwrapped(model).named_modules() if path}
+    if isinstance(layers, nn.Module):
+        raise _no_paths(layers)
     if callable(layers):
         chosen = {path for path, module in known.items() if layers(path, module)}
         if not chosen:
             raise UsageError("layers: the function chooses none of the model's modules")
     else:
-        chosen = set()
-        for pattern in [layers] if isinstance(layers, str) else layers:
-            parts = pattern.split(".")
-            found = {path for path in known if _matches(path.split("."), parts)}
-            if not found:
-                raise UsageError(f"layers: {unknown('module', pattern, list(known))}")
-            chosen |= found
+        patterns = [layers] if isinstance(layers, str) else layers
+        if not isinstance(patterns, Iterable):
+            raise _no_paths(layers)
+        chosen = {
+            path
+            for pattern in patterns
+            for path in matching("layers", "module", pattern, list(known))
+        }
+        if not chosen:
+            raise _no_paths(layers)
     return {path: module for path, module in known.items() if path in chosen}
+
+
+def matching(argument: str, kind: str, pattern: object, paths: Sequence[str]) -> list[str]:
+    """Return the paths of which a pattern is one.
+
+    Args:
+        argument, kind: what the pattern was given as, and for what, which errors tell.
+        pattern: see `chosen_modules`.
+        paths: of which some are to fit.
+
+    Raises:
+        UsageError: none fits.
+
+    >>> matching("layers", "module", "encoder.*", ["stem", "encoder.0", "encoder.1"])
+    ['encoder.0', 'encoder.1']
+    """
+    if not isinstance(pattern, str):
+        raise _no_paths(pattern, argument)
+    parts = pattern.split(".")
+    found = [path for path in paths if _matches(path.split("."), parts)]
+    if not found:
+        raise UsageError(f"{argument}: {unknown(kind, pattern, paths)}")
+    return found
+
+
+def _no_paths(given: object, argument: str = "layers") -> UsageError:
+    is_module = isinstance(given, nn.Module)
+    got = f"a module, {type(given).__name__}; give its path in the model" if is_module else given
+    return UsageError(
+        f"{argument}: expected paths of modules, such as 'encoder.0' or 'encoder.*', got {got}"
+    )
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:

@@ -161,7 +161,7 @@ class Observer:
         Call it after the forward pass of every step; what is measured is the model's last one.
 
         Args:
-            labels: (n,) of the batch; otherwise those that the model was given by the keyword
+            labels: (n,) of the batch; otherwise those that the model was given as its argument
                 `labels`, as Hugging Face's are, if these are (n,) whole numbers. Metrics that need
                 labels have no value without.
             loss: for the log.

@@ -7,26 +7,15 @@ from typing import Any
 
 import attrs
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cmp_core.errors import UsageError
+from cmp_core.observation.layout import Layout
 
 Reduction = str | int | Callable[[Tensor], Tensor]
 """A name of `REDUCTIONS`, a position, or a function from (n, …) to (n, N)."""
 
 REDUCTIONS = ("mean", "max", "flatten", "cls", "last", "samples")
-
-_CHANNELS_FIRST = (
-    nn.Conv1d,
-    nn.ConvTranspose1d,
-    nn.BatchNorm1d,
-    nn.InstanceNorm1d,
-    nn.MaxPool1d,
-    nn.AvgPool1d,
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveMaxPool1d,
-)
-"""Modules whose outputs of three dimensions are (n, c, l), not (n, t, d)."""
 
 
 @attrs.frozen(eq=False)
@@ -56,12 +45,13 @@ def reduced(
     output: Tensor,
     reduction: Reduction,
     mask: Tensor | None = None,
-    module: nn.Module | None = None,
+    layout: Layout | None = None,
 ) -> Reduced:
     """Return what a module puts out as a layer's activations, with memory of its own.
 
-    Outputs (n, N) are taken as they are. In feature maps (n, c, h, w) the positions are places, of
-    which each has c units; in sequences (n, t, d) they are tokens, of which each has d.
+    Outputs (n, N) are taken as they are. In feature maps (n, c, h, w), or channels-last
+    (n, h, w, c), the positions are places, of which each has c units; in sequences (n, t, d), or
+    (n, c, l), they are tokens, of which each has d.
 
     - `mean`, `max`: over the positions;
     - `flatten`: all numbers of a sample;
@@ -72,10 +62,11 @@ def reduced(
         output: (n, …), whose first dimension is that of samples.
         reduction: how.
         mask: (n, t), 0 for tokens that are padding and left out; of sequences alone.
-        module: whose output it is; tells one-dimensional convolutions from sequences.
+        layout: where the units stand.
 
     Raises:
-        UsageError: the output has no dimension of samples, or the positions are not as many.
+        UsageError: the output has no dimension of samples, the positions are not as many, or the
+            mask is one of other positions.
 
     >>> maps = torch.arange(8.0).reshape(1, 2, 2, 2)
     >>> reduced(maps, "mean").values, reduced(maps, "samples").values.shape
@@ -104,15 +95,27 @@ def reduced(
         return Reduced(_own(values, output))
     if reduction == "flatten":
         return Reduced(_own(values.flatten(1), output))
-    is_sequence = values.ndim == 3 and not isinstance(module, _CHANNELS_FIRST)
-    tokens = values if is_sequence else values.flatten(2).transpose(1, 2)  # (n, t, d)
-    return _of_tokens(tokens, reduction, _fitting(mask, tokens) if is_sequence else None)
+    is_last = (layout or Layout()).is_channels_last(tuple(values.shape))
+    tokens = values.flatten(1, -2) if is_last else values.flatten(2).transpose(1, 2)  # (n, t, d)
+    if values.ndim > 3 or mask is None:
+        return _of_tokens(tokens, reduction, None)
+    return _of_tokens(tokens, reduction, _fitting(mask, tokens, reduction, 1 if is_last else 2))
 
 
-def _fitting(mask: Tensor | None, tokens: Tensor) -> Tensor | None:
-    """Return the mask as bool, if it is one of these tokens."""
-    if mask is None or mask.shape != tokens.shape[:2]:
-        return None
+def _fitting(mask: Tensor, tokens: Tensor, reduction: Any, dim: int) -> Tensor | None:
+    """Return the mask of these tokens as bool; None for `cls` of tokens that have no mask.
+
+    The tokens are dimension `dim` of the output.
+    """
+    if mask.shape != tokens.shape[:2]:
+        if reduction == "cls":
+            return None
+        n, count, _ = tokens.shape
+        raise UsageError(
+            f"mask: the output has {count} positions of {n} samples, and the mask that the model "
+            f"was given is of shape {tuple(mask.shape)}, not ({n}, {count}); give a function with "
+            f"reduce=, such as lambda x: x.mean({dim})"
+        )
     there = mask.to(tokens.device) != 0
     if not bool(there.any(1).all()):
         raise UsageError("mask: a sample has no token that is no padding")

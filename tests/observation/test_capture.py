@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,9 +17,18 @@ from cmp_core.observation.capture import Capture, Output, device_of
 from tests.observation.models import Answer, Net, Part, Tokens, Twice, hooks_on, samples
 
 
+@contextmanager
+def hooked(capture: Capture) -> Iterator[None]:
+    capture.on()
+    try:
+        yield
+    finally:
+        capture.off()
+
+
 def taken(model: nn.Module, layers: Any, *inputs: Any, **keywords: Any) -> tuple[Output, ...]:
     capture = Capture(model, layers)
-    with capture.captured():
+    with hooked(capture):
         model(*inputs, **keywords)
         return capture.take()
 
@@ -64,8 +75,45 @@ def test_padding_is_told_by_the_arguments_of_the_model() -> None:
     mask[:, 4:] = 0
     with torch.no_grad():
         *_, last = taken(model, "encoder.layers.*", ids, attention_mask=mask)
+        *_, by_position = taken(model, "encoder.layers.*", ids, mask)
         hidden = model.encoder(model.embed(ids), src_key_padding_mask=mask == 0)
-    assert torch.allclose(last.values.values, hidden[:, :4].mean(1), atol=1e-6)
+    expected = hidden[:, :4].double().mean(1).float()
+    assert torch.allclose(last.values.values, expected, atol=1e-6)
+    assert torch.allclose(by_position.values.values, expected, atol=1e-6)
+
+
+def test_a_mask_is_found_where_forward_is_general() -> None:
+    class General(Tokens):
+        def forward(self, *args: Any, **kwargs: Any) -> Answer:
+            return super().forward(*args, **kwargs)
+
+    model, ids, mask = General().eval(), torch.zeros(2, 3, dtype=torch.long), torch.ones(2, 3)
+    mask[:, 1:] = 0
+    (found,) = taken(model, "embed", ids, attention_mask=mask)
+    assert torch.allclose(found.values.values, model.embed.weight[0].expand(2, -1))
+
+
+def test_a_mask_of_other_positions_is_told_with_the_layer() -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(20, 8)
+            self.mix = nn.Linear(8, 8)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
+            return self.head(self.mix(self.embed(ids)[:, ::2]).mean(1))
+
+    model, ids, mask = Pooled(), torch.zeros(4, 6, dtype=torch.long), torch.ones(4, 6)
+    with pytest.raises(UsageError, match=r"layer mix: mask: .* 3 positions .* \(4, 6\)"):
+        taken(model, "mix", ids, mask)
+    capture = Capture(model, "*", {"mix": lambda x: x.mean(1)})
+    with hooked(capture):
+        model(ids, mask)
+        _, mix, head = capture.take()
+    expected = model.mix(model.embed.weight[0]).expand(4, -1)
+    assert torch.allclose(mix.values.values, expected, atol=1e-6)
+    assert head.values.values.shape == (4, 3)
 
 
 def test_nothing_stays_on_the_model_even_after_an_error() -> None:
@@ -74,26 +122,18 @@ def test_nothing_stays_on_the_model_even_after_an_error() -> None:
     capture.on()
     capture.on()
     assert hooks_on(model) == 6
-
-    def broken() -> None:
-        with capture.captured():
-            model(x)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        broken()
-    assert hooks_on(model) == 6  # it was on before
-    capture.off()
-    assert hooks_on(model) == 0
-    with pytest.raises(RuntimeError), capture.captured():
+    model(x)
+    with pytest.raises(RuntimeError):
         model(torch.randn(2, 99))
+    assert hooks_on(model) == 6
+    capture.off()
     assert hooks_on(model) == 0
 
 
 def test_no_graph_is_kept() -> None:
     model, (x, _) = Net(), samples()
     capture = Capture(model, "*")
-    with capture.captured():
+    with hooked(capture):
         loss = model(x).sum()
         found = capture.take()
     assert not any(one.values.values.requires_grad for one in found)
@@ -107,7 +147,7 @@ def test_the_last_pass_before_a_step_counts() -> None:
     model = Net().eval()
     (x, _), (other, _) = samples(), samples(7, seed=1)
     capture = Capture(model, "logits")
-    with capture.captured():
+    with hooked(capture):
         model(other)
         model(x)
         (found,) = capture.take()
@@ -120,7 +160,7 @@ def test_the_last_pass_before_a_step_counts() -> None:
 def test_modules_may_be_run_by_themselves() -> None:
     model, (x, _) = Net().eval(), samples()
     capture = Capture(model, ["first", "second"])
-    with capture.captured():
+    with hooked(capture):
         model.second(model.first(x))
         assert [one.path for one in capture.take()] == ["first", "second"]
 
@@ -128,7 +168,7 @@ def test_modules_may_be_run_by_themselves() -> None:
 def test_whether_the_model_itself_was_run_is_known() -> None:
     model, (x, _) = Net().eval(), samples()
     capture = Capture(model, ["first", "second"])
-    with capture.captured():
+    with hooked(capture):
         assert not capture.is_partial
         model.second(model.first(x))
         assert capture.is_partial
@@ -150,7 +190,7 @@ def test_modules_that_run_again_in_the_backward_pass_are_captured_once() -> None
     ran: list[bool] = []
     model.first.register_forward_hook(lambda *_: ran.append(True))
     capture = Capture(model, ["first", "logits"])
-    with capture.captured():
+    with hooked(capture):
         model(x).sum().backward()
         assert len(ran) == 2
         assert [(one.path, one.call) for one in capture.take()] == [("first", 0), ("logits", 0)]
@@ -178,9 +218,10 @@ def test_classes_among_the_arguments_of_the_model_are_known(labels: Any, are_cla
 
     model = Given()
     capture = Capture(model, "head")
-    with capture.captured():
-        model(torch.randn(5, 4), labels=labels)
-        assert (capture.labels is labels) == (are_classes or labels is None)
+    with hooked(capture):
+        for arguments, keywords in [((), {"labels": labels}), ((labels,), {})]:
+            model(torch.randn(5, 4), *arguments, **keywords)
+            assert (capture.labels is labels) == (are_classes or labels is None)
         model(torch.randn(5, 4))
         assert capture.labels is None
 
@@ -194,10 +235,26 @@ def test_a_layer_that_does_not_run_is_told() -> None:
         taken(Half(), ["first", "second", "logits"], samples()[0])
 
 
+def test_modules_named_like_one_that_does_not_run_are_told() -> None:
+    class Listed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Linear(4, 4)
+            self.blocks = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.blocks[1](self.blocks[0](self.stem(x)))
+
+    with pytest.raises(
+        UsageError, match=r"these did: stem\. .* similar names: blocks\.1, blocks\.0"
+    ):
+        taken(Listed(), ["stem", "blocks"], torch.randn(3, 4))
+
+
 def test_an_output_that_is_no_layer_is_told_and_does_not_end_the_pass() -> None:
     model = nn.Sequential(nn.Linear(4, 4), Part(lambda x: x.mean()))
     capture = Capture(model, "1")
-    with capture.captured():
+    with hooked(capture):
         assert model(torch.randn(3, 4)).ndim == 0
         with pytest.raises(UsageError, match=r"layer 1: expected an output \(n, …\)"):
             capture.take()
@@ -207,11 +264,22 @@ def test_reductions_by_pattern() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 3, 3), nn.Flatten())
     capture = Capture(model, "*", {"*": "max", "1": "flatten"})
     assert capture.reductions == {"0": "max", "1": "flatten", "2": "max"}
-    with capture.captured():
+    with hooked(capture):
         model(torch.randn(2, 1, 6, 6))
         assert [one.values.values.shape[1] for one in capture.take()] == [2, 12, 12]
-    with pytest.raises(UsageError, match="unknown module 'x'"):
-        Capture(model, "*", {"x": "max"})
+
+
+@pytest.mark.parametrize(
+    ("reduce", "message"),
+    [
+        ({"1": "max"}, "reduce: unknown layer '1'; known: 0$"),  # a module, not observed
+        ({"x": "max"}, "reduce: unknown layer 'x'"),
+        ({0: "max"}, "reduce: expected paths of modules, .* got 0"),
+    ],
+)
+def test_reductions_of_what_is_not_observed_are_refused(reduce: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Capture(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), "0", reduce)
 
 
 def test_compiled_code_is_captured_or_told() -> None:
@@ -220,7 +288,7 @@ def test_compiled_code_is_captured_or_told() -> None:
     compiled = torch.compile(model, backend="eager")
     before = compiled(x)
     capture = Capture(compiled, "*")
-    with capture.captured():
+    with hooked(capture):
         assert torch.equal(compiled(x), before)
         try:
             found = capture.take()
@@ -228,7 +296,7 @@ def test_compiled_code_is_captured_or_told() -> None:
             assert "it skips hooks that are added afterwards" in str(error)  # noqa: PT017
         else:
             assert torch.equal(found[-1].values.values, before)
-    with torch.compiler.set_stance("force_eager"), capture.captured():
+    with torch.compiler.set_stance("force_eager"), hooked(capture):
         compiled(x)
         assert [one.path for one in capture.take()] == ["first", "second", "drop", "logits"]
 

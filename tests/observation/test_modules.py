@@ -44,6 +44,12 @@ def test_modules_by_path_and_pattern(layers: Any, paths: list[str]) -> None:
         (["stem", "heads.*"], "unknown module 'heads.*'"),
         ("", "unknown module ''"),
         (lambda path, module: False, "the function chooses none"),
+        ([], r"layers: expected paths of modules, .* got \[\]"),
+        (iter(()), "layers: expected paths of modules"),
+        (3, "layers: expected paths of modules, .* got 3"),
+        ([3], "layers: expected paths of modules, .* got 3"),
+        (nn.Linear(2, 2), "got a module, Linear; give its path in the model"),
+        ([nn.Linear(2, 2)], "got a module, Linear; give its path in the model"),
     ],
 )
 def test_what_chooses_nothing_is_refused(layers: Any, message: str) -> None:
@@ -58,3 +64,21 @@ def test_wrapped_models_have_the_names_of_the_model(wrap: Callable[[nn.Module], 
     model = nested()
     assert unwrapped(wrap(model)) is model
     assert list(chosen_modules(wrap(model), "*")) == ["stem", "blocks"]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda x: x, "model: expected a torch.nn.Module, got function"),
+        (nn.ReLU, "model: expected a torch.nn.Module, got type"),
+    ],
+)
+def test_what_cannot_be_observed_is_refused(model: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        unwrapped(model)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_scripted_models_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"one of TorchScript, .* before torch\.jit\.script"):
+        chosen_modules(torch.jit.script(nn.Sequential(nn.Linear(2, 2))), "0")

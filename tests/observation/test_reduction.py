@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cmp_core.errors import UsageError
+from cmp_core.observation.layout import Layout
 from cmp_core.observation.reduction import check_reduction, reduced
 
 MAPS = torch.arange(2 * 3 * 2 * 4, dtype=torch.float32).reshape(2, 3, 2, 4).sin()
@@ -75,8 +76,33 @@ def test_flat_outputs_and_functions() -> None:
 
 
 def test_convolutions_over_a_sequence_have_their_channels_first() -> None:
-    found = reduced(TOKENS, "mean", module=nn.Conv1d(5, 5, 1)).values
-    assert torch.allclose(found, TOKENS.mean(2))
+    first = Layout({3: ((False, None),)})
+    assert torch.allclose(reduced(TOKENS, "mean", layout=first).values, TOKENS.mean(2))
+    mask = torch.tensor([[1, 0, 1], [1, 1, 1]])
+    found = reduced(TOKENS, "mean", mask, first).values
+    assert torch.allclose(found[0], TOKENS[0][:, [0, 2]].mean(1))
+
+
+@pytest.mark.parametrize("how", ["mean", "max", "last", "samples", 0])
+def test_masks_of_other_positions_are_refused(how: Any) -> None:
+    with pytest.raises(UsageError, match=r"mask: .* 5 positions of 2 samples, .* \(2, 4\), not"):
+        reduced(TOKENS, how, MASK[:, :4])
+    with pytest.raises(UsageError, match=r"3 positions .* x\.mean\(2\)"):
+        reduced(TOKENS, how, MASK, Layout({3: ((False, None),)}))
+
+
+def test_masks_of_other_positions_do_not_matter_where_none_is_used() -> None:
+    wrong = MASK[:, :4]
+    assert torch.equal(reduced(TOKENS, "cls", wrong).values, TOKENS[:, 0])
+    assert torch.equal(reduced(TOKENS, "flatten", wrong).values, TOKENS.flatten(1))
+    assert torch.equal(reduced(TOKENS[:, 0], "mean", wrong).values, TOKENS[:, 0])
+    assert torch.allclose(reduced(MAPS, "mean", wrong).values, MAPS.mean((2, 3)))
+
+
+@pytest.mark.parametrize("how", ["mean", "max", "cls", "last", 5, "samples"])
+def test_maps_with_channels_last_have_the_values_of_maps_with_channels_first(how: Any) -> None:
+    last = reduced(MAPS.movedim(1, 3), how, layout=Layout({4: ((True, None),)})).values
+    assert torch.allclose(last, reduced(MAPS, how).values)
 
 
 @pytest.mark.parametrize("how", ["mean", "flatten", "cls", lambda x: x.flatten(1)])
