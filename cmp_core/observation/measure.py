@@ -56,9 +56,10 @@ def measure(
     >>> import torch
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> batches = [(torch.randn(30, 4), torch.arange(30) % 3) for _ in range(2)]
-    >>> rows = measure(model, batches, metrics=["participation_ratio"])
-    >>> len(rows)
-    4
+    >>> rows = measure(model, batches, ["0", "2"], ["participation_ratio"])
+    observing Sequential: 0 (mean, 8 units), 2 (mean, 3 units); output: 2
+    >>> rows.layer.tolist()
+    ['0', '2', 'input']
     """
     with observe(
         model,

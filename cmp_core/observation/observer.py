@@ -77,6 +77,7 @@ class Observer:
     >>> with observe(model, ["0", "2"], ["participation_ratio"], every=1) as watch:
     ...     _ = model(torch.randn(16, 4))
     ...     [row.layer for row in watch.step(labels=torch.arange(16) % 3)]
+    observing Sequential: 0 (mean, 8 units), 2 (mean, 3 units); output: 2
     ['0', '2']
     """
 
