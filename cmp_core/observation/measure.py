@@ -59,7 +59,7 @@ def measure(
     >>> rows = measure(model, batches, ["0", "2"], ["participation_ratio"])
     observing Sequential: 0 (mean, 8 units), 2 (mean, 3 units); output: 2
     >>> rows.layer.tolist()
-    ['0', '2', 'input']
+    ['input', '0', '2']
     """
     with observe(
         model,
