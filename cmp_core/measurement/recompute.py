@@ -13,7 +13,7 @@ import attrs
 import joblib
 import torch
 
-from cmp_core.config.load import build_config, parse_yaml
+from cmp_core.config.load import build_config
 from cmp_core.config.schema import Config, keys_about
 from cmp_core.errors import CmpError, DataError, UsageError
 from cmp_core.events.payloads import Run
@@ -292,16 +292,14 @@ def _without_skipped(
 def selection_of(
     snapshot: Snapshot, metrics: Any = None, plugins: Sequence[str] = ()
 ) -> tuple[Config, tuple[str, ...]]:
-    """Return what of the snapshot's own configuration is about measuring, changed as asked.
+    """Return what of the configuration of the snapshot's run is about measuring, changed as asked.
 
-    Beside it come the plugins that the snapshot names and that are not known here.
+    In a configuration of another program the same keys mean other things. Beside it come the
+    plugins that the snapshot names and that are not known here.
     """
     values: dict[str, Any] = {}
-    if snapshot.config:
-        where = f"'{snapshot.path}': attribute config"
-        stored = parse_yaml(snapshot.config, where)
-        if not isinstance(stored, dict):
-            raise DataError(f"{where}: expected `key: value` lines")
+    if snapshot.run_id:
+        stored = snapshot.read_config()
         values = {key: stored[key] for key in keys_about("measurement") if key in stored}
     if metrics is not None:
         # The run's own plugins may be gone, and are not needed for other metrics.
