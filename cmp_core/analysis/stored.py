@@ -104,9 +104,9 @@ def _params(path: Path, snapshot: Snapshot) -> dict[str, object]:
     return {
         "dataset": "?",
         **own,
-        **{key: name for key, name in named.items() if name},
         "seed": None,
         "layers": len(layers) - bool(snapshot.output),
         **stored,
+        **{key: name for key, name in named.items() if name},
         OBSERVED: layers,
     }

@@ -96,7 +96,8 @@ def test_files_that_differ_by_seed_are_replicates(tmp_path: Path) -> None:
 
 
 def test_a_configuration_names_the_file_as_far_as_it_goes(tmp_path: Path) -> None:
-    given = {"config": {"seed": 1}, "model": "vit", "dataset": "cifar10"}
+    config = {"seed": 1, "model": "v", "dataset": None}
+    given = {"config": config, "model": "vit", "dataset": "cifar10"}
     run = load_run(run_of_snapshot(write_snapshot(tmp_path / "x.h5", {"a": FIRST}, **given)))
     assert (run.model, run.dataset, run.seed) == ("vit", "cifar10", 1)
     assert "file" not in run.config
