@@ -32,3 +32,5 @@ from cmp_metrics.participation_ratio import participation_ratio as participation
 from cmp_metrics.probe_accuracy import probe_accuracy as probe_accuracy
 from cmp_metrics.ridge_r2 import ridge_r2 as ridge_r2
 from cmp_metrics.within_class_variance import within_class_variance as within_class_variance
+
+__all__ = sorted(name for name, value in vars().items() if callable(value))

@@ -193,6 +193,18 @@ def test_the_blocks_about_observing_run(
     assert "second linear_cka 0." in capsys.readouterr().out
 
 
+def test_the_blocks_about_snapshot_files_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "snapshot-format.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, "docs/snapshot-format.md", "exec"), names)
+    assert names["snapshot"].path.name == "mine.h5"
+    assert [len(list(tmp_path.glob(files))) for files in ("*.h5", "vit/*.h5")] == [2, 3]
+
+
 def test_the_blocks_about_the_library_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

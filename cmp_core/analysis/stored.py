@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from cmp_core.config.load import dump_yaml, parse_yaml
+from cmp_core.config.load import dump_yaml
 from cmp_core.console import warn
 from cmp_core.errors import DataError
 from cmp_core.events.activations import LayerActivations
@@ -97,16 +97,16 @@ def run_of_snapshot(path: Path) -> Path:
 def _params(path: Path, snapshot: Snapshot) -> dict[str, object]:
     """Return what tells the run from others."""
     layers = {layer.name: "stored" for layer in snapshot.layers}
-    if snapshot.config:
-        stored = parse_yaml(snapshot.config, f"'{path}': attribute config")
-        if not isinstance(stored, dict):
-            raise DataError(f"'{path}': attribute config: expected `key: value` lines")
-        return {**stored, OBSERVED: layers}
+    stored = snapshot.read_config()
+    # Without a configuration nothing but the name of the file tells it from others.
+    own = {} if stored else {"model": path.stem, "file": path.stem}
+    named = {"dataset": snapshot.dataset, "model": snapshot.model}
     return {
-        "dataset": snapshot.dataset or "?",
-        "model": snapshot.model or path.stem,
-        "file": path.stem,
+        "dataset": "?",
+        **own,
         "seed": None,
         "layers": len(layers) - bool(snapshot.output),
+        **stored,
+        **{key: name for key, name in named.items() if name},
         OBSERVED: layers,
     }

@@ -23,6 +23,7 @@ from cmp_core.runs.directory import (
 )
 from cmp_core.runs.json_file import read_optional
 from cmp_core.runs.log import as_number
+from cmp_core.runs.recomputed import read_recomputed
 from cmp_core.snapshots.format import CONTENT_HASH
 from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.storage import StoredArray
@@ -53,7 +54,7 @@ def _show_run(folder: Path) -> None:
     status, results, environment = (
         read_optional(folder / name, problems) for name in (STATUS, TEST_RESULTS, ENVIRONMENT)
     )
-    for problem in problems:
+    for problem in (*problems, *read_recomputed(folder, logged=()).log.problems):
         warn(problem)
     told = {key: config.get(key, "?") for key in ("model", "dataset", "seed")}
     what = "{model} on {dataset}, seed {seed}".format(**told)

@@ -59,9 +59,12 @@ def show(
             _print_table(result)
         _print_reasons(measured)
     if save and measured and (target is not None or not as_json):
-        labels = dict.fromkeys(info.label for result in measured for info in result.info)
-        own = [x for x in dict.fromkeys(paths) if any(Path(x) in r.path.parents for r in measured)]
-        say(f"added {', '.join(labels)} to {', '.join(own)}")
+        added = {result.path: result.rows_by_label() for result in measured}
+        labels = dict.fromkeys(label for rows in added.values() for label in rows)
+        files = [file for file, rows in added.items() if rows]
+        own = [x for x in dict.fromkeys(paths) if any(Path(x) in file.parents for file in files)]
+        if own:
+            say(f"added {', '.join(labels)} to {', '.join(own)}")
     return _exit_code(results)
 
 

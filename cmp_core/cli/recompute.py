@@ -43,7 +43,8 @@ Exit codes: 0 done, 2 wrong usage or a snapshot that cannot be read (the others 
 @click.option(
     "--save",
     is_flag=True,
-    help="Add the values of --metrics to the runs, so that plots and reports show them.",
+    help="Add the values of --metrics, and of metrics of -p plugins, to the runs, so that plots "
+    "and reports show them.",
 )
 @click.option(
     "--workers",

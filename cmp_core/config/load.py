@@ -14,6 +14,7 @@ import attrs
 import cattrs
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RepresenterError
 
 from cmp_core.config.schema import Config, Selection, Snapshots, shown
 from cmp_core.errors import ConfigError, UsageError, unknown
@@ -326,7 +327,18 @@ def dump_config(config: Config) -> str:
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
-    """Return values by key as YAML."""
+    """Return values by key as YAML.
+
+    Raises:
+        UsageError: a value is of a type that YAML does not have, such as those of NumPy.
+    """
     stream = StringIO()
-    _yaml().dump({key: _plain(value) for key, value in values.items()}, stream)
+    try:
+        _yaml().dump({key: _plain(value) for key, value in values.items()}, stream)
+    except RepresenterError as error:
+        got = str(error).removeprefix("cannot represent an object: ")
+        raise UsageError(
+            "config: expected Python's own numbers, texts, lists and mappings, which YAML has too, "
+            f"got {got}; write int(…), float(…) or str(…) of it"
+        ) from error
     return stream.getvalue()

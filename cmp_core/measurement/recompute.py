@@ -13,7 +13,7 @@ import attrs
 import joblib
 import torch
 
-from cmp_core.config.load import build_config, parse_yaml
+from cmp_core.config.load import build_config
 from cmp_core.config.schema import Config, keys_about
 from cmp_core.errors import CmpError, DataError, UsageError
 from cmp_core.events.payloads import Run
@@ -25,7 +25,7 @@ from cmp_core.plugins.discovery import BLOCK, is_known_here
 from cmp_core.plugins.failures import Failure
 from cmp_core.plugins.loader import Plugins, is_path, load_plugins
 from cmp_core.runs.directory import ACTIVATIONS
-from cmp_core.runs.metric_info import MetricInfo
+from cmp_core.runs.metric_info import MetricInfo, owner_of
 from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.replay import replay, replay_fitting
 
@@ -63,6 +63,16 @@ class Recomputed:
     def __repr__(self) -> str:
         when = f"{self.phase}, epoch {self.epoch}, {len(self.rows)} rows"
         return f"<Recomputed {self.path.name}: {self.error or when}>"
+
+    def rows_by_label(self) -> dict[str, tuple[Row, ...]]:
+        """Return the rows of each metric that has a value at any layer, by its label."""
+        labels = [info.label for info in self.info]
+        rows: dict[str, tuple[Row, ...]] = {}
+        for label in labels:
+            own = tuple(row for row in self.rows if owner_of(row.metric, labels) == label)
+            if any(row.value is not None for row in own):
+                rows[label] = own
+        return rows
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the rows as flat mappings of plain values, for JSON and CSV."""
@@ -136,7 +146,8 @@ def recompute(
         workers: processes, of one thread each; none: one for each core, but one that has all
             cores where there is a single snapshot.
         save: add the values to the runs, each as soon as all of its snapshots are measured; what
-            `load_run` returns, and so plots and reports, then have them.
+            `load_run` returns, and so plots and reports, then have them. Of a metric without a
+            value at any layer of a snapshot nothing is added, which is warned of.
 
     Raises:
         UsageError: a path holds no snapshot, or what is asked for is not there; nothing is saved
@@ -292,16 +303,14 @@ def _without_skipped(
 def selection_of(
     snapshot: Snapshot, metrics: Any = None, plugins: Sequence[str] = ()
 ) -> tuple[Config, tuple[str, ...]]:
-    """Return what of the snapshot's own configuration is about measuring, changed as asked.
+    """Return what of the configuration of the snapshot's run is about measuring, changed as asked.
 
-    Beside it come the plugins that the snapshot names and that are not known here.
+    In a configuration of another program the same keys mean other things. Beside it come the
+    plugins that the snapshot names and that are not known here.
     """
     values: dict[str, Any] = {}
-    if snapshot.config:
-        where = f"'{snapshot.path}': attribute config"
-        stored = parse_yaml(snapshot.config, where)
-        if not isinstance(stored, dict):
-            raise DataError(f"{where}: expected `key: value` lines")
+    if snapshot.run_id:
+        stored = snapshot.read_config()
         values = {key: stored[key] for key in keys_about("measurement") if key in stored}
     if metrics is not None:
         # The run's own plugins may be gone, and are not needed for other metrics.

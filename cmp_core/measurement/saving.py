@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from cmp_core.console import warn
 from cmp_core.errors import UsageError
 from cmp_core.events.rows import log_form
 from cmp_core.runs.directory import open_run
-from cmp_core.runs.metric_info import metric_info_fields, owner_of
+from cmp_core.runs.metric_info import metric_info_fields
 from cmp_core.runs.recomputed import save_recomputed, stored_lines
 from cmp_core.runs.record import RunRecord, load_run
 
@@ -67,6 +69,7 @@ def saved(results: Iterable[Recomputed], runs: Sequence[RunRecord]) -> Iterator[
 
     for run, own in groupby(results, run_of):
         lines: list[dict[str, Any]] = []
+        measured: Counter[str] = Counter()
         for result in own:
             foreign = [name for name in result.layers if name not in run.layers]
             if foreign:
@@ -74,21 +77,36 @@ def saved(results: Iterable[Recomputed], runs: Sequence[RunRecord]) -> Iterator[
                 result = attrs.evolve(result, rows=(), error=error)
             if result.error is None:
                 lines += _lines(result, run)
+                measured.update(info.label for info in result.info)
             yield result
         if lines:
             save_recomputed(run.directory, lines)
+        _warn_of_missing(measured, Counter(line["label"] for line in lines), run)
+
+
+def _warn_of_missing(measured: Counter[str], added: Counter[str], run: RunRecord) -> None:
+    """Say which metrics have no value, by counts of snapshots in which they were measured."""
+    missing = ", ".join(
+        f"{label} ({count - added[label]} of {count} snapshots)"
+        for label, count in measured.items()
+        if count > added[label]
+    )
+    if missing:
+        warn(
+            f"nothing was added to '{run.directory}' of metrics without a value at any layer: "
+            f"{missing}"
+        )
 
 
 def _lines(result: Recomputed, run: RunRecord) -> Iterator[dict[str, Any]]:
-    """Yield a line for each metric."""
-    labels = [info.label for info in result.info]
-    for info in result.info:
-        rows = [row for row in result.rows if owner_of(row.metric, labels) == info.label]
+    """Yield a line for each metric that has values."""
+    info_of = {info.label: info for info in result.info}
+    for label, rows in result.rows_by_label().items():
         line = {
             "snapshot": result.path.absolute().relative_to(run.directory).as_posix(),
             "content_sha256": result.content_hash or None,
-            "label": info.label,
-            "metric_info": metric_info_fields(info),
+            "label": label,
+            "metric_info": metric_info_fields(info_of[label]),
             "phase": result.phase,
             "epoch": result.epoch,
             "step": result.step,

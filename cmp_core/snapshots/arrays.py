@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -12,7 +13,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from cmp_core.config.load import dump_yaml
 from cmp_core.errors import UsageError, unknown
+from cmp_core.events.rows import INPUT
 from cmp_core.layers.arrays import Array, as_labels, as_tensor, as_whole_numbers
 from cmp_core.layers.layer import Layer
 from cmp_core.snapshots.write import COMPRESSIONS, RowWriter
@@ -34,7 +37,9 @@ class SnapshotWriter:
         output: the layer whose activations are scores of the classes, (n, C), unless `add` gives it
             scores of its own; or none.
         anchors: by layer, (C, units), or none.
-        dataset, model: names.
+        dataset, model: names; if none are given, those of `config`.
+        config: what distinguishes the run, such as `{"dataset": "cifar10", "model": "vit",
+            "seed": 0, "lr": 0.1}`; files that differ in `seed` alone are replicates.
         dtype: `float32`, `float16` or `float64`, of what is stored.
         compression: `gzip`, `lzf` or `none`.
 
@@ -64,6 +69,7 @@ class SnapshotWriter:
         anchors: Mapping[str, Array] | None = None,
         dataset: str = "",
         model: str = "",
+        config: Mapping[str, Any] | None = None,
         dtype: str = "float32",
         compression: str = "gzip",
     ) -> None:
@@ -77,17 +83,19 @@ class SnapshotWriter:
                 raise UsageError(unknown(what, str(value), known))
         if not place.parent.is_dir():
             raise UsageError(f"'{place}': there is no folder '{place.parent}'")
+        told = {} if config is None else _mapping("config", config)
         self._attributes: dict[str, Any] = {
             "phase": phase,
             "epoch": epoch,
             "step": step,
-            "dataset": dataset,
-            "model": model,
+            "dataset": dataset or str(told.get("dataset") or ""),
+            "model": model or str(told.get("model") or ""),
             "software": json.dumps({"torch": metadata.version("torch")}),
         }
         self._attributes |= {} if num_classes is None else {"num_classes": num_classes}
+        self._attributes |= {"config": dump_yaml(told)} if told else {}
         self._num_classes, self._output = num_classes, output
-        self._anchors = {name: as_tensor(array) for name, array in (anchors or {}).items()}
+        self._anchors = _tensors("anchors", {} if anchors is None else anchors)
         self._names: tuple[str, ...] = ()
         self._given: dict[str, bool] = {}
         self._ids: set[int] = set()
@@ -120,8 +128,8 @@ class SnapshotWriter:
             UsageError: names or numbers of samples differ, or something was given in some pieces
                 alone.
         """
-        found = {name: as_tensor(array, f"activations of {name}") for name, array in layers.items()}
-        own_scores = {name: as_tensor(array, "scores") for name, array in (scores or {}).items()}
+        found = _tensors("activations", _mapping("layers", layers))
+        own_scores = _tensors("scores", {} if scores is None else scores)
         k = self._checked(found, own_scores)
         self._check_output(found, own_scores)
         columns = {
@@ -183,8 +191,7 @@ class SnapshotWriter:
         if not layers:
             raise UsageError("expected layers by name, got none")
         for name in layers:
-            if "/" in name or not name:
-                raise UsageError(f"the name of a layer may not be empty or hold '/', got '{name}'")
+            _check_name(name)
         if self._names and set(layers) != set(self._names):
             raise UsageError(
                 f"expected the layers {', '.join(self._names)} in each piece, got "
@@ -235,6 +242,38 @@ class SnapshotWriter:
         self._ids.update(scored)
 
 
+def _mapping(what: str, values: object) -> dict[str, Any]:
+    """Return a mapping that was given, as a dictionary."""
+    if not isinstance(values, Mapping):
+        example = "{'lr': 0.1, 'seed': 0}" if what == "config" else "{'layer_0': array, …}"
+        raise UsageError(
+            f"{what}: expected a mapping by name, {example}, got {type(values).__name__}"
+        )
+    return dict(values)
+
+
+def _tensors(what: str, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+    """Return arrays by layer as tensors."""
+    own = _mapping(what, arrays)
+    return {name: as_tensor(array, f"{what} of {name}") for name, array in own.items()}
+
+
+def _check_name(name: object) -> None:
+    """Raise where a layer cannot be called so."""
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise UsageError(f"expected printable texts as names of layers, got {name!r}")
+    if "/" in name:
+        raise UsageError(
+            f"the name of a layer may not hold '/', got '{name}'; write it as "
+            f"'{name.replace('/', '.')}'"
+        )
+    if name == INPUT:
+        raise UsageError(
+            f"'{INPUT}' is the name of the network's input, which is given as inputs=; give the "
+            f"layer another, such as '{INPUT}_0'"
+        )
+
+
 def write_snapshot(
     path: str | Path,
     layers: Mapping[str, Array],
@@ -252,12 +291,21 @@ def write_snapshot(
         path, about: see `SnapshotWriter`.
         layers, labels, sample_ids, fit, inputs, scores: see `SnapshotWriter.add`.
 
+    Raises:
+        UsageError: as of these two, or there is no argument of a name.
+
     >>> import numpy as np, tempfile
     >>> x = np.random.default_rng(0).normal(size=(100, 8))
     >>> folder = Path(tempfile.mkdtemp())
     >>> write_snapshot(folder / "mine.h5", {"first": x, "second": x[:, :4]}).name
     'mine.h5'
     """
+    known = inspect.signature(SnapshotWriter).parameters
+    for name in about:
+        if name not in known:
+            own = inspect.signature(write_snapshot).parameters
+            names = {*own, *known} - {"about"}
+            raise UsageError(f"write_snapshot: {unknown('argument', name, names)}")
     with SnapshotWriter(path, **about) as writer:
         writer.add(layers, labels, sample_ids=sample_ids, fit=fit, inputs=inputs, scores=scores)
     return Path(path)

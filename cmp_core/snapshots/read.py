@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from cmp_core.config.load import parse_yaml
 from cmp_core.errors import DataError, UsageError, one_line, unknown
 from cmp_core.events.rows import INPUT
 from cmp_core.runs.notebook import html_table
@@ -19,7 +20,7 @@ from cmp_core.snapshots.format import CONTENT_HASH, FORMAT, LAYERS, VERSION, con
 from cmp_core.snapshots.storage import StoredArray, check_storage
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class SnapshotLayer:
     """A layer of a snapshot: activations (n, …), scores (n, C) and anchors (C, N), or none.
 
@@ -33,6 +34,9 @@ class SnapshotLayer:
     activations: StoredArray
     scores: StoredArray | None
     anchors: StoredArray | None
+
+    def __repr__(self) -> str:
+        return f"<SnapshotLayer {self.name}: {self.activations.form}>"
 
 
 class SnapshotLayers(tuple[SnapshotLayer, ...]):
@@ -97,6 +101,8 @@ class Snapshot:
     _file: h5py.File
 
     def __repr__(self) -> str:
+        if not self._file:
+            return f"<Snapshot {self.path.name}: closed>"
         layers = ", ".join(f"{x.name} {tuple(x.activations.shape[1:])}" for x in self.layers)
         return f"<Snapshot {self.path.name}: {self.n:,} {self.phase} samples, {layers}>"
 
@@ -117,6 +123,20 @@ class Snapshot:
     def scored(self) -> NDArray[np.intp]:
         """The rows of samples that are measured, (k,)."""
         return np.arange(self.n) if self.fit is None else np.flatnonzero(~self.fit)
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the configuration as a mapping, empty where there is none.
+
+        Raises:
+            UsageError: it is no YAML, or no mapping.
+        """
+        if not self.config:
+            return {}
+        where = f"'{self.path}': attribute config"
+        stored = parse_yaml(self.config, where)
+        if not isinstance(stored, dict):
+            raise DataError(f"{where}: expected `key: value` lines")
+        return stored
 
     def verify(self) -> bool:
         """Read everything, and return whether the file holds a hash, which then was compared.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cmp_core.errors import DataError, one_line
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class StoredArray:
     """An array in the file, of which `array[a:b]` reads rows and `array[:]` everything.
 
@@ -30,6 +30,15 @@ class StoredArray:
 
     place: str
     _dataset: h5py.Dataset
+
+    def __repr__(self) -> str:
+        _, _, path = self.place.rpartition("': ")
+        return f"<StoredArray {path}: {self.form}>"
+
+    @property
+    def form(self) -> str:
+        """Shape and type as text; that it is closed where the file is."""
+        return f"{self.shape} {self.dtype}" if self._dataset else "closed"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmp_core import SnapshotWriter, load_run, write_snapshot
+from cmp_core import SnapshotWriter, answers_of, load_run, write_snapshot
 from cmp_core.analysis.questions import answer
 from cmp_core.analysis.stored import run_of_snapshot
 from cmp_core.measurement.recompute import recompute
@@ -80,6 +80,27 @@ def test_a_file_without_labels_or_output_is_a_run_too(tmp_path: Path) -> None:
     run = load_run(run_of_snapshot(tmp_path / "bare.h5"))
     assert run.test_accuracies == {}
     assert np.isfinite(run.value("test", "a", "participation_ratio"))
+
+
+def test_files_that_differ_by_seed_are_replicates(tmp_path: Path) -> None:
+    config = {"dataset": "cifar10", "model": "vit", "lr": 0.1, "metrics": ["acc"], "plugins": "ddp"}
+    for seed in range(3):
+        layers = {"a": FIRST + RNG.normal(size=FIRST.shape), "b": SECOND}
+        write_snapshot(tmp_path / f"{seed}.h5", layers, LABELS, config=config | {"seed": seed})
+    ((label, answers),) = answers_of([tmp_path]).items()
+    assert label == "vit"
+    (evidence, *_) = answers[1].evidence
+    assert evidence.effect.seeds == 3
+    write_snapshot(tmp_path / "other.h5", layers, LABELS, config=config | {"seed": 0, "lr": 0.2})
+    assert list(answers_of([tmp_path])) == ["vit lr=0.1", "vit lr=0.2"]
+
+
+def test_a_configuration_names_the_file_as_far_as_it_goes(tmp_path: Path) -> None:
+    config = {"seed": 1, "model": "v", "dataset": None}
+    given = {"config": config, "model": "vit", "dataset": "cifar10"}
+    run = load_run(run_of_snapshot(write_snapshot(tmp_path / "x.h5", {"a": FIRST}, **given)))
+    assert (run.model, run.dataset, run.seed) == ("vit", "cifar10", 1)
+    assert "file" not in run.config
 
 
 def test_what_is_no_snapshot_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,21 @@ def test_json_that_cannot_be_read_is_told_and_left_out(
     assert len(result.stdout.splitlines()) == 5
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b'{"label"', "it is not whole JSON"), (b"{}", "its label is null; expected a text")],
+)
+def test_added_values_that_cannot_be_read_are_told(
+    copied_run: Path, content: bytes, problem: str
+) -> None:
+    (copied_run / "recomputed.jsonl").write_bytes(content)
+    result = call("info", copied_run)
+    assert result.exit_code == 0
+    (told,) = result.stderr.splitlines()
+    place = f"'{copied_run / 'recomputed.jsonl'}', line 1"
+    assert told.startswith(f"warning: {place}: left out, {problem}")
+
+
 def test_json_of_another_form_is_shown_as_far_as_it_goes(copied_run: Path) -> None:
     shutil.rmtree(copied_run / "activations")
     contents = {

@@ -121,6 +121,40 @@ def test_values_are_saved_beside_json_and_a_file(
     assert load_run(runs[0]).metric_info["again"].metric == "margin"
 
 
+FAILING = """
+from cmp_core import hookimpl, metric
+
+@metric("mine", split="mean")
+def mine(view):
+    raise ValueError("no")
+
+@hookimpl
+def cmp_register_metrics(register):
+    register(mine)
+"""
+
+
+@pytest.mark.parametrize(("metric", "added"), [("margin", "added margin to run\n"), ("mine", "")])
+def test_a_metric_that_fails_is_not_added(
+    finished_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    metric: str,
+    added: str,
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(FAILING)
+    options = ["--metrics", metric, "-p", "mine.py", "--save", "--workers", "1"]
+    done = call("recompute", "run", *options)
+    assert done.exit_code == 3
+    warning = f"nothing was added to '{run}' of metrics without a value at any layer: mine (3 of 3"
+    assert done.stderr.count(warning) == 1
+    assert "".join(line for line in done.stdout.splitlines(True) if "added" in line) == added
+    found = load_run(run)
+    assert [x for x in found.metric_info if found.is_recomputed(x)] == (["margin"] if added else [])
+
+
 @pytest.mark.parametrize(
     ("what", "options", "message"),
     [

@@ -401,6 +401,7 @@ def test_very_few_samples_leave_reasons_or_the_plain_values(tmp_path: Path, n: i
 def test_the_stored_configuration_selects_the_metrics(tmp_path: Path) -> None:
     path = by_hand(tmp_path / "x.h5", {"activations": WIDE}, labels=LABELS)
     with h5py.File(path, "a") as file:
+        file.attrs["run_id"] = "0001"
         file.attrs["config"] = "metrics: [margin, {name: eigenspectrum, label: e, top: 2}]\nnew: 1"
     rows = values_of(path)
     assert [metric for _, metric in rows] == ["margin", "e"]
@@ -426,15 +427,26 @@ def test_a_stored_configuration_that_is_wrong_is_told(
 ) -> None:
     path = by_hand(tmp_path / "x.h5", {"activations": WIDE}, labels=LABELS)
     with h5py.File(path, "a") as file:
+        file.attrs["run_id"] = "0001"
         file.attrs["config"] = config
     done = call(path, "--workers", 1)
     assert done.exit_code == 2, done.exception
     assert message in done.stderr
 
 
+def test_the_configuration_of_another_program_selects_nothing(tmp_path: Path) -> None:
+    path = by_hand(tmp_path / "x.h5", {"activations": WIDE}, labels=LABELS)
+    expected = list(values_of(path))
+    with h5py.File(path, "a") as file:
+        file.attrs["config"] = "metrics: [acc]\nplugins: ddp\nmargins: 3\non_plugin_error: skip"
+    assert list(values_of(path)) == expected
+    assert ("block_0", "probe_accuracy") in expected
+
+
 def test_other_metrics_do_without_what_the_configuration_names(tmp_path: Path) -> None:
     path = by_hand(tmp_path / "x.h5", {"activations": WIDE}, labels=LABELS)
     with h5py.File(path, "a") as file:
+        file.attrs["run_id"] = "0001"
         file.attrs["config"] = "metrics: [gone]\nplugins: [gone.py]"
     assert call(path, "--metrics", "margin").exit_code == 0
 
@@ -632,6 +644,7 @@ def test_a_plugin_that_is_only_warned_about_is_no_failure(directory: Path, tmp_p
     config = {"plugins": [str(plugin)], "metrics": ["mine"], "on_plugin_error": "warn"}
     path = by_hand(tmp_path / "x.h5", {"activations": WIDE})
     with h5py.File(path, "a") as file:
+        file.attrs["run_id"] = "0001"
         file.attrs["config"] = json.dumps(config)
     done = call(path, "-p", plugin)
     assert done.exit_code == 0

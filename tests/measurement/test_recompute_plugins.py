@@ -46,6 +46,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
     def with_plugin(spec: str, metrics: str) -> Path:
         path = by_hand(tmp_path / "x.h5")
         with h5py.File(path, "a") as file:
+            file.attrs["run_id"] = "0001"
             file.attrs["config"] = f"plugins: [{spec}]\nmetrics: {metrics}"
         return path
 

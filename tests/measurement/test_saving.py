@@ -136,6 +136,28 @@ def test_a_snapshot_of_other_layers_is_not_saved(finished_run: Path, tmp_path: P
     assert "alien" not in load_run(copy).layers
 
 
+def test_where_a_metric_has_no_value_at_any_layer_nothing_is_added(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(finished_run, tmp_path / "copy"))
+    bare = {"layer_0": np.eye(9), "layer_1": np.eye(9)}  # no anchors, so no margin
+    write_snapshot(copy / "activations" / "zz.h5", bare, np.arange(9) % 3, phase="val", epoch=7)
+    # Follows training batches, so that files have no values of it.
+    metrics = ["margin", "gaussian_entropy_ema"]
+    assert len(list(recompute([copy], metrics, workers=1, save=True))) == 4
+    (warning,) = capsys.readouterr().err.split("warning: ")[1:]
+    assert warning == (
+        f"nothing was added to '{copy}' of metrics without a value at any layer: "
+        "margin (1 of 4 snapshots), gaussian_entropy_ema (4 of 4 snapshots)\n"
+    )
+    found = load_run(copy)
+    assert found.series("val", "layer_1", "margin").epochs.tolist() == [0, 1, 2]
+    assert "gaussian_entropy_ema" not in found.metric_info
+    added = (copy / "recomputed.jsonl").read_bytes()
+    assert len(list(recompute([copy], metrics[1:], workers=1, save=True))) == 4
+    assert (copy / "recomputed.jsonl").read_bytes() == added
+
+
 def test_what_cannot_be_saved_is_told_before_anything_is_measured(
     finished_run: Path, tmp_path: Path
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,16 @@ FLAT = {
 OF_ACTIVATIONS = [
     name for name, one in FUNCTIONS.items() if set(inspect.signature(one).parameters) & set(STACKED)
 ]
+
+
+def test_all_functions_that_are_imported_are_exported() -> None:
+    tree = ast.parse(Path(cmp_metrics.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    expected = {alias.asname for node in imports for alias in node.names}
+    names: dict[str, Any] = {}
+    exec("from cmp_metrics import *", names)
+    assert names.keys() - {"__builtins__"} == expected == set(cmp_metrics.__all__)
+    assert expected <= set(dir(cmp_metrics))
 
 
 def arguments(function: Callable[..., Any]) -> dict[str, Any]:

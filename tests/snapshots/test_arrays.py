@@ -39,6 +39,16 @@ def test_a_file_gives_the_values_of_the_arrays(tmp_path: Path) -> None:
     assert call("info", path).exit_code == 0
 
 
+def test_what_distinguishes_the_run_is_kept(tmp_path: Path) -> None:
+    config = {"dataset": "cifar10", "model": "vit", "seed": 3, "optimizer": {"betas": [0.9, 0.99]}}
+    path = write_snapshot(tmp_path / "mine.h5", LAYERS, config=config)
+    named = write_snapshot(tmp_path / "named.h5", LAYERS, config=config, model="ViT-B", dataset="x")
+    with open_snapshot(path) as one, open_snapshot(named) as other:
+        assert one.read_config() == other.read_config() == config
+        assert (one.dataset, one.model) == ("cifar10", "vit")
+        assert (other.dataset, other.model) == ("x", "ViT-B")
+
+
 @pytest.mark.parametrize("size", [1, 7, 299, 300])
 def test_pieces_make_the_same_file(tmp_path: Path, size: int) -> None:
     whole = write_snapshot(
@@ -128,7 +138,19 @@ def test_scores_that_the_output_has_itself_are_taken(tmp_path: Path) -> None:
         ),
         ({"a": FIRST[:, :2]}, {"labels": LABELS, "output": "a"}, "expected labels below 2"),
         ({}, {}, "expected layers by name, got none"),
-        ({"a/b": FIRST}, {}, "may not be empty or hold '/'"),
+        ({"a/b/c": FIRST}, {}, "may not hold '/', got 'a/b/c'; write it as 'a.b.c'"),
+        ({"": FIRST}, {}, "expected printable texts as names of layers, got ''"),
+        ({"a\n": FIRST}, {}, r"expected printable texts as names of layers, got 'a\\n'"),
+        ({0: FIRST}, {}, "expected printable texts as names of layers, got 0"),
+        ({"input": FIRST}, {}, "is the name of the network's input, which is given as inputs="),
+        ([FIRST], {}, "layers: expected a mapping by name, .*, got list"),
+        (FIRST, {}, "layers: expected a mapping by name, .*, got ndarray"),
+        ({"a": FIRST}, {"scores": FIRST}, "scores: expected a mapping by name, .*, got ndarray"),
+        ({"a": FIRST}, {"anchors": FIRST}, "anchors: expected a mapping by name, .*, got ndarray"),
+        ({"a": FIRST}, {"config": ["lr"]}, "config: expected a mapping by name, .*, got list"),
+        ({"a": FIRST}, {"config": {"seed": np.int64(1)}}, r"config: .*, got np.int64\(1\); write"),
+        ({"a": FIRST}, {"datset": "x"}, "write_snapshot: unknown argument 'datset'; .* 'dataset'"),
+        ({"a": FIRST}, {"label": LABELS}, "unknown argument 'label'; did you mean 'labels'"),
         ({"a": FIRST, "b": SECOND[:9]}, {}, r"of the same n, got a \(300, 12\), b \(9, 6\)"),
         ({"a": FIRST[:, 0]}, {}, r"expected activations \(n, …\)"),
         ({"a": FIRST}, {"labels": LABELS[:5]}, "expected labels of 300 samples, got 5"),

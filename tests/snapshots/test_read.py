@@ -60,6 +60,17 @@ def test_a_file_by_hand_has_what_it_says_and_defaults(mine: Path) -> None:
         assert snapshot.layers[0].scores is snapshot.layers[0].anchors is None
 
 
+def test_layers_and_arrays_print_shortly(mine: Path) -> None:
+    with open_snapshot(mine) as snapshot:
+        layer = snapshot.layers[0]
+        assert repr(layer) == "<SnapshotLayer block_0: (20, 5) float64>"
+        array = repr(layer.activations)
+        assert array == "<StoredArray /layers/block_0/activations: (20, 5) float64>"
+    assert repr(layer) == "<SnapshotLayer block_0: closed>"
+    assert repr(layer.activations) == "<StoredArray /layers/block_0/activations: closed>"
+    assert repr(snapshot) == "<Snapshot mine.h5: closed>"
+
+
 def test_arrays_are_read_when_they_are_indexed(mine: Path) -> None:
     expected = np.random.default_rng(0).normal(size=(20, 5))
     with open_snapshot(mine) as snapshot:
