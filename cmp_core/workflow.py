@@ -58,6 +58,7 @@ from cmp_core.runs.directory import (
 )
 from cmp_core.runs.environment import describe_environment
 from cmp_core.runs.json_file import read_optional
+from cmp_core.runs.lock import TRAINING, locked
 from cmp_core.runs.metric_info import dump_metric_info, is_margin
 from cmp_core.training.device import choose_device
 from cmp_core.training.evaluator import Evaluator, probe
@@ -112,7 +113,8 @@ def run(
     with Processes.of_torchrun() as processes:
         parts = _prepare(config, _load_plugins(config, plugins_dir), processes)
         directory = processes.on_first(lambda: _new_run(parts))
-        return _train(parts, directory, console or out(), None, tests)
+        with _locked(directory, processes):
+            return _train(parts, directory, console or out(), None, tests)
 
 
 def resume(
@@ -131,10 +133,11 @@ def resume(
         tests: whether to test the best weights after training.
 
     Raises:
-        CmpError: there is no such run, or its checkpoint cannot be read.
+        CmpError: there is no such run, its checkpoint cannot be read, or another program trains or
+            tests it.
     """
     directory = open_run(path)
-    with Processes.of_torchrun() as processes:
+    with Processes.of_torchrun() as processes, _locked(directory, processes):
         parts = _prepare_again(directory, settings, processes)
         last = directory / LAST
         checkpoint = load_checkpoint(last, torch.device("cpu")) if last.exists() else None
@@ -150,10 +153,10 @@ def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str]
         settings: `key=value` texts for what `CHANGEABLE` names.
 
     Raises:
-        CmpError: there is no such run or checkpoint.
+        CmpError: there is no such run or checkpoint, or another program trains or tests it.
     """
     directory = open_run(path)
-    with Processes.of_torchrun() as processes:
+    with Processes.of_torchrun() as processes, _locked(directory, processes):
         return _evaluate(_prepare_again(directory, settings, processes), directory, checkpoint)
 
 
@@ -412,6 +415,14 @@ def _snapshots(
         console,
         parts.processes,
     )
+
+
+@contextmanager
+def _locked(directory: Path, processes: Processes) -> Iterator[None]:
+    """Keep other programs from training or testing a run within a `with` block."""
+    with ExitStack() as held:
+        processes.on_first(lambda: held.enter_context(locked(directory, TRAINING)))
+        yield
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cmp_core.cli._options import selection, training_options
+from cmp_core.cli._streams import lasting_output
 from cmp_core.cli._train import train
 
 
@@ -66,15 +67,16 @@ def run_command(
     choose_backend(show=show)
     others = _check_others(compared)
     asked = {"metrics": selection(metrics, "--metrics"), "plots": selection(plots, "--plots")}
-    outcome = train(source, settings, asked, plugins, plugins_dir, no_snapshots, resumed)
+    with lasting_output():
+        outcome = train(source, settings, asked, plugins, plugins_dir, no_snapshots, resumed)
 
-    from cmp_core.cli._finish import finish
-    from cmp_core.console import is_first_process
+        from cmp_core.cli._finish import finish
+        from cmp_core.console import is_first_process
 
-    if not is_first_process():
-        return
-
-    sys.exit(finish(outcome, others, research_only=research_only, show=show))
+        if not is_first_process():
+            return
+        code = finish(outcome, others, research_only=research_only, show=show)
+    sys.exit(code)
 
 
 def _check_others(compared: tuple[str, ...]) -> tuple[Path, ...]:

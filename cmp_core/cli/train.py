@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cmp_core.cli._options import selection, training_options
+from cmp_core.cli._streams import lasting_output
 from cmp_core.cli._train import train
 
 
@@ -30,12 +31,13 @@ def train_command(
 ) -> None:
     """Train a network and measure every layer, without the test, plots and report of `cmp run`."""
     asked = {"metrics": selection(metrics, "--metrics")}
-    outcome = train(
-        source, settings, asked, plugins, plugins_dir, no_snapshots, resumed, tests=False
-    )
+    with lasting_output():
+        outcome = train(
+            source, settings, asked, plugins, plugins_dir, no_snapshots, resumed, tests=False
+        )
 
-    from cmp_core.cli._results import exit_code, print_failures, print_trained
+        from cmp_core.cli._results import exit_code, print_failures, print_trained
 
-    print_trained(outcome)
-    print_failures(outcome.failures, outcome.plugin_errors)
+        print_trained(outcome)
+        print_failures(outcome.failures, outcome.plugin_errors)
     sys.exit(exit_code(outcome.failures))

@@ -53,7 +53,7 @@ class Reader:
             num_workers=self.workers,
             collate_fn=_collate,
             generator=torch.Generator().manual_seed(seed),
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=_leave_signals,
         )
         # The workers end with their iterator: no name keeps it alive in an error's traceback.
         for batch in self._start(loader):
@@ -145,6 +145,12 @@ def _collate(samples: list[Tensor | DataError]) -> Tensor | DataError:
     return batch
 
 
-def _ignore_interrupts(_: int) -> None:
-    """Leave Ctrl-C to the main process, which ends the run between two steps."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals(_: int) -> None:
+    """Leave Ctrl-C, and a closed terminal, to the main process, which ends between two steps.
+
+    A worker that is forked has inherited its handlers, but must end when it is told to.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

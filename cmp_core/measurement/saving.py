@@ -15,6 +15,7 @@ from cmp_core.console import warn
 from cmp_core.errors import UsageError
 from cmp_core.events.rows import log_form
 from cmp_core.runs.directory import open_run
+from cmp_core.runs.lock import SAVING, locked
 from cmp_core.runs.metric_info import metric_info_fields
 from cmp_core.runs.recomputed import save_recomputed, stored_lines
 from cmp_core.runs.record import RunRecord, load_run
@@ -80,7 +81,8 @@ def saved(results: Iterable[Recomputed], runs: Sequence[RunRecord]) -> Iterator[
                 measured.update(info.label for info in result.info)
             yield result
         if lines:
-            save_recomputed(run.directory, lines)
+            with locked(run.directory, SAVING, seconds=60):
+                save_recomputed(run.directory, lines)
         _warn_of_missing(measured, Counter(line["label"] for line in lines), run)
 
 

@@ -265,7 +265,11 @@ class Trainer:
 
     @contextmanager
     def _stop_on_interrupt(self) -> Iterator[None]:
-        """Let the first Ctrl-C end training after the step in hand, and a second one at once."""
+        """Let the first Ctrl-C end training after the step in hand, and a second one at once.
+
+        The same goes for what a scheduler sends, and what a terminal sends that is closed, unless
+        it is ignored, as by nohup.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may set signal handlers
             return
@@ -276,11 +280,13 @@ class Trainer:
                 raise KeyboardInterrupt
             self._stop_requested = True
 
-        before = signal.signal(signal.SIGINT, request_stop)
+        heeded = [number for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, request_stop) for number in heeded}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _check_stop(self) -> None:
         if self._processes.any(self._stop_requested):
@@ -297,6 +303,12 @@ def _on(device: torch.device, state: Any) -> Any:
 def steps_per_epoch(data: Data, config: Config) -> int:
     """Return the number of batches in the training split; the last one may be smaller."""
     return math.ceil(len(data.train.ids) / config.batch_size)
+
+
+_STOPS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""Signals that end a training, which can then be resumed; Windows has no SIGHUP."""
 
 
 class _StopRequestedError(Exception):

@@ -40,18 +40,69 @@ def test_a_run_in_a_pipe_prints_plain_lines_and_the_results(cmp: Cmp, tmp_path: 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_stop_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     small = ["--set", "epochs=500", "--set", "N=32", "--metrics", ""]
     command = [sys.executable, "-m", "cmp_core", "run", *small]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("epoch"))
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         rest = process.stdout.read()
     assert process.returncode == 130
     (directory,) = (tmp_path / "runs" / "digits" / "greedy").iterdir()
     assert f"state saved; go on with: cmp run --resume {directory}" in rest
     assert (directory / "last.pt").exists()
+    assert json.loads((directory / "status.json").read_text())["state"] == "interrupted"
+
+
+SHORT = ["--set", "epochs=2", "--set", "N=32", "--metrics", "accuracy", "--no-snapshots"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_signal_that_is_ignored_ends_nothing(tmp_path: Path) -> None:
+    """As `nohup cmp train &` has it."""
+    call = ["nohup", sys.executable, "-m", "cmp_core", "train", *SHORT, "--set", "epochs=20"]
+    with subprocess.Popen(call, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("epoch"))
+        process.send_signal(signal.SIGHUP)
+        rest = process.stdout.read()
+    assert process.returncode == 0
+    assert "epoch 20/20" in rest
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes")
+@pytest.mark.parametrize("command", ["train", "run"])
+def test_a_lost_screen_ends_no_run(tmp_path: Path, command: str) -> None:
+    more = ["--plots", "training_curves"] if command == "run" else []
+    call = [sys.executable, "-m", "cmp_core", command, *SHORT, *more]
+    with subprocess.Popen(
+        call, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()  # as head does
+        told = process.stderr.read()
+    assert process.returncode == 0, told
+    assert told.count("warning: standard output is lost (") == 1
+    (directory,) = (tmp_path / "runs" / "digits" / "greedy").iterdir()
+    assert json.loads((directory / "status.json").read_text())["state"] == "finished"
+    assert (directory / "report.html").exists() == (command == "run")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_under_the_screen_ends_no_run(tmp_path: Path) -> None:
+    call = [sys.executable, "-m", "cmp_core", "train", *SHORT]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            call, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert "No space left on device" in done.stderr
+    (status,) = tmp_path.rglob("status.json")
+    assert json.loads(status.read_text())["state"] == "finished"
 
 
 @pytest.mark.usefixtures("_inside")

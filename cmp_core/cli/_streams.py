@@ -1,0 +1,62 @@
+"""Output that may be lost in the middle of a training, which goes on without it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from typing import IO, Any, cast
+
+
+class _Lasting:
+    """A stream that takes everything, also once nobody reads it or its disk is full.
+
+    Args:
+        stream: where text goes as long as it can.
+        name: of the stream, for a warning on standard error; none warns of nothing.
+    """
+
+    def __init__(self, stream: IO[str], name: str | None = None) -> None:
+        self._stream, self._name = stream, name
+        self._is_lost = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        if not self._is_lost:
+            try:
+                return self._stream.write(text)
+            except (OSError, ValueError) as error:
+                self._lose(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what waits, or drop it."""
+        if not self._is_lost:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError) as error:
+                self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        self._is_lost = True
+        # What waits is written when the program ends, and must not fail then.
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+        if self._name is not None:
+            print(f"warning: {self._name} is lost ({error}); the run goes on", file=sys.stderr)
+
+
+@contextmanager
+def lasting_output() -> Iterator[None]:
+    """Have standard output and standard error take everything within a `with` block."""
+    errors = cast("IO[str]", _Lasting(sys.stderr))
+    with redirect_stderr(errors):
+        output = cast("IO[str]", _Lasting(sys.stdout, "standard output"))
+        with redirect_stdout(output):
+            yield

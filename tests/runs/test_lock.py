@@ -1,0 +1,81 @@
+"""Tests of `cmp_core.runs.lock`: programs that would write to one run."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cmp_core import evaluate, resume, run
+from cmp_core.errors import UsageError
+from cmp_core.runs.lock import SAVING, TRAINING, locked
+from tests.small_runs import posix, small
+
+HOLD = """
+import sys
+from pathlib import Path
+from cmp_core.runs.lock import locked
+with locked(Path(sys.argv[1]), sys.argv[2]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(directory: Path, what: str) -> Iterator[subprocess.Popen[str]]:
+    """Have another program hold a lock."""
+    call = [sys.executable, "-c", HOLD, str(directory), what]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        yield other
+        other.kill()
+
+
+def test_a_lock_is_held_by_one_program_which_the_other_names(tmp_path: Path) -> None:
+    with held(tmp_path, TRAINING) as other:
+        message = f"is in use by process {other.pid} on .*; wait until that has ended"
+        with pytest.raises(UsageError, match=message), locked(tmp_path, TRAINING):
+            pass
+        with locked(tmp_path, SAVING):  # of something else
+            pass
+
+
+@posix
+def test_a_program_that_is_killed_leaves_no_lock_behind(tmp_path: Path) -> None:
+    with held(tmp_path, TRAINING) as other:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        with locked(tmp_path, TRAINING):
+            pass
+
+
+def test_one_may_wait_for_a_lock(tmp_path: Path) -> None:
+    with held(tmp_path, SAVING) as other:
+        assert other.stdin is not None
+        other.stdin.close()  # it ends soon
+        with locked(tmp_path, SAVING, seconds=30):
+            pass
+
+
+def test_a_lock_goes_with_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), locked(tmp_path, TRAINING):
+        raise ZeroDivisionError
+    with locked(tmp_path, TRAINING):
+        pass
+
+
+def test_a_run_in_use_is_neither_resumed_nor_tested(tmp_path: Path) -> None:
+    directory = run(small(tmp_path)).directory
+    before = {path.name: path.read_bytes() for path in directory.glob("[!.]*.*")}
+    with held(directory, TRAINING):
+        for again in (resume, evaluate):
+            with pytest.raises(UsageError, match="is in use"):
+                again(directory)
+    assert {path.name: path.read_bytes() for path in directory.glob("[!.]*.*")} == before
+    assert evaluate(directory).results["acc"] > 0
