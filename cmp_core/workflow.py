@@ -54,6 +54,7 @@ from cmp_core.runs.directory import (
     TEST_RESULTS,
     make_run_directory,
     open_run,
+    remove_leftovers,
     write_whole,
 )
 from cmp_core.runs.environment import describe_environment
@@ -138,6 +139,7 @@ def resume(
     """
     directory = open_run(path)
     with Processes.of_torchrun() as processes, _locked(directory, processes):
+        processes.on_first(lambda: remove_leftovers(directory))
         parts = _prepare_again(directory, settings, processes)
         last = directory / LAST
         checkpoint = load_checkpoint(last, torch.device("cpu")) if last.exists() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,26 @@ class CheckpointWriter:
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Return a checkpoint's content; nothing in it is executed.
 
+    torch does not compare the checksums that it writes, which are compared here.
+
     Raises:
         UsageError: the file is missing or damaged.
     """
     if not path.is_file():
         raise UsageError(f"'{path}' does not exist: the run was stopped before it was written")
     try:
+        _check_sums(path)
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises a different kind for every way to be damaged
         raise UsageError(
             f"'{path}' is not a checkpoint that can be read: {one_line(error)}"
         ) from error
     return state
+
+
+def _check_sums(path: Path) -> None:
+    """Raise where a record of a checkpoint has another checksum than it was written with."""
+    with zipfile.ZipFile(path) as records:
+        damaged = records.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"its record '{damaged}' is not what was written")

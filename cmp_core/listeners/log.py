@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from cmp_core.console import warn
 from cmp_core.errors import TrainingError
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, Run, StepFinished
 from cmp_core.events.rows import finite_or_none, log_form
 from cmp_core.listeners.saving import saving
-from cmp_core.runs.directory import LOG, write_whole
+from cmp_core.runs.directory import LOG, UNREADABLE_LOG, write_whole
 from cmp_core.runs.json_file import parse_object
 from cmp_core.runs.log import as_count
 from cmp_core.runs.progress import Progress
@@ -100,20 +101,38 @@ class LogWriter:
 
 
 def cut_log(folder: Path, progress: Progress) -> None:
-    """Drop the lines that were written after a checkpoint, half-written ones among them."""
-    between_epochs = progress.iter == 0 and progress.step > 0
-    last_val_epoch = progress.epoch if between_epochs else progress.epoch - 1
+    """Drop the lines that were written after a checkpoint, and a half-written one at the end.
 
-    def is_kept(line: str) -> bool:
-        try:
-            entry = parse_object(line)
-        except ValueError:
-            return False
-        epoch, step = as_count(entry.get("epoch")), as_count(entry.get("step"))
-        if entry.get("phase") == "train":
-            return step is not None and step <= progress.step
-        return epoch is not None and epoch <= last_val_epoch
-
+    Other lines that cannot be read are set aside in `log.unreadable`, which is told.
+    """
     path = folder / LOG
-    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.exists() else ""
-    write_whole(path, "".join(f"{line}\n" for line in text.split("\n") if is_kept(line)))
+    *whole, last = (path.read_bytes() if path.exists() else b"").split(b"\n")
+    kept, unreadable = [], []
+    for line in (*whole, last):
+        is_before = _is_before(line, progress) if line.strip() else False
+        if is_before:
+            kept.append(line)
+        elif is_before is None and line is not last:
+            unreadable.append(line)
+    if unreadable:
+        aside = folder / UNREADABLE_LOG
+        with aside.open("ab") as file:
+            file.writelines(line + b"\n" for line in unreadable)
+        count = f"{len(unreadable)} line{'s' * (len(unreadable) > 1)}"
+        warn(f"'{path}': {count} cannot be read; set aside in '{aside.name}'")
+    write_whole(path, "".join(f"{line.decode('utf-8-sig')}\n" for line in kept))
+
+
+def _is_before(line: bytes, progress: Progress) -> bool | None:
+    """Return whether a line was written before a checkpoint; none where it cannot be read."""
+    try:
+        entry = parse_object(line.decode("utf-8-sig"))
+    except ValueError:
+        return None
+    epoch, step = as_count(entry.get("epoch")), as_count(entry.get("step"))
+    if entry.get("phase") == "train" and step is not None:
+        return step <= progress.step
+    if entry.get("phase") == "val" and epoch is not None:
+        between_epochs = progress.iter == 0 and progress.step > 0
+        return epoch <= (progress.epoch if between_epochs else progress.epoch - 1)
+    return None

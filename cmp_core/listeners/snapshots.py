@@ -29,12 +29,9 @@ from cmp_core.events.payloads import Run, RunStarted, SnapshotWritten
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import choose
 from cmp_core.plugins.dispatch import Dispatcher
-from cmp_core.runs.directory import ACTIVATIONS
+from cmp_core.runs.directory import ACTIVATIONS, SNAPSHOT_BEGUN
 from cmp_core.snapshots.schedule import scheduled
 from cmp_core.snapshots.write import RowWriter
-
-_TEMPORARY = ".snapshot.h5"
-"""Where a snapshot is written until it is whole; `activations/` has none but whole ones."""
 
 
 @attrs.frozen(eq=False)
@@ -152,7 +149,7 @@ class SnapshotListener:
                 self._has_mask = rows.is_fitting
                 self._writer = RowWriter(
                     self._folder / ACTIVATIONS / f"step_{rows.step:08d}.h5",
-                    self._folder / _TEMPORARY,
+                    self._folder / SNAPSHOT_BEGUN,
                     len(self._ids) + (len(self._fitting) if rows.is_fitting else 0),
                     self._options.dtype,
                     self._options.compression,

@@ -20,6 +20,8 @@ OBSERVED = "observed"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.json"
 LOG = "log.jsonl"
+UNREADABLE_LOG = "log.unreadable"
+"""What a resumed run could not read of its log."""
 STATUS = "status.json"
 BEST = "best.pt"
 LAST = "last.pt"
@@ -36,8 +38,33 @@ REPORT = "report.html"
 ANSWERS = "answers.json"
 ACTIVATIONS = "activations"
 """The folder of the snapshots."""
+SNAPSHOT_BEGUN = ".snapshot.h5"
+"""Where a snapshot is written until it is whole; `activations/` has none but whole ones."""
 PLOTS = "plots"
 """The folder of the pictures."""
+
+
+_FILES = (
+    PARAMS,
+    ENVIRONMENT,
+    METRICS,
+    LOG,
+    STATUS,
+    BEST,
+    LAST,
+    TEST_RESULTS,
+    TEST_PREDICTIONS,
+    TEST_INFLUENCES,
+    CONFUSION,
+    CLASS_REPORT,
+    PLUGIN_ERRORS,
+    EVAL_PLUGIN_ERRORS,
+    RECOMPUTED,
+    REPORT,
+    ANSWERS,
+)
+_BEGUN = tuple(f".{name}." for name in _FILES)
+"""How the names begin under which `whole_file` writes them."""
 
 
 def make_run_directory(config: Config, now: datetime | None = None) -> Path:
@@ -110,6 +137,13 @@ def check_folder(folder: Path) -> None:
     if problem:
         place = "it" if there == wanted else f"'{there}'"
         raise UsageError(f"cannot write to '{folder}': {place} {problem}; choose another place")
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what a program that was killed had begun to write into a run directory."""
+    for path in directory.glob(".*"):
+        if path.name == SNAPSHOT_BEGUN or path.name.startswith(_BEGUN):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

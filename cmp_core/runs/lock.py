@@ -47,8 +47,8 @@ def locked(directory: Path, what: str, seconds: float = 0) -> Iterator[None]:
         about = {"pid": os.getpid(), "host": socket.gethostname()}
         write_whole(owner, json.dumps(about) + "\n")
         yield
-        owner.unlink(missing_ok=True)
     finally:
+        owner.unlink(missing_ok=True)
         lock.release()
 
 

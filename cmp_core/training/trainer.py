@@ -6,7 +6,7 @@ import copy
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -123,6 +123,8 @@ class Trainer:
         self.progress = Progress(**state["progress"])
         if best is not None:
             # It may be newer than the state: epoch and accuracy belong to these weights.
+            if _shapes(best["model"]) != _shapes(self._model.state_dict()):
+                raise ValueError("the best weights have other names or shapes than the model's")
             self._best_weights = best["model"]
             self.progress.best_acc = best["acc"]
             self.progress.best_epoch, self.progress.best_step = best["epoch"], best["step"]
@@ -298,6 +300,11 @@ def _on(device: torch.device, state: Any) -> Any:
     if isinstance(state, dict):
         return {name: _on(device, item) for name, item in state.items()}
     return state.to(device) if isinstance(state, Tensor) else state
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the shapes of a model's tensors by name."""
+    return {name: getattr(tensor, "shape", None) for name, tensor in weights.items()}
 
 
 def steps_per_epoch(data: Data, config: Config) -> int:

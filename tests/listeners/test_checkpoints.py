@@ -5,22 +5,25 @@ from __future__ import annotations
 import errno
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import attrs
+import numpy as np
 import pytest
 import torch
 
-from cmp_core import hookimpl, resume, run
+from cmp_core import evaluate, hookimpl, resume, run
 from cmp_core.config.schema import Config
 from cmp_core.errors import TrainingError, UsageError
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
 from cmp_core.training.trainer import Trainer
 from cmp_core.workflow import Outcome
-from tests.interruption import CutError
+from tests.interruption import CutError, interrupt
 from tests.run_files import lines, newest
+from tests.small_runs import small
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint(
@@ -120,7 +123,7 @@ def assert_told(directory: Path, name: str, message: str) -> None:
     )
     status = json.loads((directory / "status.json").read_text())
     assert (status["state"], status["error"]) == ("failed", f"TrainingError: {message}")
-    assert not list(directory.glob(".*"))
+    assert {path.name for path in directory.glob(".*")} <= {".training.lock"}
 
 
 @pytest.mark.usefixtures("_full_disk")
@@ -168,3 +171,66 @@ def test_what_is_wrong_with_the_state_itself_is_no_full_disk() -> None:
     with pytest.raises(AttributeError, match="lambda"):
         CheckpointWriter(Path())._save("last.pt", {"step": lambda: None})
     assert list(Path().glob("*last.pt*")) == []
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_refused_or_as_it_was(
+    tmp_path: Path, finished_run: Path
+) -> None:
+    """Some bits of a zip archive mean nothing; no other weights are ever taken."""
+    whole = (finished_run / "best.pt").read_bytes()
+    expected = load_checkpoint(finished_run / "best.pt", torch.device("cpu"))
+    draw, damaged = np.random.default_rng(0), tmp_path / "best.pt"
+    refused = 0
+    for place in draw.integers(len(whole), size=300):
+        content = bytearray(whole)
+        content[place] ^= 1 << int(draw.integers(8))
+        damaged.write_bytes(content)
+        try:
+            found = load_checkpoint(damaged, torch.device("cpu"))
+        except UsageError as error:
+            assert str(damaged) in str(error)  # noqa: PT017
+            refused += 1
+            continue
+        assert found["epoch"] == expected["epoch"]
+        for name, tensor in expected["model"].items():
+            assert torch.equal(found["model"][name], tensor)
+    assert refused > 200
+
+
+def test_a_damaged_checkpoint_costs_no_results(finished_run: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(finished_run, directory)
+    before = (directory / "test_results.json").read_bytes()
+    content = bytearray((directory / "best.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (directory / "best.pt").write_bytes(content)
+    with pytest.raises(UsageError, match=r"best\.pt' is not a checkpoint that can be read"):
+        evaluate(directory)
+    assert (directory / "test_results.json").read_bytes() == before
+
+
+def test_best_weights_that_do_not_fit_are_found_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = interrupt(small(tmp_path, epochs=3), 8, monkeypatch)
+    best = torch.load(directory / "best.pt")
+    name = next(iter(best["model"]))
+    best["model"][name] = best["model"][name][:-1]
+    torch.save(best, directory / "best.pt")
+    log = (directory / "log.jsonl").read_bytes()
+    with pytest.raises(UsageError, match="the best weights have other names or shapes"):
+        resume(directory)
+    assert (directory / "log.jsonl").read_bytes() == log
+
+
+def test_what_a_killed_program_had_begun_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = interrupt(small(tmp_path, epochs=2), 4, monkeypatch)
+    left = [".last.pt.abc12", ".status.json.x", ".snapshot.h5", ".test_results.json.q"]
+    for name in (*left, ".mine.txt", "last.pt.copy"):
+        (directory / name).write_bytes(b"half")
+    resume(directory)
+    there = {path.name for path in directory.iterdir()}
+    assert there.isdisjoint(left)
+    assert there >= {".mine.txt", "last.pt.copy"}

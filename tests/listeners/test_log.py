@@ -90,3 +90,47 @@ def test_lines_that_another_program_has_spoilt_are_cut_off(tmp_path: Path) -> No
     (tmp_path / "log.jsonl").write_bytes(text.encode() + b"\n\xff\xfe")
     cut_log(tmp_path, Progress(epoch=2, iter=0, step=4))
     assert (tmp_path / "log.jsonl").read_text() == "".join(f"{x}\n" for x in WRITTEN[:7])
+
+
+UNREADABLE = [
+    b"{}",
+    b"5",
+    b"null",
+    b"[1]",
+    b'{"phase": "train", "epoch": 1, "step": null}',
+    b'{"phase": "val", "epoch": 1e999}',
+    b'{"phase": "other", "epoch": 1, "step": 1}',
+    b'{"phase": "train", "step": 1',
+    b"\xff\xfe",
+    b"\x00",
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("bad", UNREADABLE)
+def test_a_line_that_cannot_be_read_is_set_aside_and_no_other_is_lost(
+    bad: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = [
+        b'{"phase": "val", "epoch": 0}',
+        b'{"phase": "train", "epoch": 1, "step": 1, "loss": "\xc3\xa4"}',
+        b'{"phase": "val", "epoch": 1}',
+    ]
+    later = [b'{"phase": "train", "epoch": 2, "step": 2}', b'{"phase": "tr']
+    lines = [*good[:1], bad, *good[1:], bad, *later]
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join(lines))
+    cut_log(tmp_path, Progress(epoch=1, iter=0, step=1))
+    assert (tmp_path / "log.jsonl").read_bytes() == b"".join(line + b"\n" for line in good)
+    assert (tmp_path / "log.unreadable").read_bytes() == 2 * (bad + b"\n")
+    told = " ".join(capsys.readouterr().err.split())
+    assert "log.jsonl': 2 lines cannot be read; set aside in 'log.unreadable'" in told
+
+
+def test_a_half_written_line_at_the_end_is_dropped_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.jsonl").write_bytes(b'{"phase": "val", "epoch": 0}\n{"phase": "tr')
+    cut_log(tmp_path, Progress(epoch=1, iter=1, step=1))
+    assert (tmp_path / "log.jsonl").read_bytes() == b'{"phase": "val", "epoch": 0}\n'
+    assert {path.name for path in tmp_path.iterdir()} == {"log.jsonl"}
+    assert capsys.readouterr().err == ""
