@@ -95,6 +95,7 @@ def test_resuming_a_finished_run_tests_it_again(tiny_copy: Outcome) -> None:
 
 
 FILES = {
+    ".training.lock",
     "params.yaml",
     "metrics.json",
     "environment.json",
