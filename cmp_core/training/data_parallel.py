@@ -21,7 +21,7 @@ class DataParallel:
 
     The gradient of a mean over a batch is the mean of those of the shares, weighted by their
     numbers of samples, so the processes take the step that a single one would take. It is taken
-    when the gradient of a parameter is complete, whatever rule it is for.
+    in each backward pass, before gradients are accumulated, whatever rule they are for.
 
     Args:
         processes: that train together.
@@ -38,8 +38,8 @@ class DataParallel:
         self.n = self.own = 0
         if processes.size > 1:
             for parameter in model.parameters():
-                hook = parameter.register_post_accumulate_grad_hook
-                hook(self._average)  # type: ignore[no-untyped-call]
+                if parameter.requires_grad:
+                    parameter.register_hook(self.mean)  # type: ignore[no-untyped-call]
 
     def batches(
         self, split: Split, positions: NDArray[np.intp], size: int, augment: torch.Generator
@@ -86,7 +86,3 @@ class DataParallel:
                 "by other than the gradients of its parameters, which are averaged; train it with "
                 "one process"
             )
-
-    def _average(self, parameter: Tensor) -> None:
-        if parameter.grad is not None:
-            parameter.grad = self.mean(parameter.grad)

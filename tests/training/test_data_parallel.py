@@ -63,7 +63,8 @@ def gradients() -> list[list[float]]:
     for batch in parallel.batches(Numbers(), np.arange(16), 5, torch.Generator()):
         model.zero_grad()
         loss = (model(batch.inputs / 10) - 1).square().mean()
-        loss.backward()
+        (loss / 4).backward(retain_graph=True)  # gradients add up over two backward passes
+        (loss * 3 / 4).backward()
         mean = parallel.mean(loss.detach()[None])
         parts = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
         found.append(torch.cat([mean, *parts]).tolist())
