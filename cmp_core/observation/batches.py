@@ -182,7 +182,8 @@ class Reader:
         index = self.index
         sums, start = index.sums, 0
         told = self._told_ids()
-        own = self._owned(index.own_ids if told is None else told)
+        # A loader may drop the last batch, whose samples then count where others read them.
+        own = self._owned(index.own_ids if told is None else told[: len(index.own_ids)])
         for i, batch in enumerate(self._raw()):
             n = len(batch.tensors[0])
             if batch.ids is None and told is not None:

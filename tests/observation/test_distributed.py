@@ -14,6 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from cmp_core import DataError, Row, metric, observe, open_snapshot
+from cmp_core.distributed.processes import Processes
+from cmp_core.observation.batches import Reader
 from tests.observation.models import Net, hooks_on, samples
 from tests.processes import in_processes
 
@@ -158,6 +160,33 @@ def test_samples_that_all_processes_read_count_once(tmp_path: Path) -> None:
         2, measured, "same", tmp_path / "two", ["participation_ratio", "probe_accuracy"]
     ):
         assert_same(told["test"], expected["test"])
+
+
+class Overlapping(DistributedSampler[Any]):
+    """Both processes have sample 8, which the first one has at its end."""
+
+    def __iter__(self) -> Any:
+        return iter([8, 1, 3, 5, 7] if self.rank else [0, 2, 4, 6, 8])
+
+
+def dropped() -> tuple[list[int], int]:
+    """Read shares in pairs, of which the first process drops an incomplete one."""
+    data: Any = Samples(9, 0, has_ids=False)
+    is_first = torch.distributed.get_rank() == 0
+    loader = DataLoader(data, batch_size=2, sampler=Overlapping(data), drop_last=is_first)
+    reader = Reader(loader, processes=Processes.started())
+    counted: list[int] = []
+    for batch in reader.batches():
+        assert batch.ids is not None
+        assert batch.own is not None
+        counted += batch.ids[batch.own].tolist()
+    return counted, len(reader.index.ids)
+
+
+def test_samples_that_one_process_drops_count_where_another_reads_them() -> None:
+    told = in_processes(2, dropped)
+    assert [counted for counted, _ in told] == [[0, 2, 4, 6], [8, 1, 3, 5, 7]]
+    assert {n for _, n in told} == {9}
 
 
 def collided() -> list[str]:
