@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def is_first_process() -> bool:
     """Whether this is the first process of `torchrun`, or one that it has not started."""
-    return os.environ.get("RANK", "0") == "0"
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def out() -> Console:

@@ -31,3 +31,30 @@ def test_a_bar_stays_away_from_the_results_of_a_terminal(
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert list(track([1, 2], "numbers")) == [1, 2]
     assert "numbers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_first"),
+    [
+        ({}, True),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, True),  # of a launcher of jobs that are each alone
+        ({"RANK": "0", "TORCHELASTIC_RUN_ID": "none"}, True),
+        ({"RANK": "1", "TORCHELASTIC_RUN_ID": "none"}, False),
+    ],
+)
+def test_of_processes_of_torchrun_the_first_prints(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    is_first: bool,
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    say("something")
+    warn("something else")
+    told = capsys.readouterr()
+    assert (told.out, told.err) == (
+        ("something\n", "warning: something else\n") if is_first else ("", "")
+    )

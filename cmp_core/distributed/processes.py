@@ -47,7 +47,8 @@ class Processes:
     @contextmanager
     def of_torchrun(cls) -> Iterator[Processes]:
         """Have the processes that `torchrun` has started within a `with` block."""
-        is_ours = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
+        # Other launchers set WORLD_SIZE and RANK for programs that have nothing to do together.
+        is_ours = dist.is_torchelastic_launched() and not dist.is_initialized()
         if is_ours:
             dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         try:
