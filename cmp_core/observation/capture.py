@@ -264,8 +264,11 @@ def _place(one: Output, raw: Tensor | None, parts: Sequence[Tensor]) -> int | No
         if part is raw:
             return place
     scores = one.values.values
+    if not scores.numel() or scores.shape[1] < 2:
+        return None
     for place, part in enumerate(parts):
-        if part.shape == scores.shape and part.is_floating_point() and scores.shape[1] > 1:
+        is_alike = part.shape == scores.shape and part.device == scores.device
+        if is_alike and part.is_floating_point():
             log_p = part.detach().to(scores.dtype)
             if any(_is_shifted(form, scores) for form in (log_p, log_p.log())):
                 return place

@@ -317,3 +317,11 @@ def test_mixed_precision_is_averaged_in_float32() -> None:
 def test_a_model_without_parameters_is_on_the_cpu() -> None:
     assert device_of(nn.ReLU()).type == "cpu"
     assert device_of(nn.Linear(1, 1, device="meta")).type == "meta"
+
+
+def test_a_pass_without_samples_ends_as_it_would() -> None:
+    model = Net().eval()
+    capture = Capture(model, "*")
+    capture.on()
+    assert model(torch.empty(0, 5)).shape == (0, 3)
+    capture.off()
