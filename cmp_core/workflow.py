@@ -229,6 +229,8 @@ def _new_run(parts: _Parts) -> Path:
 def _prepare(config: Config, plugins: Plugins, processes: Processes) -> _Parts:
     metrics, plots = _check_names(config, plugins)
     device = choose_device(config)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where what other processes send is placed
 
     def make(kind: str, name: str, *arguments: Any) -> Any:
         entry = plugins.registry.get(kind, name)

@@ -144,7 +144,8 @@ class Trainer:
         draw = np.random.default_rng([config.seed, epoch])  # a resumed run draws the same again
         order = draw.permutation(len(self._data.train.ids))
         if progress.iter == 0:
-            self._augment.manual_seed(int(draw.integers(2**62)) + self._processes.rank)
+            seed = int(draw.integers(2**63)) + self._processes.rank
+            self._augment.manual_seed(seed % 2**63)
         progress.epoch = epoch
         started = EpochStarted(epoch, self._steps_per_epoch, progress.iter)
         self._dispatcher.emit("cmp_epoch_started", started)
@@ -282,7 +283,9 @@ class Trainer:
                 raise KeyboardInterrupt
             self._stop_requested = True
 
-        heeded = [number for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN]
+        # None is a handler that is not Python's, and that Python could not put back.
+        left = (signal.SIG_IGN, None)
+        heeded = [number for number in _STOPS if signal.getsignal(number) not in left]
         before = {number: signal.signal(number, request_stop) for number in heeded}
         try:
             yield
