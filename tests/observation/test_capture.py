@@ -320,8 +320,16 @@ def test_a_model_without_parameters_is_on_the_cpu() -> None:
 
 
 def test_a_pass_without_samples_ends_as_it_would() -> None:
-    model = Net().eval()
+    """What is returned is compared with the scores that it may be made of."""
+
+    class LogProbabilities(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).log_softmax(1)
+
+    model = LogProbabilities().eval()
     capture = Capture(model, "*")
     capture.on()
     assert model(torch.empty(0, 5)).shape == (0, 3)
+    model(samples()[0])
+    assert [one.returned for one in capture.take()] == [None, None, None, 0]
     capture.off()
