@@ -6,8 +6,8 @@ This is the one place where plugins, data, model, learning rule and listeners ar
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,9 @@ from cmp_core.measurement.selection import select_metrics
 from cmp_core.plotting.plot import Plot, select_plots
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.failures import Failure, write_plugin_errors
+from cmp_core.plugins.fingerprints import fingerprints
 from cmp_core.plugins.loader import Plugins, load_plugins, new_manager
+from cmp_core.runs.changes import heed_changes, tell_changes
 from cmp_core.runs.directory import (
     BEST,
     CONFUSION,
@@ -52,16 +54,21 @@ from cmp_core.runs.directory import (
     PARAMS,
     PLUGIN_ERRORS,
     TEST_RESULTS,
+    folder_of_run,
     make_run_directory,
     open_run,
     remove_leftovers,
     write_whole,
 )
-from cmp_core.runs.environment import describe_environment
+from cmp_core.runs.environment import (
+    describe_environment,
+    read_environment,
+    write_environment,
+)
 from cmp_core.runs.json_file import read_optional
 from cmp_core.runs.lock import TRAINING, locked
 from cmp_core.runs.metric_info import dump_metric_info, is_margin
-from cmp_core.training.device import choose_device
+from cmp_core.training.device import choose_device, threads
 from cmp_core.training.evaluator import Evaluator, probe
 from cmp_core.training.learning_rule import LearningRule
 from cmp_core.training.model import LayeredModel
@@ -124,26 +131,37 @@ def resume(
     console: Console | None = None,
     *,
     tests: bool = True,
+    allow_changes: bool = False,
 ) -> Outcome:
     """Go on with an interrupted run from its last checkpoint, or from the start if it has none.
+
+    It computes with as many threads as before.
 
     Args:
         path: the run directory.
         settings: `key=value` texts for what `CHANGEABLE` names.
         console: where to print.
         tests: whether to test the best weights after training.
+        allow_changes: go on although plugins, versions or the data are not those that the run was
+            begun with; `environment.json` then tells which.
 
     Raises:
-        CmpError: there is no such run, its checkpoint cannot be read, or another program trains or
-            tests it.
+        CmpError: there is no such run, its checkpoint cannot be read, another program trains or
+            tests it, or something has changed on which its numbers rest.
     """
     directory = open_run(path)
     with Processes.of_torchrun() as processes, _locked(directory, processes):
         processes.on_first(lambda: remove_leftovers(directory))
-        parts = _prepare_again(directory, settings, processes)
         last = directory / LAST
         checkpoint = load_checkpoint(last, torch.device("cpu")) if last.exists() else None
-        return _train(parts, directory, console or out(), checkpoint, tests)
+        if checkpoint is None:
+            parts = _prepare_again(directory, settings, processes)
+            processes.on_first(lambda: _describe(parts, directory))
+            return _train(parts, directory, console or out(), None, tests)
+        with threads(read_environment(directory).get("threads")):
+            parts = _prepare_again(directory, settings, processes)
+            processes.on_first(lambda: _go_on(parts, directory, checkpoint, allow_changes))
+            return _train(parts, directory, console or out(), checkpoint, tests)
 
 
 def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str] = ()) -> Outcome:
@@ -167,8 +185,11 @@ def _evaluate(parts: _Parts, directory: Path, checkpoint: str) -> Outcome:
     with _must_fit(directory):
         parts.model.load_state_dict(saved["model"])
     counters = saved.get("progress", saved)
-    folder = directory if checkpoint == "best" else directory / f"eval_{checkpoint}"
-    folder.mkdir(exist_ok=True)
+    folder = directory
+    if checkpoint != "best":
+        folder = folder_of_run(directory, f"eval_{checkpoint}")
+        folder.mkdir(exist_ok=True)
+    parts.processes.on_first(lambda: tell_changes(directory, _environment(parts, directory)))
     writer = TestResultsWriter(folder, checkpoint, parts.processes)
     measurer = _measurer(parts, directory)
     dispatcher = measurer.dispatcher
@@ -218,12 +239,40 @@ def _new_run(parts: _Parts) -> Path:
     """Make a run directory with what is known before training."""
     params = dump_config(_resolve(parts))
     directory = make_run_directory(parts.config)
-    write_whole(directory / PARAMS, params)
+    try:
+        write_whole(directory / PARAMS, params)
+        _describe(parts, directory)
+    except OSError as error:
+        shutil.rmtree(directory)
+        raise UsageError(f"out: cannot write to '{directory.parent}': {error.strerror}") from error
+    return directory
+
+
+def _describe(parts: _Parts, directory: Path) -> None:
+    """Write what the metrics mean and what the run rests on."""
     info = (metric.info(parts.config.margins.get(metric.label)) for metric in parts.metrics)
     write_whole(directory / METRICS, dump_metric_info(info))
-    description = describe_environment(parts.describe(directory), parts.device)
-    write_whole(directory / ENVIRONMENT, json.dumps(description, indent=2) + "\n")
-    return directory
+    write_environment(directory, _environment(parts, directory))
+
+
+def _environment(parts: _Parts, directory: Path) -> dict[str, Any]:
+    return describe_environment(
+        parts.describe(directory),
+        parts.device,
+        processes=parts.processes.size,
+        plugins=fingerprints(parts.plugins),
+        data=parts.data.fingerprint(),
+    )
+
+
+def _go_on(
+    parts: _Parts, directory: Path, checkpoint: Mapping[str, Any], allow_changes: bool
+) -> None:
+    """Write what a killed program has not, and heed what has changed since."""
+    if not ((directory / METRICS).exists() and (directory / ENVIRONMENT).exists()):
+        _describe(parts, directory)
+    step, now = checkpoint["progress"]["step"], _environment(parts, directory)
+    heed_changes(directory, now, step, allowed=allow_changes)
 
 
 def _prepare(config: Config, plugins: Plugins, processes: Processes) -> _Parts:
@@ -370,9 +419,9 @@ def _train(
     with ExitStack() as files:
         if processes.is_first:
             cut_log(directory, trainer.progress)
-            # The log before the checkpoint: what a checkpoint has behind it, the log has on disk.
-            dispatcher.add_essential(files.enter_context(LogWriter(directory)))
-            dispatcher.add_essential(CheckpointWriter(directory))
+            log = files.enter_context(LogWriter(directory))
+            dispatcher.add_essential(log)
+            dispatcher.add_essential(CheckpointWriter(directory, log.sync))
             dispatcher.add_essential(Screen(console))
         dispatcher.add_essential(TestResultsWriter(directory, processes=processes))
         if parts.config.snapshots is not None:

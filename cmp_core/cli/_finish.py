@@ -15,7 +15,7 @@ from cmp_core.console import say
 from cmp_core.plotting.render import tasks
 from cmp_core.plugins.failures import Failure, write_plugin_errors
 from cmp_core.reporting.write import write_report
-from cmp_core.runs.directory import PARAMS, PLOTS, REPORT
+from cmp_core.runs.directory import PARAMS, PLOTS, REPORT, folder_of_run
 from cmp_core.workflow import Outcome
 
 
@@ -39,7 +39,7 @@ def finish(outcome: Outcome, compared: Sequence[Path], *, research_only: bool, s
     of_one = [plot for plot in plots if plot not in of_all and plot.definition.runs == "any"]
     todo = [*tasks(of_one, alone), *tasks(of_all, runs)]
     policy = load_config(outcome.directory / PARAMS).on_plugin_error
-    drawn = draw_all(todo, outcome.directory / PLOTS, policy=policy, show=show)
+    drawn = draw_all(todo, folder_of_run(outcome.directory, PLOTS), policy=policy, show=show)
     # What raised as a picture raises in the report again.
     in_report = write_report(runs, outcome.plots, outcome.directory / REPORT)
     of_plots = [picture.failure for picture in drawn if picture.failure is not None]

@@ -78,7 +78,8 @@ class _Group(click.Group):
         except BrokenPipeError:
             raise  # the reader of a pipe has gone; click ends without a word
         except OSError as error:
-            click.echo(f"error: {error}", err=True)
+            place = "" if error.filename is None else f"'{error.filename}': "
+            click.echo(f"error: {place}{error.strerror or error}", err=True)
             sys.exit(CmpError.exit_code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)

@@ -62,6 +62,11 @@ def training_options(command: Command) -> Command:
         click.option("--no-snapshots", is_flag=True, help="Store no activations."),
         click.option("--resume", "resumed", metavar="RUN", help="Go on with an interrupted run."),
         click.option(
+            "--allow-changes",
+            is_flag=True,
+            help="Resume although plugins, versions or the data have changed.",
+        ),
+        click.option(
             "--presets",
             is_flag=True,
             is_eager=True,

@@ -21,6 +21,7 @@ def train(
     plugins_dir: Path | None,
     no_snapshots: bool,
     resumed: str | None,
+    allow_changes: bool,
     *,
     tests: bool = True,
 ) -> Outcome:
@@ -29,11 +30,16 @@ def train(
     if no_snapshots:
         overrides["snapshots"] = None
     if resumed and (source or overrides or plugins or plugins_dir):
-        raise UsageError("--resume goes on with the run's own params.yaml: only --set may be given")
+        raise UsageError(
+            "--resume goes on with the run's own params.yaml: only --set and --allow-changes may "
+            "be given"
+        )
+    if allow_changes and not resumed:
+        raise UsageError("--allow-changes is for --resume")
     config = None if resumed else load_config(source, settings, plugins, **overrides)
 
     from cmp_core import workflow
 
     if config is None:
-        return workflow.resume(str(resumed), settings, tests=tests)
+        return workflow.resume(str(resumed), settings, tests=tests, allow_changes=allow_changes)
     return workflow.run(config, plugins_dir, tests=tests)

@@ -88,7 +88,7 @@ def plot_command(
     from cmp_core.plotting.plot import load_plots
     from cmp_core.plotting.render import tasks
     from cmp_core.plugins.failures import write_plugin_errors
-    from cmp_core.runs.directory import PLOTS, PLUGIN_ERRORS, check_folder
+    from cmp_core.runs.directory import PLOTS, PLUGIN_ERRORS, check_folder, folder_of_run
 
     choose_backend(show=show)
     plots = load_plots(plugins, plugins_dir)
@@ -108,7 +108,7 @@ def plot_command(
     else:
         chosen = [plot.definition(**options) for plot in plots if plot.label == kind]
     run_set = as_run_set(runs, split_labels(labels))
-    target = folder or run_set.folder / PLOTS
+    target = folder or folder_of_run(run_set.folder, PLOTS)
     check_folder(target)
     drawn = draw_all(tasks(chosen, run_set), target, form, dpi, show=show)
     failures = [picture.failure for picture in drawn if picture.failure is not None]

@@ -52,6 +52,7 @@ def run_command(
     plugins_dir: Path | None,
     no_snapshots: bool,
     resumed: str | None,
+    allow_changes: bool,
     plots: str | None,
     research_only: bool,
     compared: tuple[str, ...],
@@ -68,7 +69,16 @@ def run_command(
     others = _check_others(compared)
     asked = {"metrics": selection(metrics, "--metrics"), "plots": selection(plots, "--plots")}
     with lasting_output():
-        outcome = train(source, settings, asked, plugins, plugins_dir, no_snapshots, resumed)
+        outcome = train(
+            source,
+            settings,
+            asked,
+            plugins,
+            plugins_dir,
+            no_snapshots,
+            resumed,
+            allow_changes,
+        )
 
         from cmp_core.cli._finish import finish
         from cmp_core.console import is_first_process

@@ -28,12 +28,21 @@ def train_command(
     plugins_dir: Path | None,
     no_snapshots: bool,
     resumed: str | None,
+    allow_changes: bool,
 ) -> None:
     """Train a network and measure every layer, without the test, plots and report of `cmp run`."""
     asked = {"metrics": selection(metrics, "--metrics")}
     with lasting_output():
         outcome = train(
-            source, settings, asked, plugins, plugins_dir, no_snapshots, resumed, tests=False
+            source,
+            settings,
+            asked,
+            plugins,
+            plugins_dir,
+            no_snapshots,
+            resumed,
+            allow_changes,
+            tests=False,
         )
 
         from cmp_core.cli._results import exit_code, print_failures, print_trained

@@ -273,6 +273,12 @@ class Config:
     checkpoint_every: int = _key(
         1, _whole(1), help="epochs between two saves of last.pt", about="record"
     )
+    checkpoint_minutes: float = _key(
+        10.0,
+        _positive,
+        help="minutes after which last.pt is saved within an epoch too, so that no more is lost",
+        about="record",
+    )
     out: str = _folder("runs", help="folder under which run directories are made", about="record")
 
     def __attrs_post_init__(self) -> None:

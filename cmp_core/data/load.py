@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +60,19 @@ class Data:
     fitting: NDArray[np.intp]
     class_names: tuple[str, ...]
     input_size: int
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the sizes of the splits, and a hash of their ids, labels and class names.
+
+        Samples themselves are not hashed, which may be many and read from files.
+        """
+        content = hashlib.sha256("\0".join(self.class_names).encode())
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        for split in splits.values():
+            content.update(np.asarray(split.ids, dtype=np.int64).tobytes())
+            content.update(np.asarray(split.labels, dtype=np.int64).tobytes())
+        sizes = {name: len(split.ids) for name, split in splits.items()}
+        return sizes | {"sha256": content.hexdigest()}
 
 
 def load_data(

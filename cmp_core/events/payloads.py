@@ -84,7 +84,15 @@ class EpochStarted(Event):
 
 @attrs.frozen(eq=False)
 class StepFinished(Event):
-    """One optimizer step was made; `rows` are the values of a measured batch, else empty."""
+    """One optimizer step was made.
+
+    Attributes:
+        iter, step: its number in the epoch and over all epochs, from 1 on.
+        loss, acc: of the batch of n samples.
+        rows: the values of a measured batch, else empty.
+        state: as in `EpochFinished`; none where the loss is not finite, or the training is not
+            cmp's own.
+    """
 
     epoch: int
     iter: int
@@ -93,6 +101,7 @@ class StepFinished(Event):
     acc: float
     n: int
     rows: tuple[Row, ...] = ()
+    state: Callable[[], dict[str, Any]] | None = None
 
 
 @attrs.frozen(eq=False)

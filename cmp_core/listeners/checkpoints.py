@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,29 @@ import torch
 
 from cmp_core.errors import UsageError, one_line
 from cmp_core.events.hookspecs import hookimpl
-from cmp_core.events.payloads import EpochFinished, Run, RunFailed
+from cmp_core.events.payloads import EpochFinished, Run, RunFailed, StepFinished
 from cmp_core.listeners.saving import saving
 from cmp_core.runs.directory import BEST, LAST, save_whole
 
 
 class CheckpointWriter:
-    """Saves after epochs and after an interruption."""
+    """Saves after epochs, after some minutes within an epoch, and after an interruption.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Args:
+        folder: the run directory.
+        sync_log: brings the log to the disk, which must have all that a checkpoint has behind it.
+    """
+
+    def __init__(self, folder: Path, sync_log: Callable[[], None]) -> None:
+        self._folder, self._sync_log = folder, sync_log
+        self._saved = time.monotonic()
+
+    @hookimpl
+    def cmp_step_finished(self, event: StepFinished, run: Run) -> None:
+        """Save the whole state when the last time is `checkpoint_minutes` ago."""
+        seconds = 60 * run.config.checkpoint_minutes
+        if event.state is not None and time.monotonic() - self._saved >= seconds:
+            self._save_last(event.state())
 
     @hookimpl
     def cmp_epoch_finished(self, event: EpochFinished, run: Run) -> None:
@@ -30,13 +45,18 @@ class CheckpointWriter:
             self._save(BEST, {"model": state["model"], **best})
         is_turn = event.epoch % run.config.checkpoint_every == 0
         if event.epoch > 0 and (is_turn or event.epoch == run.config.epochs):
-            self._save(LAST, event.state())
+            self._save_last(event.state())
 
     @hookimpl
     def cmp_run_failed(self, event: RunFailed) -> None:
         """Save the whole state if the run can be resumed from here."""
         if event.state is not None:
-            self._save(LAST, event.state())
+            self._save_last(event.state())
+
+    def _save_last(self, state: dict[str, Any]) -> None:
+        self._sync_log()
+        self._save(LAST, state)
+        self._saved = time.monotonic()
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
         path = self._folder / name

@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, Run, StepFinished
 from cmp_core.events.rows import finite_or_none, log_form
 from cmp_core.listeners.saving import saving
-from cmp_core.runs.directory import LOG, UNREADABLE_LOG, write_whole
+from cmp_core.runs.directory import LOG, UNREADABLE_LOG, open_to_append, write_whole
 from cmp_core.runs.json_file import parse_object
 from cmp_core.runs.log import as_count
 from cmp_core.runs.progress import Progress
@@ -30,7 +31,7 @@ class LogWriter:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / LOG
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = TextIOWrapper(open_to_append(self._path), encoding="utf-8")
         self._flushed = time.monotonic()
 
     @hookimpl
@@ -62,12 +63,12 @@ class LogWriter:
                 **log_form(event.train_rows, run.layer_names, event.train_n, prefix="train_"),
             }
         )
-        self._sync()
+        self.sync()
 
     @hookimpl
     def cmp_run_failed(self) -> None:
-        """Bring the last lines to the disk, before a checkpoint that has them behind it."""
-        self._sync()
+        """Bring the last lines to the disk."""
+        self.sync()
 
     def close(self) -> None:
         """Write what waits, and close the file."""
@@ -82,7 +83,12 @@ class LogWriter:
         with suppress(TrainingError) if kind else nullcontext():
             self.close()
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
+        """Bring all lines to the disk.
+
+        Raises:
+            TrainingError: there is no room for them.
+        """
         self._flush()
         with saving(self._path):
             os.fsync(self._file.fileno())
@@ -106,7 +112,7 @@ def cut_log(folder: Path, progress: Progress) -> None:
     Other lines that cannot be read are set aside in `log.unreadable`, which is told.
     """
     path = folder / LOG
-    *whole, last = (path.read_bytes() if path.exists() else b"").split(b"\n")
+    *whole, last = (path.read_bytes() if path.is_file() else b"").split(b"\n")
     kept, unreadable = [], []
     for line in (*whole, last):
         is_before = _is_before(line, progress) if line.strip() else False
@@ -116,7 +122,7 @@ def cut_log(folder: Path, progress: Progress) -> None:
             unreadable.append(line)
     if unreadable:
         aside = folder / UNREADABLE_LOG
-        with aside.open("ab") as file:
+        with open_to_append(aside) as file:
             file.writelines(line + b"\n" for line in unreadable)
         count = f"{len(unreadable)} line{'s' * (len(unreadable) > 1)}"
         warn(f"'{path}': {count} cannot be read; set aside in '{aside.name}'")

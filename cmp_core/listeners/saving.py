@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cmp_core.config.load import read_yaml
 from cmp_core.errors import TrainingError
+from cmp_core.runs.directory import OBSERVED, PARAMS
 
 
 @contextmanager
@@ -23,9 +25,16 @@ def saving(path: Path) -> Iterator[None]:
         if reason is None:
             raise
         raise TrainingError(
-            f"'{path}' could not be saved: {reason.strerror or reason}; what was saved before "
-            f"is whole. Make room, then go on with: cmp run --resume {path.parent}"
+            f"'{reason.filename or path}' could not be saved: {reason.strerror or reason}; what "
+            f"was saved before is whole. Make room, then {_way_on(path.parent)}"
         ) from error
+
+
+def _way_on(folder: Path) -> str:
+    params = folder / PARAMS
+    if params.is_file() and OBSERVED not in read_yaml(params):
+        return f"go on with: cmp run --resume {folder}"
+    return "begin again"  # an observed training, or a test into a folder of its own
 
 
 def _os_error(error: BaseException | None) -> OSError | None:

@@ -22,14 +22,14 @@ from cmp_core.config.load import dump_config
 from cmp_core.config.schema import Config, Snapshots
 from cmp_core.console import warn
 from cmp_core.distributed.processes import ALONE, Processes
-from cmp_core.errors import ConfigError, UsageError, unknown
+from cmp_core.errors import ConfigError, DataError, UsageError, unknown
 from cmp_core.events.activations import LayerActivations, SplitFinished
 from cmp_core.events.hookspecs import hookimpl
-from cmp_core.events.payloads import Run, RunStarted, SnapshotWritten
+from cmp_core.events.payloads import Run, RunFinished, RunStarted, SnapshotWritten
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import choose
 from cmp_core.plugins.dispatch import Dispatcher
-from cmp_core.runs.directory import ACTIVATIONS, SNAPSHOT_BEGUN
+from cmp_core.runs.directory import ACTIVATIONS, SNAPSHOT_BEGUN, folder_of_run
 from cmp_core.snapshots.schedule import scheduled
 from cmp_core.snapshots.write import RowWriter
 
@@ -78,6 +78,7 @@ class SnapshotListener:
         console: Console,
         processes: Processes = ALONE,
     ) -> None:
+        folder_of_run(folder, ACTIVATIONS)  # raises where it is a link
         self._processes = processes
         self._waiting: list[_Rows] = []
         self._options, self._config = options, config
@@ -95,10 +96,12 @@ class SnapshotListener:
         self._sample_bytes = numbers * np.dtype(options.dtype).itemsize
         self._writer: RowWriter | None = None
         self._has_mask = self._is_stopped = False
+        self._steps_per_epoch = 0
 
     @hookimpl
     def cmp_run_started(self, event: RunStarted) -> None:
         """Say what will be stored, and warn where there is no room for it."""
+        self._steps_per_epoch = event.steps_per_epoch
         phase = self._options.phase
         epochs = [epoch for epoch in self._epochs if epoch >= event.epoch]
         if phase == "test":
@@ -148,7 +151,7 @@ class SnapshotListener:
             if self._writer is None:
                 self._has_mask = rows.is_fitting
                 self._writer = RowWriter(
-                    self._folder / ACTIVATIONS / f"step_{rows.step:08d}.h5",
+                    self._path(rows.step),
                     self._folder / SNAPSHOT_BEGUN,
                     len(self._ids) + (len(self._fitting) if rows.is_fitting else 0),
                     self._options.dtype,
@@ -188,9 +191,27 @@ class SnapshotListener:
         self._dispatcher.emit("cmp_snapshot_written", written)
 
     @hookimpl
+    def cmp_run_finished(self, event: RunFinished) -> None:
+        """Record which snapshots are missing, for lack of room now or before the run was resumed."""
+        if self._options.phase == "test":
+            steps = {} if event.acc is None else {0: 0, event.epoch: event.step}
+        else:
+            steps = {epoch: epoch * self._steps_per_epoch for epoch in self._epochs}
+        if missing := [str(e) for e, step in steps.items() if not self._path(step).exists()]:
+            plural = "s" * (len(missing) > 1)
+            error = DataError(
+                f"there is no snapshot of epoch{plural} {', '.join(missing)}; where there was no "
+                "room, make some and run it again"
+            )
+            self._dispatcher.record("snapshots", "cmp_run_finished", error)
+
+    @hookimpl
     def cmp_run_failed(self) -> None:
         """Drop a snapshot that is not whole."""
         self._abort()
+
+    def _path(self, step: int) -> Path:
+        return self._folder / ACTIVATIONS / f"step_{step:08d}.h5"
 
     def _has_fitting(self, epoch: int) -> bool:
         """Whether the file of an epoch has the samples that fits are made to."""

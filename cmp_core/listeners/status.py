@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime
 from pathlib import Path
 
 import attrs
 
 from cmp_core.events.hookspecs import hookimpl
-from cmp_core.events.payloads import EpochFinished, RunFailed, RunStarted
+from cmp_core.events.payloads import EpochFinished, RunFailed, RunStarted, StepFinished
+from cmp_core.listeners.saving import saving
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.failures import write_plugin_errors
 from cmp_core.runs.directory import PLUGIN_ERRORS, STATUS, write_whole
+
+HEARTBEAT_SECONDS = 60.0
+"""How old the status of a run that goes on can be, but for its longest step or measured split."""
 
 
 class StatusWriter:
@@ -28,11 +33,18 @@ class StatusWriter:
         self._dispatcher = dispatcher
         self._started = _now()
         self._epoch = self._step = 0
+        self._written = time.monotonic()
 
     @hookimpl
     def cmp_run_started(self, event: RunStarted) -> None:
         """Say that the run is running."""
         self._write("running", event.epoch, event.step)
+
+    @hookimpl
+    def cmp_step_finished(self, event: StepFinished) -> None:
+        """Say once a minute that it is alive, which it is not where that is long ago."""
+        if time.monotonic() - self._written >= HEARTBEAT_SECONDS:
+            self._write("running", event.epoch, event.step)
 
     @hookimpl
     def cmp_epoch_finished(self, event: EpochFinished) -> None:
@@ -67,8 +79,10 @@ class StatusWriter:
                 for failure in self._dispatcher.failures
             ],
         }
-        write_whole(self._folder / STATUS, json.dumps(status, indent=2) + "\n")
-        write_plugin_errors(self._folder / PLUGIN_ERRORS, self._dispatcher.failures)
+        with saving(self._folder / STATUS):
+            write_whole(self._folder / STATUS, json.dumps(status, indent=2) + "\n")
+            write_plugin_errors(self._folder / PLUGIN_ERRORS, self._dispatcher.failures)
+        self._written = time.monotonic()
 
 
 def _now() -> str:

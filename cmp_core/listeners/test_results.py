@@ -20,6 +20,7 @@ from cmp_core.events.activations import LayerActivations
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import Run, RunFinished
 from cmp_core.events.rows import Row, finite_or_none, log_form
+from cmp_core.listeners.saving import saving
 from cmp_core.runs.directory import (
     CLASS_REPORT,
     CONFUSION,
@@ -78,7 +79,8 @@ class TestResultsWriter:
         parts = list(chain.from_iterable(self._processes.gather(self._parts)))
         self._parts = []
         if self._processes.is_first:
-            self._write_all(_columns(parts), accuracy, loss, event, run)
+            with saving(self._folder / TEST_RESULTS):
+                self._write_all(_columns(parts), accuracy, loss, event, run)
 
     def _write_all(
         self,

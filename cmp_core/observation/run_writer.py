@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,8 +26,8 @@ from cmp_core.measurement.metric import Metric
 from cmp_core.observation.capture import device_of
 from cmp_core.observation.reduction import Reduction
 from cmp_core.plugins.dispatch import Dispatcher
-from cmp_core.runs.directory import ENVIRONMENT, METRICS, OBSERVED, PARAMS, write_whole
-from cmp_core.runs.environment import describe_environment
+from cmp_core.runs.directory import METRICS, OBSERVED, PARAMS, write_whole
+from cmp_core.runs.environment import describe_environment, write_environment
 from cmp_core.runs.metric_info import dump_metric_info
 
 
@@ -88,7 +87,7 @@ class RunWriter:
         description = describe_environment(run, device) | {"seed": told.get("seed")}
         write_whole(directory / PARAMS, dump_yaml(params))
         write_whole(directory / METRICS, dump_metric_info(metric.info() for metric in metrics))
-        write_whole(directory / ENVIRONMENT, json.dumps(description, indent=2) + "\n")
+        write_environment(directory, description)
         self._log = LogWriter(directory)
         self._dispatcher.add_essential(self._log)
         self._dispatcher.add_essential(StatusWriter(directory, self._dispatcher))

@@ -206,18 +206,21 @@ class Plot:
         return attrs.evolve(self, options={**self.options, **taken})
 
     def file_name(self, view: PlotView) -> str:
-        """Return the name of a view's file, without its suffix; the end of a long one is a hash."""
+        """Return the name of a view's file, without its suffix.
+
+        Where characters had to be replaced, or it is long, it ends with a hash: `a/b` is not `a_b`.
+        """
         name = self.definition.file.format(
             metric=view.metric,
             layer=view.layer,
             phase=view.phase,
             normalized="_normalized" if view.normalized else "",
         )
-        name = name.replace("/", "_")
-        whole = name.encode()
-        if len(whole) <= _LONGEST:
+        safe = "".join("_" if c in "/\\:" or not c.isprintable() else c for c in name)
+        whole = safe.encode()
+        if safe == name and len(whole) <= _LONGEST:
             return name
-        ending = blake2s(whole, digest_size=4).hexdigest()
+        ending = blake2s(name.encode(errors="backslashreplace"), digest_size=4).hexdigest()
         return f"{whole[:_LONGEST].decode(errors='ignore')}_{ending}"
 
     def _asked(self, option: str) -> tuple[str, ...]:

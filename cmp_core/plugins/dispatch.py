@@ -113,6 +113,10 @@ class Dispatcher:
         if fatal is not None:
             raise fatal
 
+    def record(self, name: str, hook: str, error: Exception) -> None:
+        """Record what went wrong with something that ran beside the plugins, and is off now."""
+        self._failures[name, hook, one_line(error)] = failure_of(name, hook, error, "disable")
+
     def _answers_of_essential(
         self,
         implementations: list[pluggy.HookImpl],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from cmp_core.analysis.comparison import comparisons_of
@@ -18,14 +19,19 @@ from cmp_core.reporting.page import report_html
 from cmp_core.runs.directory import (
     ACTIVATIONS,
     ANSWERS,
+    PARAMS,
     REPORT,
     SEED_BASELINE,
     check_folder,
     write_whole,
 )
+from cmp_core.runs.lock import REPORTING, locked
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import RunSet
 from cmp_core.runs.seed_baseline import SeedBaseline, dump_seed_baselines, read_seed_baselines
+
+_WAIT_SECONDS = 60.0
+"""For another program that writes the page of the same run."""
 
 
 def report(runs: Runs, path: str | Path | None = None, labels: Sequence[str] = ()) -> Path:
@@ -74,7 +80,17 @@ def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failur
 
     The answers are stored beside it, and so is how far layers differ from those of another seed,
     which is measured before.
+
+    Raises:
+        UsageError: another program writes the page of this run, and does not come to an end.
     """
+    with ExitStack() as held:
+        if (path.parent / PARAMS).is_file():  # a run's own page, and what is stored beside it
+            held.enter_context(locked(path.parent, REPORTING, seconds=_WAIT_SECONDS))
+        return _write_page(runs, plots, path)
+
+
+def _write_page(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failure]:
     stored = path.with_suffix(SEED_BASELINE)
     with out().status("writing the report"):
         baselines = {

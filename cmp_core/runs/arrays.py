@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core.errors import DataError, one_line
+from cmp_core.runs.directory import check_regular
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -44,6 +45,7 @@ def load_counts(path: Path) -> NDArray[Any] | None:
 def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
     """Return the array of an `.npy` file, or the arrays of an `.npz` file by name."""
     try:
+        check_regular(path)
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
             return content if isinstance(content, np.ndarray) else dict(content)

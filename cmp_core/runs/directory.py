@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
@@ -123,6 +124,42 @@ def open_run(path: str | Path) -> Path:
         hint = f"; did you mean '{runs[-1]}'?" if runs else ""
         raise UsageError(f"'{path}' is not a run directory: it has no {PARAMS}{hint}")
     return folder.absolute()
+
+
+def folder_of_run(directory: Path, name: str) -> Path:
+    """Return the path of a folder inside a run directory, which may not be there yet.
+
+    Raises:
+        UsageError: it is a link, which could lead what is written out of the run directory.
+    """
+    folder = directory / name
+    if folder.is_symlink():
+        raise UsageError(
+            f"'{folder}' is a link, and cmp writes through none; put a folder in its place, or "
+            "copy the run with: cp -rL"
+        )
+    return folder
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a file of a run for lines that are added at its end.
+
+    Raises:
+        OSError: it cannot be written to, or is a link.
+    """
+    no_links = getattr(os, "O_NOFOLLOW", 0)
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | no_links, 0o666)
+    return os.fdopen(handle, "ab")
+
+
+def check_regular(path: Path) -> None:
+    """Raise where reading a path could wait forever, or would not end: for pipes and devices.
+
+    Raises:
+        OSError: it is there and is no regular file; a directory as the system says it.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "expected a regular file, got a pipe or a device", str(path))
 
 
 def check_folder(folder: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import torch
 
 from cmp_core.events.payloads import Run
+from cmp_core.runs.directory import ENVIRONMENT, write_whole
+from cmp_core.runs.json_file import read_optional
 
 _PACKAGES = (
     "chain-of-metric-predictors",
@@ -23,8 +27,14 @@ _PACKAGES = (
 )
 
 
-def describe_environment(run: Run, device: torch.device) -> dict[str, Any]:
-    """Return versions, device, git commit of the working directory, seed and class names."""
+def describe_environment(run: Run, device: torch.device, **basis: Any) -> dict[str, Any]:
+    """Return versions, device, git commit of the working directory, seed and class names.
+
+    Args:
+        run: whose seed, classes and layers are stored.
+        device: that computes.
+        basis: what else the numbers rest on, by name: `plugins`, `data`, `processes`.
+    """
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "python": sys.version.split()[0],
@@ -33,6 +43,7 @@ def describe_environment(run: Run, device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "gpu": gpu,
         "threads": torch.get_num_threads(),
+        **basis,
         "git_commit": _git_commit(),
         "command": sys.argv,
         "seed": run.config.seed,
@@ -40,6 +51,16 @@ def describe_environment(run: Run, device: torch.device) -> dict[str, Any]:
         "layers": list(run.layer_names),
         "output": run.output,
     }
+
+
+def read_environment(directory: Path) -> dict[str, Any]:
+    """Return the content of a run's file, empty where there is none that can be read."""
+    return read_optional(directory / ENVIRONMENT, problems=[])
+
+
+def write_environment(directory: Path, content: Mapping[str, Any]) -> None:
+    """Write a run's file."""
+    write_whole(directory / ENVIRONMENT, json.dumps(content, indent=2) + "\n")
 
 
 def _version(package: str) -> str | None:

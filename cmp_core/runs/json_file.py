@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from cmp_core.config.schema import shown
+from cmp_core.runs.directory import check_regular
 
 
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, without the byte order mark that Windows puts first.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is a pipe or a device.
         ValueError: it is not UTF-8.
     """
+    check_regular(path)
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

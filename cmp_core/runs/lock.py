@@ -13,12 +13,14 @@ from filelock import FileLock, Timeout
 
 from cmp_core.errors import UsageError
 from cmp_core.runs.directory import write_whole
-from cmp_core.runs.json_file import parse_object
+from cmp_core.runs.json_file import parse_object, read_text
 
 TRAINING = "training"
 """Of what a training writes, and a test of its weights."""
 SAVING = "recomputed"
 """Of values that are added to a run."""
+REPORTING = "report"
+"""Of a run's page and the answers beside it."""
 
 
 @contextmanager
@@ -52,10 +54,24 @@ def locked(directory: Path, what: str, seconds: float = 0) -> Iterator[None]:
         lock.release()
 
 
+def is_held(directory: Path, what: str) -> bool:
+    """Return whether a program holds a lock of a run directory right now."""
+    place = directory / f".{what}.lock"
+    if not place.is_file():
+        return False
+    lock = FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):  # the latter where the directory is another user's
+        return True
+    lock.release()
+    return False
+
+
 def _described(owner: Path) -> str:
     """Return who holds a lock, as far as it has told."""
     try:
-        about = parse_object(owner.read_text(encoding="utf-8"))
+        about = parse_object(read_text(owner))
     except (OSError, ValueError):
         return "another program"
     return f"process {about.get('pid')} on {about.get('host')}"

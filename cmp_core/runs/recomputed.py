@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cmp_core.config.schema import shown
 from cmp_core.errors import DataError
-from cmp_core.runs.directory import RECOMPUTED, write_whole
+from cmp_core.runs.directory import RECOMPUTED, check_regular, write_whole
 from cmp_core.runs.json_file import parse_object
 from cmp_core.runs.log import LogReader, RunLog, as_count
 from cmp_core.runs.metric_info import MetricInfo, as_metric_info
@@ -149,6 +149,7 @@ def save_recomputed(directory: Path, lines: Iterable[Mapping[str, Any]]) -> None
 def _texts(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file that is there, with their numbers."""
     if path.exists():
+        check_regular(path)
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             yield from ((i, text) for i, text in enumerate(file, start=1) if text.strip())
 

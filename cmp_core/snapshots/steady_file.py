@@ -13,10 +13,14 @@ class SteadyFile(io.RawIOBase):
 
     After a failed write HDF5 can neither close its file nor end the process without a crash, so it
     must not hear of it; who writes asks `check`.
+
+    Args:
+        path: of the file, which is made; what was there, a link too, is removed before.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w+b", buffering=0)
+        path.unlink(missing_ok=True)
+        self._file = path.open("x+b", buffering=0)
         self._error: OSError | None = None
 
     def check(self) -> None:

@@ -36,7 +36,7 @@ class RowWriter:
 
     Args:
         path: the file that is to be.
-        temporary: where it is written, on the same file system; what is there is overwritten.
+        temporary: where it is written, on the same file system; what is there is removed.
         n: samples in all; none where that is not known beforehand.
         dtype: `float32`, `float16` or `float64`, of activations, scores, anchors and inputs.
         compression: a key of `COMPRESSIONS`.

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from cmp_core.config.schema import Config
 from cmp_core.errors import ConfigError
+
+
+@contextmanager
+def threads(number: object) -> Iterator[None]:
+    """Compute with a number of threads within a `with` block, as sums are rounded by it.
+
+    Args:
+        number: of threads; anything else than a whole number above 0 changes nothing.
+    """
+    before = torch.get_num_threads()
+    if isinstance(number, int) and number > 0:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(config: Config) -> torch.device:

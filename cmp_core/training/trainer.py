@@ -173,6 +173,7 @@ class Trainer:
             acc=acc,
             n=self._parallel.n,
             rows=rows,
+            state=self._copied_state if math.isfinite(loss) else None,
         )
         self._dispatcher.emit("cmp_step_finished", finished)
         if self._config.detect_divergence and not math.isfinite(loss):
