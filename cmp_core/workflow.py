@@ -271,8 +271,9 @@ def _go_on(
     """Write what a killed program has not, and heed what has changed since."""
     if not ((directory / METRICS).exists() and (directory / ENVIRONMENT).exists()):
         _describe(parts, directory)
-    step, now = checkpoint["progress"]["step"], _environment(parts, directory)
-    heed_changes(directory, now, step, allowed=allow_changes)
+    with _must_fit(directory):
+        step = int(checkpoint["progress"]["step"])
+    heed_changes(directory, _environment(parts, directory), step, allowed=allow_changes)
 
 
 def _prepare(config: Config, plugins: Plugins, processes: Processes) -> _Parts:

@@ -192,7 +192,7 @@ class SnapshotListener:
 
     @hookimpl
     def cmp_run_finished(self, event: RunFinished) -> None:
-        """Record which snapshots are missing, for lack of room now or before the run was resumed."""
+        """Record which snapshots are missing, for lack of room now or before a resumption."""
         if self._options.phase == "test":
             steps = {} if event.acc is None else {0: 0, event.epoch: event.step}
         else:

@@ -142,7 +142,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence(
 def test_a_full_disk_leaves_the_checkpoint_before_it_whole(
     tiny: Config, request: pytest.FixtureRequest
 ) -> None:
-    writer = CheckpointWriter(Path())
+    writer = CheckpointWriter(Path(), lambda: None)
     writer._save("last.pt", {"step": 1})
     request.getfixturevalue("_full_disk")
     with pytest.raises(TrainingError, match=r"last\.pt' could not be saved: No space left"):
@@ -169,7 +169,7 @@ def test_a_full_disk_after_ctrl_c_is_why_the_run_ends(
 
 def test_what_is_wrong_with_the_state_itself_is_no_full_disk() -> None:
     with pytest.raises(AttributeError, match="lambda"):
-        CheckpointWriter(Path())._save("last.pt", {"step": lambda: None})
+        CheckpointWriter(Path(), lambda: None)._save("last.pt", {"step": lambda: None})
     assert list(Path().glob("*last.pt*")) == []
 
 

@@ -23,12 +23,22 @@ def test_the_cause_behind_another_error_is_the_reason() -> None:
     """Torch raises one of its own about positions while it handles the system's."""
     error = RuntimeError("unexpected pos 704 vs 598")
     error.__context__ = OSError(errno.EDQUOT, "Disk quota exceeded")
+    Path("run").mkdir()
+    Path("run/params.yaml").write_text("dataset: digits\n")
     with pytest.raises(TrainingError) as told, saving(Path("run/last.pt")):
         raise error
     assert str(told.value) == (
         "'run/last.pt' could not be saved: Disk quota exceeded; what was saved before is whole. "
         "Make room, then go on with: cmp run --resume run"
     )
+
+
+@pytest.mark.parametrize("params", [None, "observed: {layer1: mean}\n"])
+def test_what_cannot_be_resumed_is_begun_again(params: str | None) -> None:
+    if params is not None:
+        Path("params.yaml").write_text(params)
+    with pytest.raises(TrainingError, match="Make room, then begin again$"), saving(Path("a")):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_other_errors_are_themselves() -> None:

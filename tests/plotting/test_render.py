@@ -144,9 +144,17 @@ def test_the_folder_is_made_when_there_is_something_to_put_there(
     assert files(tmp_path / "a" / "b") == ["line_accuracy.png", "line_margin.png"]
 
 
-def test_a_slash_in_a_name_makes_no_folder(one: RunSet) -> None:
-    named = PLOTS["heatmap"].definition(metric="a/b")
-    assert named.file_name(PlotView(one, metric="a/b")) == "heatmap_a_b_val"
+@pytest.mark.parametrize("hostile", ["a/b", "a\\b", "a\0b", "a\nb", "a\udc80b", "../b", "a:b"])
+def test_what_no_file_may_be_called_is_replaced_and_collides_with_nothing(
+    one: RunSet, tmp_path: Path, hostile: str
+) -> None:
+    plot = PLOTS["heatmap"]
+    name = plot.file_name(PlotView(one, metric=hostile))
+    (tmp_path / f"{name}.png").write_text("")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
+    alike = "".join("_" if c in "/\\:" or not c.isprintable() else c for c in hostile)
+    assert name.startswith(f"heatmap_{alike}_val_")
+    assert name != plot.file_name(PlotView(one, metric=alike)) == f"heatmap_{alike}_val"
 
 
 def test_the_file_of_a_long_name_can_be_written_and_is_its_own(one: RunSet, tmp_path: Path) -> None:
