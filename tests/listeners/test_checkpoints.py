@@ -47,6 +47,40 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(
     assert lines(directory) == lines(tiny_run().directory)
 
 
+@pytest.mark.parametrize("step", [1, 7, 11, 12, 17])
+def test_checkpoints_by_time_lose_no_step_of_an_epoch(
+    tiny: Config, tiny_run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """With a moment between two of them each step is saved; an epoch has 11."""
+    original = Trainer._train_step
+    made: list[int] = []
+
+    def die(self: Trainer, batch: Any) -> None:
+        made.append(self.progress.step + 1)
+        if self.progress.step == step:
+            raise CutError
+        original(self, batch)
+
+    monkeypatch.setattr(Trainer, "_train_step", die)
+    with pytest.raises(CutError):
+        run(attrs.evolve(tiny, checkpoint_minutes=1e-9))
+    monkeypatch.setattr(Trainer, "_train_step", original)
+    directory = newest(Path(tiny.out) / "digits" / "greedy")
+    saved = load_checkpoint(directory / "last.pt", torch.device("cpu"))
+    assert saved["progress"]["step"] == step == len(made) - 1
+    assert resume(directory).results == tiny_run().results
+    assert lines(directory) == lines(tiny_run().directory)
+
+
+def test_within_the_minutes_nothing_is_saved_in_an_epoch(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[str] = []
+    monkeypatch.setattr(CheckpointWriter, "_save", lambda _, name, __: saved.append(name))
+    run(attrs.evolve(tiny, epochs=1, metrics=(), snapshots=None))
+    assert saved == ["best.pt", "last.pt"]
+
+
 def test_a_run_killed_between_log_and_checkpoint_loses_no_line(
     tiny: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

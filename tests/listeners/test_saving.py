@@ -37,7 +37,7 @@ def test_the_cause_behind_another_error_is_the_reason() -> None:
 def test_what_cannot_be_resumed_is_begun_again(params: str | None) -> None:
     if params is not None:
         Path("params.yaml").write_text(params)
-    with pytest.raises(TrainingError, match="Make room, then begin again$"), saving(Path("a")):
+    with pytest.raises(TrainingError, match=r"Make room, then begin again$"), saving(Path("a")):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 

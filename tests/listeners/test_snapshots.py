@@ -13,12 +13,13 @@ import h5py
 import numpy as np
 import pytest
 
-from cmp_core import open_snapshot, run
+from cmp_core import open_snapshot, resume, run
 from cmp_core.config.load import load_config
 from cmp_core.config.schema import Selection, Snapshots
 from cmp_core.errors import ConfigError
 from cmp_core.layers.sampling import choose
 from cmp_core.measurement.recompute import recompute
+from tests.interruption import interrupt
 from tests.small_runs import posix, small, stored
 
 
@@ -168,12 +169,14 @@ FULL = f"""
 import resource
 from pathlib import Path
 from cmp_core.config.schema import Selection, Snapshots
-from cmp_core import run
+from cmp_core import resume, run
 from tests.small_runs import small
 for limit, compression in {LIMITS}:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     options = Snapshots(compression=compression)
-    assert run(small(Path("runs"), val_size=1200, snapshots=options)).results
+    outcome = run(small(Path("runs"), val_size=1200, snapshots=options))
+    assert outcome.results
+    print(*(failure.error for failure in outcome.failures))
 """
 
 
@@ -190,6 +193,9 @@ def test_a_full_disk_costs_the_snapshots_and_not_the_run(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr[-2000:]
     told = done.stderr.splitlines()
+    missing = "DataError: there is no snapshot of epochs 0, 1; where there was no room, make some"
+    assert [line.startswith(missing) for line in done.stdout.splitlines()[-1:]] == [True]
+    assert done.stdout.count(missing) == len(LIMITS)
     directories = list((tmp_path / "runs" / "digits" / "greedy").iterdir())
     assert len(told) == len(directories) == len(LIMITS)
     for line, directory in zip(told, directories, strict=True):
@@ -228,3 +234,20 @@ def test_the_best_epoch_is_stored_once_though_it_is_tested(tmp_path: Path) -> No
     assert json.loads((directory / "test_results.json").read_text())["epoch"] == 1
     assert len(stored(directory)) == 2
     assert not (directory / ".snapshot.h5").exists()
+
+
+@pytest.mark.parametrize("phase", ["val", "train", "test"])
+def test_a_run_whose_snapshots_are_all_there_has_no_failure(tmp_path: Path, phase: str) -> None:
+    assert run(small(tmp_path, epochs=3, snapshots=Snapshots(phase=phase))).failures == ()
+
+
+def test_snapshots_that_were_lost_before_a_run_was_resumed_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = interrupt(small(tmp_path, epochs=2), 4, monkeypatch)
+    (directory / "activations" / "step_00000000.h5").unlink()
+    (failure,) = resume(directory).failures
+    assert (failure.plugin, failure.disabled) == ("snapshots", True)
+    assert failure.error.startswith("DataError: there is no snapshot of epoch 0; ")
+    (error,) = json.loads((directory / "status.json").read_text())["plugin_errors"]
+    assert error["error"] == failure.error

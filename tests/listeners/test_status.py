@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from cmp_core.errors import TrainingError
-from cmp_core.events.payloads import EpochFinished, RunFailed, RunStarted
+from cmp_core.events.payloads import EpochFinished, RunFailed, RunStarted, StepFinished
 from cmp_core.listeners.status import StatusWriter
 from cmp_core.plugins.failures import Failure
 
@@ -33,6 +34,18 @@ def told(folder: Path) -> tuple[str, int, int, str | None]:
     assert started <= updated
     assert started.tzinfo is not None
     return status["state"], status["epoch"], status["step"], status["error"]
+
+
+def test_a_heartbeat_tells_that_a_run_goes_on(
+    writer: StatusWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    writer.cmp_run_started(RunStarted("mlp", 1, "cpu", 9))
+    for seconds, step in [(30, 1), (59, 2), (60, 3), (100, 4), (121, 5)]:
+        now[0] = 1000.0 + seconds
+        writer.cmp_step_finished(StepFinished(1, step, step, 0.5, 0.5, 8))
+        assert told(tmp_path)[2] == {30: 0, 59: 0, 60: 3, 100: 3, 121: 5}[seconds]
 
 
 def epoch(number: int, step: int) -> EpochFinished:

@@ -1,0 +1,171 @@
+"""Tests of `cmp_core.runs.changes`: what a resumed run no longer rests on is told, or refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import torch
+
+from cmp_core import evaluate, resume, run
+from cmp_core.config.schema import Config, Selection
+from cmp_core.errors import UsageError
+from cmp_core.runs.changes import Change, changes
+from tests.interruption import interrupt
+from tests.run_files import lines
+
+NOW: dict[str, Any] = {
+    "python": "3.12.1",
+    "packages": {"torch": "2.7.0", "pluggy": "1.7.0"},
+    "device": "cpu",
+    "threads": 2,
+    "plugins": {"mine": "a" * 64},
+    "data": {"train": 8, "val": 1, "test": 1, "sha256": "b" * 64},
+}
+ONE_BIT_MORE = {"train": 8, "val": 1, "test": 1, "sha256": "c" * 64}
+METRIC = """
+from cmp_core import hookimpl, metric
+
+@metric("constant", split="mean")
+def constant(view):
+    '''Says which state of the file measures.'''
+    return view.activations.mean(1) * 0 + {value}
+
+@hookimpl
+def cmp_register_metrics(register):
+    register(constant)
+"""
+
+
+def test_nothing_has_changed_where_all_is_as_it_was() -> None:
+    assert changes(NOW, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "what", "decides"),
+    [
+        ({"packages": {"torch": "2.6.0"}}, "torch 2.6.0 is 2.7.0 now", True),
+        ({"packages": {"pluggy": "1.6.0"}}, "pluggy 1.6.0 is 1.7.0 now", False),
+        ({"plugins": {"mine": "c" * 64}}, "the file of the plugin mine has been edited", True),
+        ({"plugins": {"gone": "a" * 64}}, "the plugin gone is not loaded now", True),
+        ({"data": ONE_BIT_MORE}, "the data are others: labels now", True),
+        ({"device": "cuda"}, "device cuda is cpu now", False),
+        ({"threads": 8}, "threads 8 is 2 now", False),
+        (
+            {"data": ONE_BIT_MORE | {"val": 2}},
+            "the data are others: train, val and test samples [8, 2, 1] are [8, 1, 1] now",
+            True,
+        ),
+    ],
+)
+def test_each_change_is_named(before: dict[str, Any], what: str, *, decides: bool) -> None:
+    assert changes(NOW | before, NOW) == [Change(what, decides)]
+
+
+@pytest.mark.parametrize("odd", [None, 3, "text", [1]])
+@pytest.mark.parametrize("name", ["packages", "plugins", "data"])
+def test_what_an_old_or_damaged_file_does_not_tell_is_not_compared(name: str, odd: object) -> None:
+    assert changes({name: odd}, NOW) == []
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(METRIC.format(value=1))
+    return path
+
+
+@pytest.fixture
+def interrupted(tiny: Config, plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    config = attrs.evolve(
+        tiny, metrics=(Selection("constant", "constant"),), plugins=(str(plugin),)
+    )
+    return interrupt(config, 5, monkeypatch)
+
+
+def content(directory: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((directory / "environment.json").read_text())
+    return loaded
+
+
+def test_a_plugin_that_was_edited_is_refused_and_nothing_written(
+    interrupted: Path, plugin: Path
+) -> None:
+    plugin.write_text(METRIC.format(value=2))
+    before = {path.name: path.read_bytes() for path in interrupted.glob("*.*")}
+    with pytest.raises(UsageError, match=r"the plugin mine has been edited.*--allow-changes"):
+        resume(interrupted)
+    assert {path.name: path.read_bytes() for path in interrupted.glob("*.*")} == before
+
+
+def test_where_it_is_allowed_it_is_told_once_and_noted(
+    interrupted: Path, plugin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin.write_text(METRIC.format(value=2))
+    command = content(interrupted)["command"]
+    outcome = resume(interrupted, allow_changes=True)
+    told = "the file of the plugin mine has been edited"
+    assert capsys.readouterr().err.count(told) == 1
+    assert outcome.results["metrics"]["layer_0"]["constant"] == 2
+    noted = content(interrupted)
+    assert noted["changes"] == [{"step": 5, "what": [told]}]
+    assert noted["command"] == command
+    resume(interrupted)  # which compares with the state of the file that was allowed
+    assert capsys.readouterr().err == ""
+
+
+def test_a_test_with_an_edited_plugin_is_told(
+    tiny: Config, plugin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = attrs.evolve(
+        tiny, metrics=(Selection("constant", "constant"),), plugins=(str(plugin),)
+    )
+    directory = run(config).directory
+    plugin.write_text(METRIC.format(value=2))
+    evaluate(directory)
+    assert "the file of the plugin mine has been edited" in capsys.readouterr().err
+    assert "changes" not in content(directory)
+
+
+def test_a_run_goes_on_with_its_own_number_of_threads(interrupted: Path) -> None:
+    stored = content(interrupted)
+    own = torch.get_num_threads()
+    used: list[int] = []
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda *_: used.append(torch.get_num_threads())
+    )
+    path = interrupted / "environment.json"
+    path.write_text(json.dumps(stored | {"threads": own + 1}))
+    try:
+        resume(interrupted)
+    finally:
+        hook.remove()
+    assert set(used) == {own + 1}
+    assert torch.get_num_threads() == own
+    assert content(interrupted)["threads"] == own + 1
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "environment.json"])
+def test_what_a_killed_run_has_not_written_is_written(interrupted: Path, name: str) -> None:
+    whole = json.loads((interrupted / name).read_text())
+    (interrupted / name).unlink()
+    resume(interrupted)
+    again = json.loads((interrupted / name).read_text())
+    assert again == whole
+
+
+def test_a_run_that_begins_again_notes_what_it_begins_with(
+    interrupted: Path, plugin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a checkpoint no number rests on the plugin as it was."""
+    (interrupted / "last.pt").unlink()
+    plugin.write_text(METRIC.format(value=2))
+    before = content(interrupted)["plugins"]
+    assert resume(interrupted).results["metrics"]["layer_0"]["constant"] == 2
+    assert capsys.readouterr().err == ""
+    assert content(interrupted)["plugins"] != before
+    values = {line["metrics"]["layer_0"]["constant"] for line in lines(interrupted) if "n" in line}
+    assert values == {2}
