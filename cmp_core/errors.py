@@ -28,8 +28,15 @@ class ConfigError(UsageError):
 
     def __init__(self, problems: Sequence[str], source: str = "the configuration") -> None:
         self.problems = tuple(problems)
-        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        super().__init__("\n  ".join([f"{source} has {count}:", *problems]))
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems):,} mistakes"
+        lines = list(problems[:_MOST_PROBLEMS])
+        if left := len(problems) - len(lines):
+            lines.append(f"… and {left:,} more")
+        super().__init__("\n  ".join([f"{source} has {count}:", *lines]))
+
+
+_MOST_PROBLEMS = 20
+"""Mistakes that a message lists."""
 
 
 class DataError(UsageError):
@@ -58,6 +65,10 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
+_LONGEST_NAME = 100
+"""Characters of an unknown name that are shown."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return a sentence for an unknown name, with the nearest known one, or all of them.
 
@@ -66,6 +77,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     >>> unknown("model", "transformer", ["mlp", "greedy"])
     "unknown model 'transformer'; known: greedy, mlp"
     """
+    name = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
     names = sorted(known)
     # Keys such as `N` differ from a typo by case alone, which difflib counts as a full change.
     folded = {candidate.lower(): candidate for candidate in names}

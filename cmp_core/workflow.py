@@ -71,7 +71,7 @@ from cmp_core.runs.metric_info import dump_metric_info, is_margin
 from cmp_core.training.device import choose_device, threads
 from cmp_core.training.evaluator import Evaluator, probe
 from cmp_core.training.learning_rule import LearningRule
-from cmp_core.training.model import LayeredModel
+from cmp_core.training.model import LayeredModel, check_size
 from cmp_core.training.trainer import Trainer, steps_per_epoch
 
 
@@ -296,6 +296,7 @@ def _prepare(config: Config, plugins: Plugins, processes: Processes) -> _Parts:
         return processes.first_then_others(lambda: make("dataset", config.dataset, config))
 
     data = load_data(config, dataset, device)
+    check_size(config, data.input_size, device)
     torch.manual_seed(config.seed)
     model = make("model", config.model, config, data.input_size, len(data.class_names)).to(device)
     total_steps = config.epochs * steps_per_epoch(data, config)

@@ -10,6 +10,7 @@ import click
 from cmp_core.cli._options import selection, training_options
 from cmp_core.cli._streams import lasting_output
 from cmp_core.cli._train import train
+from cmp_core.errors import CmpError
 
 
 @click.command(
@@ -85,7 +86,15 @@ def run_command(
 
         if not is_first_process():
             return
-        code = finish(outcome, others, research_only=research_only, show=show)
+        try:
+            code = finish(outcome, others, research_only=research_only, show=show)
+        except OSError as error:
+            run = outcome.directory
+            raise CmpError(
+                f"'{error.filename or run}' could not be written: {error.strerror or error}; the "
+                "training and its test are saved. Mend that, then draw and report with: "
+                f"cmp plot all {run} && cmp report {run}"
+            ) from error
     sys.exit(code)
 
 

@@ -140,7 +140,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UsageError: the file cannot be read, is not YAML, or holds something else.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(_LONGEST_TEXT + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read '{path}': {error}") from error
     values = parse_yaml(text, f"'{path}'")
@@ -157,8 +158,13 @@ def parse_yaml(text: str, where: str) -> Any:
     Raises:
         UsageError: the text is not YAML; the message says where.
     """
+    if len(text) > _LONGEST_TEXT:
+        raise UsageError(
+            f"{where}: expected YAML of at most {_LONGEST_TEXT:,} characters, got more"
+        )
     try:
-        return _yaml().load(text)
+        value = _yaml().load(text)
+        _check_expansion(value, where)
     except RecursionError as error:
         raise UsageError(f"{where} is nested too deeply") from error
     except (YAMLError, ValueError) as error:  # ValueError: a date or tag that holds nonsense
@@ -166,6 +172,39 @@ def parse_yaml(text: str, where: str) -> Any:
         at = f" (line {place.line + 1}, column {place.column + 1})" if place else ""
         problem = str(getattr(error, "problem", None) or error).splitlines()[0]
         raise UsageError(f"{where} is not valid YAML{at}: {problem}") from error
+    return value
+
+
+_LONGEST_TEXT = 10**6
+_MOST_VALUES = 10**5
+"""Values that a YAML text may stand for, those behind each alias counted each time."""
+
+
+def _check_expansion(value: Any, where: str) -> None:
+    """Raise where aliases stand for more than anybody writes, or for what they are inside of.
+
+    Raises:
+        UsageError: they do.
+    """
+    sizes: dict[int, int | None] = {}
+
+    def size(item: Any) -> int:
+        if not isinstance(item, (dict, list)):
+            return 1
+        if id(item) not in sizes:
+            sizes[id(item)] = None  # until it is known
+            items = item.values() if isinstance(item, dict) else item
+            sizes[id(item)] = 1 + sum(map(size, items))
+        known = sizes[id(item)]
+        if known is None:
+            raise UsageError(f"{where}: an alias stands for a value that it is inside of")
+        return known
+
+    if (count := size(value)) > _MOST_VALUES:
+        raise UsageError(
+            f"{where}: expected at most {_MOST_VALUES:,} values, got {shown(count)} with all "
+            "aliases written out"
+        )
 
 
 def _yaml() -> YAML:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -56,11 +56,23 @@ def _key(default: Any, rule: Any = None, *, help: str, about: Concern = "experim
 def _folder(default: str, *, help: str, about: Concern) -> Any:
     """A path whose `~` stands for the home folder, which not every shell expands after a `=`."""
     metadata = {"help": help, "about": about}
-    return attrs.field(default=default, converter=os.path.expanduser, metadata=metadata)
+    rule = _rule("a path in UTF-8, not empty, without a null character", _is_path)
+    return attrs.field(
+        default=default, converter=os.path.expanduser, validator=rule, metadata=metadata
+    )
 
 
-def _whole(minimum: int) -> Any:
-    return _rule(f"a whole number of at least {minimum}", lambda value: value >= minimum)
+def _whole(minimum: int, most: int = 10**9) -> Any:
+    """A whole number, up to what no training comes near, so that a slip is told and not tried."""
+    text = f"a whole number from {minimum:,} to {most:,}"
+    return _rule(text, lambda value: minimum <= value <= most)
+
+
+def _is_path(value: str) -> bool:
+    try:
+        return "\0" not in value and bool(value.encode())
+    except UnicodeEncodeError:  # half a character, as of a name that is no UTF-8
+        return False
 
 
 def _is_share_or_count(value: float) -> bool:
@@ -147,16 +159,18 @@ class Config:
         _rule("a count of at least 1, or a fraction between 0 and 1", _is_share_or_count),
         help="training samples held out for validation: a count, or a fraction such as 0.1",
     )
-    image_size: int = _key(32, _whole(1), help="side in pixels to which image_folder resizes")
+    image_size: int = _key(
+        32, _whole(1, 10_000), help="side in pixels to which image_folder resizes"
+    )
     batch_size: int = _key(32, _whole(1), help="training samples per step")
     num_workers: int = _key(
-        0, _whole(0), help="processes that load what does not fit in memory", about="place"
+        0, _whole(0, 1_000), help="processes that load what does not fit in memory", about="place"
     )
 
     # Model
     model: str = _key("greedy", help="registered model, for example greedy, mlp", about="scale")
-    N: int = _key(256, _whole(1), help="units per layer", about="scale")
-    layers: int = _key(4, _whole(1), help="number of layers (the MLP's head comes on top)")
+    N: int = _key(256, _whole(1, 10**6), help="units per layer", about="scale")
+    layers: int = _key(4, _whole(1, 10_000), help="number of layers (the MLP's head comes on top)")
     similarity: str = _key(
         "cosine",
         _one_of("cosine", "l2"),
@@ -209,7 +223,7 @@ class Config:
         "auto",
         _rule(
             "auto, cpu, mps, cuda or cuda:<index>",
-            lambda value: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is not None,
+            lambda value: re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value) is not None,
         ),
         help="auto takes CUDA, then MPS, then the CPU",
         about="place",
@@ -315,18 +329,52 @@ def _contradictions(config: Config) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Return a value the way a YAML file spells it, for error messages."""
+    """Return a value the way a YAML file spells it, for messages; of a long one the beginning.
+
+    >>> shown([1, None, "a"]), len(shown("a" * 10**6))
+    ("[1, null, 'a']", 200)
+    """
+    text = ""
+    for piece in _pieces(value):
+        text += piece[:LONGEST_SHOWN]
+        if len(text) > LONGEST_SHOWN:
+            return text[: LONGEST_SHOWN - 1] + "…"
+    return text
+
+
+LONGEST_SHOWN = 200
+"""Characters of a value in a message."""
+
+_LONGEST_NUMBER = 640
+"""Bits of a whole number that Python writes in decimals at once."""
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    """Yield the text of a value bit by bit, so that no more is made than is shown."""
     if isinstance(value, str):
-        return f"'{value}'"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Selection):
-        return value.label
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(shown, value)) + "]"
-    return str(value)
+        yield "'"
+        yield value
+        yield "'"
+    elif value is None or isinstance(value, bool):
+        yield {None: "null", True: "true", False: "false"}[value]
+    elif isinstance(value, Selection):
+        yield value.label
+    elif isinstance(value, Mapping):
+        yield "{"
+        for index, (key, item) in enumerate(value.items()):
+            yield f"{', ' if index else ''}{key}: "
+            yield from _pieces(item)
+        yield "}"
+    elif isinstance(value, (list, tuple)):
+        yield "["
+        for index, item in enumerate(value):
+            yield ", " if index else ""
+            yield from _pieces(item)
+        yield "]"
+    elif isinstance(value, int) and value.bit_length() > _LONGEST_NUMBER:
+        yield hex(value)
+    else:
+        yield str(value)
 
 
 attrs.resolve_types(Snapshots)

@@ -12,6 +12,7 @@ import torch
 from cmp_core.config.schema import Config
 from cmp_core.data.raw import Images, RawData
 from cmp_core.errors import DataError, one_line
+from cmp_core.runs.directory import check_regular
 
 
 def load_torchvision(
@@ -55,6 +56,8 @@ def _read(
 ) -> Any:
     is_new = not Path(root).exists()
     try:
+        for file in files:
+            check_regular(Path(root) / file)
         try:
             return dataset(root=root, train=train, download=False)
         except RuntimeError:  # torchvision's word for "not there, or not whole"

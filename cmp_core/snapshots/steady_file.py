@@ -19,13 +19,15 @@ class SteadyFile(io.RawIOBase):
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         path.unlink(missing_ok=True)
         self._file = path.open("x+b", buffering=0)
         self._error: OSError | None = None
 
     def check(self) -> None:
-        """Raise the error of the first write that failed."""
+        """Raise the error of the first write that failed, which names the file."""
         if self._error is not None:
+            self._error.filename = str(self._path)
             raise self._error
 
     def sync(self) -> None:

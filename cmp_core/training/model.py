@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
+from rich.filesize import decimal
 from torch import Tensor, nn
 
+from cmp_core.config.schema import Config
+from cmp_core.errors import ConfigError
 from cmp_core.layers.layer import Layer
+from cmp_core.layers.memory import memory_of
 
 
 class LayeredModel(nn.Module, ABC):
@@ -30,3 +35,20 @@ class LayeredModel(nn.Module, ABC):
             inputs: a batch; everything after the first dimension is flattened.
             detach: cut the autograd graph between layers, so that each learns by itself.
         """
+
+
+def check_size(config: Config, input_size: int, device: torch.device) -> None:
+    """Raise where layers as wide as the configuration says cannot be trained in this memory.
+
+    Raises:
+        ConfigError: weights, gradients and AdamW's two averages do not fit.
+    """
+    weights = config.N * (input_size + config.N * (config.layers - 1))
+    needed, there = 4 * 4 * weights, memory_of(device)
+    if needed > there:
+        raise ConfigError(
+            [
+                f"N, layers: {config.layers:,} layers of {config.N:,} units have {weights:,} "
+                f"weights, which take {decimal(needed)} to be trained; there are {decimal(there)}"
+            ]
+        )
