@@ -10,6 +10,9 @@ from cmp_core.cli.posix import hand_over, is_for_posix
 
 def main() -> None:
     """Hand a POSIX call to the POSIX `cmp`; otherwise run the command line."""
+    from cmp_core.cli._streams import open_missing_streams
+
+    open_missing_streams()
     from cmp_core.cli import cli
 
     if Path(sys.argv[0]).name == "cmp" and is_for_posix(sys.argv[1:], cli.has):

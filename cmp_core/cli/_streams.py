@@ -9,6 +9,21 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from typing import IO, Any, cast
 
 
+def open_missing_streams() -> None:
+    """Open those standard streams that the program was started without, on nothing.
+
+    Otherwise the next file that is opened takes a stream's number, and what is printed goes there.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 class _Lasting:
     """A stream that takes everything, also once nobody reads it or its disk is full.
 

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RepresenterError
 
-from cmp_core.config.schema import Config, Selection, Snapshots, shown
+from cmp_core.config.schema import LONGEST_SHOWN, Config, Selection, Snapshots, shown
 from cmp_core.errors import ConfigError, UsageError, unknown
 
 
@@ -72,7 +72,11 @@ def build_config(values: Mapping[str, Any], origin: str = "the configuration") -
 def _structure_keys(kind: type[Any], values: Mapping[Any, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the values in the types of a class's keys, and what is wrong with the others."""
     fields: dict[str, Any] = {field.name: field for field in attrs.fields(kind)}
-    problems = [f"{key}: {unknown('key', str(key), fields)}" for key in values if key not in fields]
+    problems = [
+        f"{str(key)[:LONGEST_SHOWN]}: {unknown('key', str(key), fields)}"
+        for key in values
+        if key not in fields
+    ]
     structured: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:

@@ -336,7 +336,7 @@ def shown(value: Any) -> str:
     """
     text = ""
     for piece in _pieces(value):
-        text += piece[:LONGEST_SHOWN]
+        text += piece[: LONGEST_SHOWN + 1]
         if len(text) > LONGEST_SHOWN:
             return text[: LONGEST_SHOWN - 1] + "…"
     return text

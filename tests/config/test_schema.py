@@ -25,7 +25,7 @@ def test_every_key_says_what_it_is_for() -> None:
         ("layers", "4", "expected a whole number, got '4'"),
         ("layers", 4.0, "expected a whole number, got 4.0"),
         ("layers", True, "expected a whole number, got true"),
-        ("layers", 0, "expected a whole number of at least 1, got 0"),
+        ("layers", 0, "expected a whole number from 1 to 10,000, got 0"),
         ("lr", "fast", "expected a number, got 'fast'"),
         ("lr", float("nan"), "expected a number above 0, got nan"),
         ("tau", 0, "expected a number above 0, got 0.0"),
