@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import h5py
 import numpy as np
 
 _LARGEST = 2**53
 """From here on floats skip whole numbers."""
+_MOST_SHOWN = 200
 
 
 def as_text(value: Any) -> str | None:
@@ -42,6 +45,27 @@ def as_whole_number(value: Any) -> int | None:
         return int(number) if abs(number) < _LARGEST and number.is_integer() else None
     is_number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     return int(value) if is_number else None
+
+
+def value_of(item: h5py.Group | h5py.Dataset, name: str) -> Any:
+    """Return the value of an attribute, or none; of an array that is not of one its shape alone.
+
+    Elements of different lengths are stored once and may be told to be there a million times.
+    """
+    if name not in item.attrs:
+        return None
+    shape = item.attrs.get_id(name).shape
+    return item.attrs[name] if math.prod(shape) == 1 else tuple(shape)
+
+
+def shortened(text: str | bytes) -> str:
+    """Return a text that comes from a file as a message shows it: at most 200 characters of it.
+
+    >>> len(shortened("a" * 300))
+    201
+    """
+    text = text if isinstance(text, str) else text.decode("utf-8", "backslashreplace")
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def _single(value: Any) -> Any:
