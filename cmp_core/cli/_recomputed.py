@@ -20,7 +20,8 @@ from cmp_core.cli._results import exit_code
 from cmp_core.console import out, say, track, warn
 from cmp_core.errors import UsageError
 from cmp_core.events.rows import FitInfo, Row
-from cmp_core.measurement.recompute import Recomputed, find_snapshots, recompute
+from cmp_core.measurement.recompute import find_snapshots, recompute_in_children
+from cmp_core.measurement.recomputed import Recomputed
 from cmp_core.runs.directory import write_whole
 
 
@@ -42,7 +43,7 @@ def show(
         raise UsageError(f"--out: there is no folder '{target.parent}'")
     count = len(find_snapshots(paths))
     results = []
-    found = recompute(paths, metrics, plugins, plugins_dir, workers, save=save)
+    found = recompute_in_children(paths, metrics, plugins, plugins_dir, workers, save=save)
     for result in track(found, "snapshots", count):
         results.append(result)
         if result.error is not None:

@@ -84,6 +84,7 @@ class Snapshot:
         layers: in the order of their depth; `layers["layer_0"]` is one by name.
         reference: the input as a layer, where its scores and anchors were stored.
         content_hash: SHA-256 that the file holds of its content, or empty; see `verify`.
+        nbytes: of all its arrays in memory.
     """
 
     path: Path
@@ -104,6 +105,7 @@ class Snapshot:
     layers: SnapshotLayers
     reference: SnapshotLayer | None
     content_hash: str
+    nbytes: int
     _file: h5py.File
 
     def __repr__(self) -> str:
@@ -193,8 +195,8 @@ def open_snapshot(path: str | Path) -> Snapshot:
         what = "is empty" if path.stat().st_size == 0 else f"cannot be read: {_reason(error)}"
         raise DataError(f"'{path}' {what}; expected a whole HDF5 file") from error
     try:
-        check_file(file, f"'{path}'")
-        return _Reader(path, file).snapshot()
+        nbytes = check_file(file, f"'{path}'")
+        return _Reader(path, file).snapshot(nbytes)
     except DataError:
         file.close()
         raise
@@ -240,7 +242,7 @@ class _Reader:
     def __init__(self, path: Path, file: h5py.File) -> None:
         self._path, self._file = path, file
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, nbytes: int) -> Snapshot:
         self._check_version()
         ids = self._optional("sample_ids")
         n = self._number_of_samples(ids)
@@ -272,6 +274,7 @@ class _Reader:
             layers=SnapshotLayers(layers),
             reference=reference,
             content_hash=self._text(CONTENT_HASH),
+            nbytes=nbytes,
             file=self._file,
         )
 

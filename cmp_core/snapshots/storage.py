@@ -83,8 +83,8 @@ class StoredArray:
         return np.asarray(self[:], dtype)
 
 
-def check_file(file: h5py.File, place: str) -> None:
-    """Raise where a link or a dataset leaves the file, or where what is told of it cannot be.
+def check_file(file: h5py.File, place: str) -> int:
+    """Return how many bytes all data of a file are once they are read.
 
     No link to another file is followed, and no data are read.
 
@@ -93,10 +93,12 @@ def check_file(file: h5py.File, place: str) -> None:
         place: the file, for messages.
 
     Raises:
-        DataError: there is such a thing; the message names it.
+        DataError: a link or a dataset leaves the file, or something in it is too large; the message
+            names it.
     """
     size = int(file.id.get_filesize())
     stored: dict[int, int] = {}  # by address: several links may lead to one dataset
+    whole: dict[int, int] = {}
     _check_attributes(file.id, f"{place}: /")
     for path in _hard_links(file.id, place):
         where = f"{place}: /{shortened(path)}"
@@ -104,13 +106,16 @@ def check_file(file: h5py.File, place: str) -> None:
         _check_attributes(item, where)
         if isinstance(item, h5py.h5d.DatasetID):
             _check_layout(item, where)
-            stored[h5py.h5o.get_info(item).addr] = _written(h5py.Dataset(item), where)
+            address = h5py.h5o.get_info(item).addr
+            stored[address] = _written(h5py.Dataset(item), where)
+            whole[address] = int(h5py.Dataset(item).nbytes)
             check_filters(item, where)
     if (total := sum(stored.values())) > size:
         raise DataError(
             f"{place}: expected data that take no more than the file, {size:,} bytes, got "
             f"{total:,}: the same bytes are told to be several data"
         )
+    return sum(whole.values())
 
 
 def check_chunks(

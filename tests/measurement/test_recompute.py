@@ -22,7 +22,8 @@ from cmp_core.cli import cli
 from cmp_core.config.schema import Config, Selection, Snapshots
 from cmp_core.errors import UndefinedError, UsageError
 from cmp_core.events.rows import Row, log_form
-from cmp_core.measurement.recompute import Recomputed, find_snapshots, recompute
+from cmp_core.measurement.recompute import find_snapshots, recompute
+from cmp_core.measurement.recomputed import Recomputed
 from cmp_core.snapshots.read import open_snapshot
 from cmp_metrics.accuracy import accuracy
 from cmp_metrics.ace_regularizer import ace_regularizer
