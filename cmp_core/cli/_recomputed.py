@@ -46,9 +46,7 @@ def show(
     found = recompute_in_children(paths, metrics, plugins, plugins_dir, workers, save=save)
     for result in track(found, "snapshots", count):
         results.append(result)
-        if result.error is not None:
-            click.echo(f"error: {result.error}", err=True)
-        elif as_json and target is None:
+        if result.error is None and as_json and target is None:
             click.echo(_json_lines([result]), nl=False)
     measured = [result for result in results if result.error is None]
     if target is not None and measured:
@@ -70,12 +68,16 @@ def show(
 
 
 def _exit_code(results: Sequence[Recomputed]) -> int:
+    """Name the files that were not measured, then what else there is to tell."""
+    errors = [result.error for result in results if result.error is not None]
+    for error in errors:
+        click.echo(f"error: {error}", err=True)
     for note in dict.fromkeys(note for result in results for note in result.notes):
         warn(note)
     failures = {f.plugin: f for result in results for f in result.failures}
     for failure in failures.values():
         warn(f"plugin {failure.plugin} raised in {failure.hook}: {failure.error}")
-    if any(result.error is not None for result in results):
+    if errors:
         return UsageError.exit_code
     return exit_code(failures.values())
 

@@ -34,7 +34,7 @@ MEMORY = 8 * 2**30
 """Bytes that a child may take while it reads what it has not checked yet, beside its libraries."""
 
 _LIBRARIES = 2**30
-_SECONDS = 60
+_SECONDS = 30
 _BYTES_PER_SECOND = 5 * 10**6
 
 
@@ -58,10 +58,11 @@ class Children:
 
     Args:
         count: children at once.
-        preload: a function that is called once before all children, as `package.module:function`.
+        preload: a function that is called once before all children, as `package.module:function`,
+            or none.
     """
 
-    def __init__(self, count: int, preload: str) -> None:
+    def __init__(self, count: int, preload: str | None = None) -> None:
         start = (
             f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; "
             f"serve({count}, {preload!r})"
@@ -130,14 +131,15 @@ class Children:
 # In the server
 
 
-def serve(count: int, preload: str) -> None:
+def serve(count: int, preload: str | None) -> None:
     """Answer lists of calls on standard input by outcomes on standard output, until it ends."""
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what children print is no result
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks ends this one
     signal.signal(signal.SIGTERM, _end)
     warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
-    pkgutil.resolve_name(preload)()
+    if preload is not None:
+        pkgutil.resolve_name(preload)()
     while True:
         try:
             calls = pickle.load(sys.stdin.buffer)
@@ -162,7 +164,8 @@ def _outcomes(calls: Iterable[Call], count: int) -> Iterator[tuple[int, Outcome]
     asks: list[Any] = [] if sys.platform == "win32" else [sys.stdin.buffer]  # ends with who asks
     while True:
         while len(running) < count and (following := next(waiting, None)) is not None:
-            index, (function, arguments) = following
+            index, (name, arguments) = following
+            function = pkgutil.resolve_name(name)  # imported once
             receiver, sender = context.Pipe(duplex=False)
             child = context.Process(target=_call, args=(sender, function, arguments), daemon=True)
             child.start()
@@ -202,12 +205,12 @@ def _how_it_ended(code: int) -> str:
 # In a child
 
 
-def _call(sender: Connection, function: str, arguments: tuple[Any, ...]) -> None:
+def _call(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     if sys.platform != "win32":
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
-        outcome = _called(pkgutil.resolve_name(function), arguments)
+        outcome = _called(function, arguments)
     sender.send(attrs.evolve(outcome, said=said.getvalue()))
 
 
