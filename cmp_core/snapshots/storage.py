@@ -27,7 +27,7 @@ MOST_BYTES = 2**30
 MOST_ATTRIBUTE_BYTES = 2**20
 _MOST_LINKS = 100_000
 _DEEPEST = 32
-_REMEDY = "make a plain copy with h5py, `new[path] = old[path][:]` for each dataset"
+_REMEDY = "make a plain copy, as docs/snapshot-format.md shows"
 
 
 @attrs.frozen(eq=False, repr=False)
