@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import h5py
@@ -48,14 +47,26 @@ def as_whole_number(value: Any) -> int | None:
 
 
 def value_of(item: h5py.Group | h5py.Dataset, name: str) -> Any:
-    """Return the value of an attribute, or none; of an array that is not of one its shape alone.
-
-    Elements of different lengths are stored once and may be told to be there a million times.
-    """
+    """Return the single value of an attribute, or none; of others what they are, in a tuple."""
     if name not in item.attrs:
         return None
-    shape = item.attrs.get_id(name).shape
-    return item.attrs[name] if math.prod(shape) == 1 else tuple(shape)
+    stored = item.attrs.get_id(name)
+    count = stored.get_space().get_simple_extent_npoints()
+    if count != 1:
+        return (f"{count:,} values",)
+    return item.attrs[name] if is_bounded(stored) else (f"a value of type {stored.dtype}",)
+
+
+def is_bounded(stored: h5py.h5a.AttrID | h5py.h5d.DatasetID) -> bool:
+    """Return whether all values are of one length, or there is a single text.
+
+    Elements of any length are stored once and may be told to be there a million times, and HDF5
+    crashes where lists of them are damaged.
+    """
+    if not stored.dtype.hasobject:
+        return True
+    is_text = stored.get_type().get_class() == h5py.h5t.STRING
+    return bool(is_text and stored.get_space().get_simple_extent_npoints() <= 1)
 
 
 def shortened(text: str | bytes) -> str:

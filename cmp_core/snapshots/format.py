@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from typing import Any
 
 import h5py
 import numpy as np
 
+from cmp_core.snapshots.attributes import is_bounded
 from cmp_core.snapshots.storage import MOST_BYTES
 
 FORMAT = "cmp-activations"
@@ -30,7 +30,7 @@ def content_hash(file: h5py.File) -> str:
     It is that of one line of JSON per object, in the order of their paths: path, attributes
     {name: [type, value]}, and for a dataset its type, shape, and the SHA-256 of its values, row
     by row and little-endian. `content_sha256` itself and HDF5's own attributes are left out. Arrays
-    of texts, lists or references count without their values, which may be terabytes in a file of
+    of texts, lists and references count without their values, which may be terabytes in a file of
     some kilobytes.
     """
     objects: dict[str, Any] = {"/": file}
@@ -50,8 +50,7 @@ def _attributes(item: h5py.Group | h5py.Dataset) -> dict[str, list[Any]]:
 
 
 def _attribute(attributes: h5py.AttributeManager, name: str) -> list[Any]:
-    stored = attributes.get_id(name)
-    if stored.dtype.hasobject and math.prod(stored.shape) != 1:
+    if not is_bounded(attributes.get_id(name)):
         return []
     value = attributes[name]
     return [type(value).__name__, np.asarray(value).tolist()]
@@ -60,7 +59,7 @@ def _attribute(attributes: h5py.AttributeManager, name: str) -> list[Any]:
 def _digest(dataset: h5py.Dataset) -> str:
     digest = hashlib.sha256()
     if not dataset.shape:  # a single value, or none
-        digest.update(repr(dataset[()]).encode())
+        digest.update(repr(dataset[()] if is_bounded(dataset.id) else None).encode())
     elif not dataset.dtype.hasobject:
         rows = _block(dataset)
         for start in range(0, dataset.shape[0], rows):

@@ -509,5 +509,5 @@ def _shown(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, tuple):
-        return f"an array of shape {value}"
+        return str(value[0])
     return shortened(repr(value.tolist() if hasattr(value, "tolist") else value))

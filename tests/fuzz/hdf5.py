@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cmp_core.errors import DataError
+from cmp_core.errors import CmpError
 from cmp_core.measurement.children import Children, limited
 
 VALUES, SENTENCE = "values", "one sentence"
@@ -150,7 +150,7 @@ def outcome_of(path: Path) -> str:
     """Return how reading a file ends."""
     try:
         read(path)
-    except DataError as error:
+    except CmpError as error:
         text = str(error)
         is_one = str(path) in text and len(text) < LONGEST and "\n" not in text
         return SENTENCE if is_one else f"another sentence: {text[:200]}"

@@ -150,7 +150,18 @@ def test_a_stray_dataset_is_told_where_layers_alone_tell_the_samples(mine: Path)
         open_snapshot(mine)
 
 
-@pytest.mark.parametrize("value", [np.bytes_(b"mine"), h5py.Empty("f4"), 1j, True, [1.0, 2.0]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.bytes_(b"mine"),
+        h5py.Empty("f4"),
+        h5py.Empty(h5py.string_dtype()),
+        1j,
+        True,
+        [1.0, 2.0],
+        ["a", "b"],
+    ],
+)
 def test_further_attributes_of_any_type_do_not_matter(mine: Path, value: Any) -> None:
     with h5py.File(mine, "a") as file:
         file.attrs["note"] = value
@@ -279,7 +290,14 @@ FIRST = "layers/block_0"
         (put("layers/a", np.dtype("f4")), "/layers/a", "expected a group, got a type"),
         (mark("phase", "x" * 10**6), "attribute phase", f"got '{'x' * 200}…'"),
         (mark("model", "x" * (2**20 + 1)), "attribute model", "1,048,576 characters, got 1,048,57"),
-        (mark("model", ["x"] * 9), "attribute model", "a text, got an array of shape (9,)"),
+        (mark("model", ["x"] * 9), "attribute model", "a text, got 9 values"),
+        (mark("model", h5py.Empty("S1")), "attribute model", "a text, got 0 values"),
+        (mark("epoch", h5py.Empty("f4")), "attribute epoch", "of at least 0, got 0 values"),
+        (
+            lambda file: mark("model", file.ref)(file),
+            "attribute model",
+            "expected a text, got a value of type object",
+        ),
         (mark("epoch", np.nan), "attribute epoch", "a whole number of at least 0, got nan"),
         (mark("step", -np.inf), "attribute step", "a whole number of at least 0, got -inf"),
         (put("labels", np.zeros((20, 0))), "/labels", "got float64 of shape (20, 0)"),
