@@ -20,7 +20,7 @@ from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import Run, RunFinished
 from cmp_core.events.rows import Row
 from cmp_core.listeners.test_results import TestResultsWriter
-from cmp_core.measurement.recompute import measure, selection_of
+from cmp_core.measurement.snapshot import measure, selection_of
 from cmp_core.runs.directory import ENVIRONMENT, LOG, METRICS, OBSERVED, PARAMS, write_whole
 from cmp_core.runs.metric_info import dump_metric_info
 from cmp_core.snapshots.read import Snapshot, open_snapshot

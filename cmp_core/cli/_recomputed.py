@@ -20,7 +20,8 @@ from cmp_core.cli._results import exit_code
 from cmp_core.console import out, say, track, warn
 from cmp_core.errors import UsageError
 from cmp_core.events.rows import FitInfo, Row
-from cmp_core.measurement.recompute import Recomputed, find_snapshots, recompute
+from cmp_core.measurement.recompute import find_snapshots, recompute_in_children
+from cmp_core.measurement.recomputed import Recomputed
 from cmp_core.runs.directory import write_whole
 
 
@@ -42,12 +43,10 @@ def show(
         raise UsageError(f"--out: there is no folder '{target.parent}'")
     count = len(find_snapshots(paths))
     results = []
-    found = recompute(paths, metrics, plugins, plugins_dir, workers, save=save)
+    found = recompute_in_children(paths, metrics, plugins, plugins_dir, workers, save=save)
     for result in track(found, "snapshots", count):
         results.append(result)
-        if result.error is not None:
-            click.echo(f"error: {result.error}", err=True)
-        elif as_json and target is None:
+        if result.error is None and as_json and target is None:
             click.echo(_json_lines([result]), nl=False)
     measured = [result for result in results if result.error is None]
     if target is not None and measured:
@@ -69,12 +68,16 @@ def show(
 
 
 def _exit_code(results: Sequence[Recomputed]) -> int:
+    """Name the files that were not measured, then what else there is to tell."""
+    errors = [result.error for result in results if result.error is not None]
+    for error in errors:
+        click.echo(f"error: {error}", err=True)
     for note in dict.fromkeys(note for result in results for note in result.notes):
         warn(note)
     failures = {f.plugin: f for result in results for f in result.failures}
     for failure in failures.values():
         warn(f"plugin {failure.plugin} raised in {failure.hook}: {failure.error}")
-    if any(result.error is not None for result in results):
+    if errors:
         return UsageError.exit_code
     return exit_code(failures.values())
 

@@ -21,7 +21,7 @@ from cmp_core.runs.recomputed import save_recomputed, stored_lines
 from cmp_core.runs.record import RunRecord, load_run
 
 if TYPE_CHECKING:
-    from cmp_core.measurement.recompute import Recomputed
+    from cmp_core.measurement.recomputed import Recomputed
 
 
 def runs_to_save_to(paths: Iterable[str | Path], labels: Sequence[str]) -> list[RunRecord]:

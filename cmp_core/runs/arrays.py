@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cmp_core.config.schema import shown
 from cmp_core.errors import DataError, one_line
 from cmp_core.runs.directory import check_regular
+
+_MOST_BYTES = 2**32
+"""Of all arrays of a file together; compressed, some megabytes come to as much."""
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -21,6 +26,10 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     content = _load(path) if path.exists() else {}
     if not isinstance(content, dict):
         raise DataError(f"'{path}': expected arrays by name (.npz), got a single one")
+    for name, array in content.items():
+        if array.dtype.kind not in "biufU":
+            what = f"{array.dtype} of shape {array.shape} in {shown(name)}"
+            raise DataError(f"'{path}': expected numbers or texts, got {what}")
     return content
 
 
@@ -44,10 +53,23 @@ def load_counts(path: Path) -> NDArray[Any] | None:
 
 def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
     """Return the array of an `.npy` file, or the arrays of an `.npz` file by name."""
+    if not path.is_file():
+        raise DataError(f"'{path}' cannot be read: it is no file")
     try:
         check_regular(path)
         with path.open("rb") as file:
+            _check_size(file)
             content = np.load(file, allow_pickle=False)
             return content if isinstance(content, np.ndarray) else dict(content)
     except Exception as error:  # NumPy and zipfile raise a different kind for every way to be so
         raise DataError(f"'{path}' cannot be read: {one_line(error)}") from error
+
+
+def _check_size(file: BinaryIO) -> None:
+    """Raise where the arrays in a zip file would not fit into the memory."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _MOST_BYTES:
+            raise ValueError(f"expected arrays of at most {_MOST_BYTES:,} bytes, got {size:,}")
+    file.seek(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -15,9 +16,14 @@ from cmp_core.config.load import parse_yaml
 from cmp_core.errors import DataError, UsageError, one_line, unknown
 from cmp_core.events.rows import INPUT
 from cmp_core.runs.notebook import html_table
-from cmp_core.snapshots.attributes import as_text, as_whole_number
+from cmp_core.snapshots.attributes import as_text, as_whole_number, shortened, value_of
 from cmp_core.snapshots.format import CONTENT_HASH, FORMAT, LAYERS, VERSION, content_hash
-from cmp_core.snapshots.storage import StoredArray, check_storage
+from cmp_core.snapshots.storage import (
+    MOST_ATTRIBUTE_BYTES,
+    StoredArray,
+    check_chunks,
+    check_file,
+)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -78,6 +84,7 @@ class Snapshot:
         layers: in the order of their depth; `layers["layer_0"]` is one by name.
         reference: the input as a layer, where its scores and anchors were stored.
         content_hash: SHA-256 that the file holds of its content, or empty; see `verify`.
+        nbytes: of all its arrays in memory.
     """
 
     path: Path
@@ -98,6 +105,7 @@ class Snapshot:
     layers: SnapshotLayers
     reference: SnapshotLayer | None
     content_hash: str
+    nbytes: int
     _file: h5py.File
 
     def __repr__(self) -> str:
@@ -146,10 +154,10 @@ class Snapshot:
         """
         expected = self.content_hash
         try:
-            self._file.visititems(self._check_storage)
+            self._file.visititems(self._check_chunks)
             found = content_hash(self._file)
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise DataError(f"'{self.path}': the data are damaged: {one_line(error)}") from error
+        except _DAMAGED as error:
+            raise DataError(f"'{self.path}': the data are damaged: {_reason(error)}") from error
         if expected and found != expected:
             raise DataError(
                 f"'{self.path}': the content does not match {CONTENT_HASH}: expected "
@@ -157,9 +165,9 @@ class Snapshot:
             )
         return bool(expected)
 
-    def _check_storage(self, name: str, item: h5py.Group | h5py.Dataset) -> None:
+    def _check_chunks(self, name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset):
-            check_storage(item, f"'{self.path}': /{name}")
+            check_chunks(item, f"'{self.path}': /{shortened(name)}", set())
 
     def close(self) -> None:
         """Close the file."""
@@ -180,25 +188,49 @@ def open_snapshot(path: str | Path) -> Snapshot:
             the file, what was expected and what is there.
     """
     path = Path(path)
-    if path.is_dir() or not path.exists():
-        raise DataError(f"'{path}' {'is a folder' if path.is_dir() else 'does not exist'}")
+    _check_kind(path)
     try:
         file = h5py.File(path, "r", rdcc_nbytes=2**21)
-    except OSError as error:
-        what = "is empty" if path.stat().st_size == 0 else f"cannot be read: {one_line(error)}"
+    except _DAMAGED as error:
+        what = "is empty" if path.stat().st_size == 0 else f"cannot be read: {_reason(error)}"
         raise DataError(f"'{path}' {what}; expected a whole HDF5 file") from error
     try:
-        return _Reader(path, file).snapshot()
+        nbytes = check_file(file, f"'{path}'")
+        return _Reader(path, file).snapshot(nbytes)
     except DataError:
         file.close()
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except _DAMAGED as error:
         file.close()
-        raise DataError(f"'{path}': the structure is damaged: {one_line(error)}") from error
+        raise DataError(f"'{path}': the structure is damaged: {_reason(error)}") from error
+
+
+def _check_kind(path: Path) -> None:
+    """Raise where a path is none of a file; to open a FIFO waits for one who writes into it."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        known = isinstance(error, FileNotFoundError)
+        what = "does not exist" if known else f"cannot be read: {_reason(error)}"
+        raise DataError(f"'{path}' {what}") from error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a FIFO, a socket or a device, not a file"
+        raise DataError(f"'{path}' is {what}")
+
+
+_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
+"""What h5py raises of files that are not whole."""
+
+
+def _reason(error: BaseException) -> str:
+    return shortened(one_line(error))
 
 
 _NUMBERS = "fiub"
 """The kinds of NumPy types that count as numbers; spikes, for example, may be stored as bool."""
+
+_MOST_SAMPLES = 20_000_000
+"""Their ids, labels and whether they are fitted to are in memory at once."""
 
 _MOST_CLASSES = 1_000_000
 """More are no classes but, say, ids, and would take their square in memory."""
@@ -210,7 +242,7 @@ class _Reader:
     def __init__(self, path: Path, file: h5py.File) -> None:
         self._path, self._file = path, file
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, nbytes: int) -> Snapshot:
         self._check_version()
         ids = self._optional("sample_ids")
         n = self._number_of_samples(ids)
@@ -242,14 +274,15 @@ class _Reader:
             layers=SnapshotLayers(layers),
             reference=reference,
             content_hash=self._text(CONTENT_HASH),
+            nbytes=nbytes,
             file=self._file,
         )
 
     def _check_version(self) -> None:
-        attributes = self._file.attrs
-        if as_text(attributes.get("format")) != FORMAT:
-            raise self._wrong("attribute format", f"'{FORMAT}'", _shown(attributes.get("format")))
-        version = attributes.get("format_version")
+        told = value_of(self._file, "format")
+        if as_text(told) != FORMAT:
+            raise self._wrong("attribute format", f"'{FORMAT}'", _shown(told))
+        version = value_of(self._file, "format_version")
         if as_whole_number(version) != VERSION:
             raise self._wrong("attribute format_version", str(VERSION), _shown(version))
 
@@ -267,6 +300,9 @@ class _Reader:
             raise self._wrong(known.name, "a row for each sample", "a single value")
         if known.shape[0] == 0:
             raise self._wrong(known.name, "at least one sample", "none")
+        if known.shape[0] > _MOST_SAMPLES:
+            expected = f"at most {_MOST_SAMPLES:,} samples"
+            raise self._wrong(known.name, expected, f"{known.shape[0]:,}")
         return int(known.shape[0])
 
     def _layers(self, n: int, output: str) -> Iterator[SnapshotLayer]:
@@ -301,10 +337,10 @@ class _Reader:
     def _layer_group(self, layers: h5py.Group, name: str) -> h5py.Group:
         """Return the group of a layer, which holds no further layers."""
         if not name.isprintable():
-            raise self._wrong(f"/{LAYERS}", "printable names of layers", repr(name))
+            raise self._wrong(f"/{LAYERS}", "printable names of layers", shortened(repr(name)))
         group = self._item(layers, name)
         if not isinstance(group, h5py.Group):
-            raise self._wrong(f"/{LAYERS}/{name}", "a group", "a dataset")
+            raise self._wrong(f"/{LAYERS}/{name}", "a group", _kind_of(group))
         below: list[str] = []
         group.visit(below.append)
         nested = [path for path in below if path.endswith("/activations")]
@@ -316,7 +352,7 @@ class _Reader:
         return group
 
     def _depth(self, group: h5py.Group) -> int:
-        value = group.attrs.get("depth")
+        value = value_of(group, "depth")
         depth = as_whole_number(value)
         is_input = group.name == f"/{LAYERS}/{INPUT}"
         if depth is None or depth < -1 or (depth == -1) != is_input:
@@ -408,19 +444,22 @@ class _Reader:
     def _phase(self) -> str:
         phase = self._text("phase") or "val"
         if phase not in ("train", "val", "test"):
-            raise self._wrong("attribute phase", "train, val or test", f"'{phase}'")
+            raise self._wrong("attribute phase", "train, val or test", f"'{shortened(phase)}'")
         return phase
 
     def _text(self, name: str, item: h5py.Group | None = None) -> str:
-        value = (self._file if item is None else item).attrs.get(name, "")
-        text = as_text(value)
+        value = value_of(self._file if item is None else item, name)
+        text = "" if value is None else as_text(value)
         if text is None:
             raise self._wrong(f"attribute {name}", "a text", _shown(value))
+        if len(text) > MOST_ATTRIBUTE_BYTES:
+            expected = f"a text of at most {MOST_ATTRIBUTE_BYTES:,} characters"
+            raise self._wrong(f"attribute {name}", expected, f"{len(text):,}")
         return text
 
     def _count(self, name: str) -> int:
-        value = self._file.attrs.get(name, 0)
-        count = as_whole_number(value)
+        value = value_of(self._file, name)
+        count = 0 if value is None else as_whole_number(value)
         if count is None or count < 0:
             raise self._wrong(f"attribute {name}", "a whole number of at least 0", _shown(value))
         return count
@@ -428,7 +467,7 @@ class _Reader:
     def _group(self, name: str) -> h5py.Group:
         group = self._item(self._file, name)
         if not isinstance(group, h5py.Group):
-            raise self._wrong(f"/{name}", "a group", "nothing" if group is None else "a dataset")
+            raise self._wrong(f"/{name}", "a group", _kind_of(group))
         return group
 
     def _required(self, group: h5py.Group, name: str) -> h5py.Dataset:
@@ -440,28 +479,35 @@ class _Reader:
     def _optional(self, name: str, group: h5py.Group | None = None) -> h5py.Dataset | None:
         owner = self._file if group is None else group
         dataset = self._item(owner, name)
-        place = f"{owner.name.rstrip('/')}/{name}"
         if dataset is not None and not isinstance(dataset, h5py.Dataset):
-            raise self._wrong(place, "a dataset", "a group")
-        if dataset is not None:
-            check_storage(dataset, f"'{self._path}': {place}")
+            place = f"{owner.name.rstrip('/')}/{name}"
+            raise self._wrong(place, "a dataset", _kind_of(dataset))
         return dataset
 
     def _item(self, group: h5py.Group, name: str) -> Any:
         """Return what has a name in a group, or none; a link must lead somewhere."""
-        item, link = group.get(name), group.get(name, getlink=True)
-        if item is None and isinstance(link, (h5py.SoftLink, h5py.ExternalLink)):
-            is_external = isinstance(link, h5py.ExternalLink)
-            where = f" of '{self._path.parent / link.filename}'" if is_external else ""
+        link = group.get(name, getlink=True)
+        try:
+            item = group.get(name)
+        except RuntimeError:  # it links to itself
+            item = None
+        if item is None and isinstance(link, h5py.SoftLink):
             place = f"{group.name.rstrip('/')}/{name}"
-            raise self._wrong(place, f"what it links to, {link.path}{where}", "nothing")
+            raise self._wrong(place, f"what it links to, {shortened(link.path)}", "nothing")
         return item
 
     def _wrong(self, where: str, expected: str, found: str) -> DataError:
         return DataError(f"'{self._path}': {where}: expected {expected}, got {found}")
 
 
+def _kind_of(item: Any) -> str:
+    kinds = {h5py.Group: "a group", h5py.Dataset: "a dataset", type(None): "nothing"}
+    return kinds.get(type(item), "a type")
+
+
 def _shown(value: Any) -> str:
-    return (
-        "nothing" if value is None else repr(value.tolist() if hasattr(value, "tolist") else value)
-    )
+    if value is None:
+        return "nothing"
+    if isinstance(value, tuple):
+        return str(value[0])
+    return shortened(repr(value.tolist() if hasattr(value, "tolist") else value))

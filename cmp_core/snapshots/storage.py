@@ -1,15 +1,15 @@
-"""Where the numbers of a dataset are: in the file, in others, behind a filter; and reading them.
+"""Where the numbers of a dataset are, whether all of them are there, and reading them.
 
-HDF5 reads zeros where other files that a dataset rests on are missing, and calls a filter that is
-not installed a folder that it cannot open; so both are looked for before anything is read.
+HDF5 follows links and storage into other files, reads zeros for what was never written, and
+believes that a chunk holds as many bytes as it should: where a filter puts out fewer, it hands out
+foreign memory or crashes. So all of this is looked at before anything is read.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import attrs
@@ -18,6 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core.errors import DataError, one_line
+from cmp_core.snapshots.attributes import shortened
+from cmp_core.snapshots.filters import check_filters, decoded_size
+
+MOST_BYTES = 2**30
+"""Of a row, and of a chunk, which HDF5 has in memory as a whole."""
+
+MOST_ATTRIBUTE_BYTES = 2**20
+_MOST_LINKS = 100_000
+_DEEPEST = 32
+_REMEDY = "make a plain copy, as docs/snapshot-format.md shows"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -30,6 +40,7 @@ class StoredArray:
 
     place: str
     _dataset: h5py.Dataset
+    _whole: set[tuple[int, ...]] = attrs.field(factory=set)  # chunks
 
     def __repr__(self) -> str:
         _, _, path = self.place.rpartition("': ")
@@ -62,6 +73,7 @@ class StoredArray:
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
         try:
+            check_chunks(self._dataset, self.place, self._whole, rows)
             values: NDArray[Any] = self._dataset[rows]
         except (OSError, RuntimeError) as error:
             raise DataError(f"{self.place}: the data are damaged: {one_line(error)}") from error
@@ -71,167 +83,169 @@ class StoredArray:
         return np.asarray(self[:], dtype)
 
 
-def check_storage(dataset: h5py.Dataset, place: str) -> None:
-    """Raise where numbers of a dataset cannot be had, although the file itself is whole.
+def check_file(file: h5py.File, place: str) -> int:
+    """Return how many bytes all data of a file are once they are read.
+
+    No link to another file is followed, and no data are read.
+
+    Args:
+        file: just opened.
+        place: the file, for messages.
+
+    Raises:
+        DataError: a link or a dataset leaves the file, or something in it is too large; the message
+            names it.
+    """
+    size = int(file.id.get_filesize())
+    stored: dict[int, int] = {}  # by address: several links may lead to one dataset
+    whole: dict[int, int] = {}
+    _check_attributes(file.id, f"{place}: /")
+    for path in _hard_links(file.id, place):
+        where = f"{place}: /{shortened(path)}"
+        item = h5py.h5o.open(file.id, path)
+        _check_attributes(item, where)
+        if isinstance(item, h5py.h5d.DatasetID):
+            _check_layout(item, where)
+            address = h5py.h5o.get_info(item).addr
+            stored[address] = _written(h5py.Dataset(item), where)
+            whole[address] = int(h5py.Dataset(item).nbytes)
+            check_filters(item, where)
+    if (total := sum(stored.values())) > size:
+        raise DataError(
+            f"{place}: expected data that take no more than the file, {size:,} bytes, got "
+            f"{total:,}: the same bytes are told to be several data"
+        )
+    return sum(whole.values())
+
+
+def check_chunks(
+    dataset: h5py.Dataset, place: str, whole: set[tuple[int, ...]], rows: Any = slice(None)
+) -> None:
+    """Raise where a chunk does not come to as many bytes as a chunk has.
 
     Args:
         dataset: what is to be read.
         place: the file and the path inside it, for messages.
+        whole: chunks that were found whole before; further ones are added.
+        rows: an index; where it is no slice all chunks are looked at.
 
     Raises:
-        DataError: another file that it rests on is missing, or does not hold what is expected of
-            it, or a filter is not installed.
+        DataError: there is such a chunk.
     """
-    if dataset.is_virtual:
-        _check_virtual(dataset, place)
-    elif not dataset.external:
-        _check_written(dataset, place)
-    for name, offset, size in dataset.external or ():
-        _check_external(Path(name), offset, size, place)
-    needed = _missing_filters(dataset)
-    if needed:
-        with suppress(ImportError):
-            importlib.import_module("hdf5plugin")  # which registers its filters
-        needed = _missing_filters(dataset)
-    for number, name in needed.items():
-        known = f"'{name}' ({number})" if name else str(number)
-        raise DataError(
-            f"{place}: the data are compressed with the HDF5 filter {known}, which is not "
-            "installed; try pip install hdf5plugin, which has many and is used where it is there"
-        )
-
-
-def _check_virtual(dataset: h5py.Dataset, place: str) -> None:
-    union = h5py.h5s.create_simple(dataset.shape)
-    union.select_none()
-    for source in dataset.virtual_sources():
-        _check_source(dataset, source, place)
-        _select_also(union, source.vspace)
-    mapped = int(union.get_select_npoints())
-    if mapped < dataset.size:
-        raise DataError(
-            f"{place}: expected a virtual dataset whose sources hold all of its {dataset.size:,} "
-            f"numbers, got sources of {mapped:,}"
-        )
-
-
-def _select_also(union: Any, mapping: Any) -> None:
-    """Add what a source is mapped to; mappings may overlap."""
-    try:
-        mapping.get_select_npoints()
-    except RuntimeError:  # it has no end: as many rows as the source has
-        union.select_all()
+    if not dataset.chunks or not dataset.size:
         return
-    if mapping.get_select_type() == h5py.h5s.SEL_ALL:
-        union.select_all()
-    elif union.get_select_type() == h5py.h5s.SEL_ALL:
-        return
-    elif mapping.is_regular_hyperslab():
-        start, stride, count, block = mapping.get_regular_hyperslab()
-        union.select_hyperslab(start, count, stride, block, op=h5py.h5s.SELECT_OR)
-    else:
-        for first, last in mapping.get_select_hyper_blocklist():
-            block = tuple(int(b - a) + 1 for a, b in zip(first, last, strict=True))
-            ones = (1,) * len(block)
-            union.select_hyperslab(tuple(first), ones, None, block, op=h5py.h5s.SELECT_OR)
+    expected = math.prod(dataset.chunks) * _itemsize(dataset.id)
+    for chunk in _chunks(dataset.shape, dataset.chunks, rows):
+        if chunk in whole:
+            continue
+        try:
+            found = decoded_size(dataset.id, chunk, expected)
+        except DataError as error:
+            raise DataError(f"{place}: the data are damaged: {error}") from error
+        if found != expected:
+            got = "more" if found > expected else f"{found:,}"
+            raise DataError(
+                f"{place}: the data are damaged: expected {expected:,} bytes in the chunk at "
+                f"{chunk}, got {got}"
+            )
+        whole.add(chunk)
 
 
-def _check_written(dataset: h5py.Dataset, place: str) -> None:
-    """Raise where HDF5 would read zeros for what no program has written."""
+def _chunks(
+    shape: tuple[int, ...], chunks: tuple[int, ...], rows: Any
+) -> Iterator[tuple[int, ...]]:
+    """Yield where the chunks begin that hold some rows."""
+    first, last = 0, shape[0] - 1
+    if isinstance(rows, slice):
+        wanted = range(*rows.indices(shape[0]))
+        if not wanted or wanted.step < 0:  # HDF5 takes no steps back
+            return
+        first, last = wanted[0], wanted[-1]
+    own = range(first // chunks[0] * chunks[0], last + 1, chunks[0])
+    others = (range(0, n, size) for n, size in zip(shape[1:], chunks[1:], strict=True))
+    yield from product(own, *others)
+
+
+def _hard_links(root: h5py.h5f.FileID, place: str) -> list[bytes]:
+    """Return the paths of all objects in a file, of each one path.
+
+    Raises:
+        DataError: a link leads out of the file, or there are too many, or too deep ones.
+    """
+    paths: list[bytes] = []
+    left = 0
+
+    def take(path: bytes, link: Any) -> str | None:
+        nonlocal left
+        left += 1
+        if link.type not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT):
+            return (
+                f"/{shortened(path)}: expected data in the file itself, got a link to another "
+                f"file; {_REMEDY}"
+            )
+        if left > _MOST_LINKS:
+            return f": expected at most {_MOST_LINKS:,} groups and datasets, got more"
+        if path.count(b"/") >= _DEEPEST:
+            return f": expected groups at most {_DEEPEST} deep, got '/{shortened(path)}'"
+        if link.type == h5py.h5l.TYPE_HARD:
+            paths.append(path)
+        return None  # which goes on
+
+    if problem := root.links.visit(take, info=True):
+        raise DataError(f"{place}: {problem.removeprefix(': ')}")
+    return paths
+
+
+def _check_attributes(item: Any, where: str) -> None:
+    for index in range(h5py.h5a.get_num_attrs(item)):
+        attribute = h5py.h5a.open(item, index=index)
+        size = attribute.get_space().get_simple_extent_npoints() * attribute.get_type().get_size()
+        if size > MOST_ATTRIBUTE_BYTES:
+            raise DataError(
+                f"{where}: attribute {shortened(attribute.name)}: expected at most "
+                f"{MOST_ATTRIBUTE_BYTES:,} bytes, got {size:,}"
+            )
+
+
+def _check_layout(dataset: h5py.h5d.DatasetID, where: str) -> None:
+    """Raise where data are elsewhere, or a row or a chunk too large for the memory."""
+    properties = dataset.get_create_plist()
+    kind = "a virtual dataset" if properties.get_layout() == h5py.h5d.VIRTUAL else ""
+    kind = kind or ("external storage" if properties.get_external_count() else "")
+    if kind:
+        raise DataError(f"{where}: expected data in the file itself, got {kind}; {_REMEDY}")
+    shape, itemsize = dataset.shape, _itemsize(dataset)
+    sizes = {"rows": math.prod((shape or ())[1:]) * itemsize}
+    if properties.get_layout() == h5py.h5d.CHUNKED:
+        sizes["chunks"] = math.prod(properties.get_chunk()) * itemsize
+    for what, size in sizes.items():
+        if size > MOST_BYTES:
+            raise DataError(
+                f"{where}: expected {what} of at most {MOST_BYTES:,} bytes, got {size:,} of type "
+                f"{dataset.dtype} and shape {shape}"
+            )
+
+
+def _written(dataset: h5py.Dataset, place: str) -> int:
+    """Return the bytes that a dataset takes; HDF5 would read zeros for what was never written."""
     if not dataset.size:
-        return
+        return 0
+    stored = int(dataset.id.get_storage_size())
     if dataset.chunks:
         sizes = zip(dataset.shape, dataset.chunks, strict=True)
         expected, found = math.prod(-(-n // m) for n, m in sizes), dataset.id.get_num_chunks()
         missing = f"{found:,} of {expected:,} chunks" if found < expected else ""
     else:
-        missing = "" if dataset.id.get_storage_size() else "nothing"
+        expected = dataset.size * _itemsize(dataset.id)
+        is_whole = stored == expected or dataset.dtype.hasobject
+        missing = "" if is_whole else f"{stored:,} of {expected:,} bytes" if stored else "nothing"
     if missing:
         raise DataError(
             f"{place}: expected {dataset.size:,} numbers, got {missing}: the others were never "
             "written; was the program that writes the file stopped?"
         )
+    return stored
 
 
-def _check_source(dataset: h5py.Dataset, source: Any, place: str) -> None:
-    """Check a source of a virtual dataset."""
-    name, inside = source.file_name, source.dset_name
-    if any("%b" in text.replace("%%", "") for text in (name, inside)):
-        raise DataError(
-            f"{place}: expected sources of the virtual dataset that are named one by one, "
-            f"got the pattern '{name}': '{inside}'"
-        )
-    name, inside = name.replace("%%", "%"), inside.replace("%%", "%")
-    path = _find(dataset.file, name, place)
-    where = f"its source '{path}': {inside}"
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(f"{place}: {where}: cannot be read: {one_line(error)}") from error
-    with file:
-        found = file.get(inside)
-        if not isinstance(found, h5py.Dataset):
-            raise DataError(f"{place}: {where}: expected a dataset, got nothing")
-        check_storage(found, f"{place}: {where}")
-        try:
-            count = int(source.vspace.get_select_npoints())
-        except RuntimeError:  # it has no end: as many rows as the source has
-            return
-        selected = source.src_space
-        if selected.get_select_type() == h5py.h5s.SEL_ALL:
-            expected, fits = f"{count:,} numbers", found.size == count
-        else:
-            _, last = selected.get_select_bounds()
-            expected, fits = f"an index as large as {last}", _reaches(found.shape, last)
-        if not fits:
-            raise DataError(f"{place}: {where}: expected {expected}, got shape {found.shape}")
-
-
-def _reaches(shape: tuple[int, ...], last: tuple[int, ...]) -> bool:
-    return len(shape) == len(last) and all(a < n for a, n in zip(last, shape, strict=True))
-
-
-def _find(file: h5py.File, name: str, place: str) -> Path:
-    """Return the file of a virtual dataset's source, looked for where HDF5 does."""
-    own, path = Path(file.filename), Path(name)
-    if name == ".":
-        return own
-    inner = Path(path.name) if path.is_absolute() else path
-    folders = dict.fromkeys((own.parent, own.resolve().parent, Path()))
-    places = [path] if path.is_absolute() else []
-    places += [folder / inner for folder in folders]
-    for candidate in places:
-        if candidate.is_file():
-            return candidate
-    tried = ", ".join(f"'{candidate}'" for candidate in dict.fromkeys(places))
-    raise DataError(
-        f"{place}: the virtual dataset rests on the file '{name}', which is missing; it was looked "
-        f"for at {tried}"
-    )
-
-
-def _check_external(path: Path, offset: int, size: int, place: str) -> None:
-    """Check a raw file, of which HDF5 reads what is missing at its end as zeros."""
-    where = f"{place}: the data are in the file '{path}'"
-    if not path.is_file():
-        raise DataError(f"{where}, which is missing; it was looked for at '{path.absolute()}'")
-    there = path.stat().st_size - offset
-    if there < size:
-        raise DataError(f"{where}: expected {size:,} bytes from byte {offset:,} on, got {there:,}")
-
-
-def _missing_filters(dataset: h5py.Dataset) -> dict[int, str]:
-    """Return number and name of the filters that a chunk went through and that are not here."""
-    properties = dataset.id.get_create_plist()
-    missing = {}
-    for index in range(properties.get_nfilters()):
-        number, _, _, name = properties.get_filter(index)
-        if not h5py.h5z.filter_avail(number) and _is_used(dataset, index):
-            missing[number] = name.decode(errors="replace")
-    return missing
-
-
-def _is_used(dataset: h5py.Dataset, index: int) -> bool:
-    """Return whether any chunk went through a filter; each says which ones it has passed by."""
-    chunks = range(dataset.id.get_num_chunks())
-    return any(not dataset.id.get_chunk_info(i).filter_mask >> index & 1 for i in chunks)
+def _itemsize(dataset: h5py.h5d.DatasetID) -> int:
+    return int(dataset.get_type().get_size())

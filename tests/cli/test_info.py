@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests.cli.calls import assert_refused, call
-from tests.small_runs import stored
+from tests.crashing import CRASHED, let_crash
+from tests.small_runs import posix, stored
 
 
 @pytest.fixture
@@ -147,6 +149,74 @@ def test_json_of_another_form_is_shown_as_far_as_it_goes(copied_run: Path) -> No
         "state ?, epoch 3",
         "test accuracy nan, weights of epoch ?",
     ]
+
+
+ODD: list[tuple[str, bytes]] = [
+    (name, content)
+    for name in ("status.json", "test_results.json", "environment.json")
+    for content in (
+        b'{"state": {}, "epoch": [[]], "acc": {}, "packages": {"a": [1]}}',
+        b'{"state": "\\ud800", "acc": "x", "packages": {"\\ud800": null}}',
+        b'{"epoch": 1e999, "acc": ' + b"9" * 5000 + b"}",
+        b'{"state": "' + b"x" * 10**6 + b'", "packages": {"torch": "' + b"1" * 10**6 + b'"}}',
+        b'{"epoch": ' + b"[" * 400 + b"]" * 400 + b"}",
+        b"\0" * 100,
+    )
+] + [
+    ("params.yaml", b"model: {a: [1]}\ndataset: [x]\nseed: {}\nepochs: []"),
+    ("params.yaml", b"model: " + b"x" * 10**6),
+    ("best.pt", b"{}"),
+    ("test_predictions.npz", b"PK\3\4"),
+    ("confusion.npy", b"\x93NUMPY"),
+    ("recomputed.jsonl", b'{"label": "a"}\n5\n\xff\n[' + b"[" * 10**5),
+    ("log.jsonl", b"\xff\n"),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), ODD)
+def test_odd_files_are_shown_or_left_out(copied_run: Path, name: str, content: bytes) -> None:
+    shutil.rmtree(copied_run / "activations")
+    (copied_run / name).write_bytes(content)
+    result = call("info", copied_run)
+    assert result.exit_code == 0
+    assert all(line.startswith("warning: ") for line in result.stderr.splitlines())
+    assert result.stdout.splitlines()[-1] == "no snapshots"
+    assert len(result.output) < 5000
+
+
+@posix
+@pytest.mark.parametrize(
+    "name", ["status.json", "environment.json", "activations/step_00000000.h5"]
+)
+def test_a_fifo_is_not_opened(copied_run: Path, name: str) -> None:
+    (copied_run / name).unlink()
+    os.mkfifo(copied_run / name)
+    result = call("info", copied_run)
+    assert result.exit_code == (2 if name.endswith(".h5") else 0)
+    assert f"'{copied_run / name}' is " in result.stderr
+    assert "step_00000003.h5" in result.stdout
+
+
+@posix
+def test_names_that_are_no_utf8_are_shown(copied_run: Path) -> None:
+    shutil.copy(stored(copied_run)[0], os.fsencode(copied_run / "activations") + b"/\xff.h5")
+    result = call("info", copied_run)
+    assert result.exit_code == 0
+    assert "\\udcff.h5" in result.stdout
+
+
+@posix
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_snapshot_that_crashes_hdf5_costs_itself(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    crashing = mine.with_name("crashing.h5")
+    shutil.copy(mine, crashing)
+    let_crash(monkeypatch, "cmp_core.cli._info")
+    result = call("info", crashing if count == 1 else mine.parent)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: '{crashing}': {CRASHED}\n"
+    assert ("mine.h5" in result.stdout) == (count == 2)
 
 
 @pytest.mark.parametrize(

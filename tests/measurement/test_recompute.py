@@ -22,7 +22,7 @@ from cmp_core.cli import cli
 from cmp_core.config.schema import Config, Selection, Snapshots
 from cmp_core.errors import UndefinedError, UsageError
 from cmp_core.events.rows import Row, log_form
-from cmp_core.measurement.recompute import Recomputed, find_snapshots, recompute
+from cmp_core.measurement.recompute import find_snapshots, recompute
 from cmp_core.snapshots.read import open_snapshot
 from cmp_metrics.accuracy import accuracy
 from cmp_metrics.ace_regularizer import ace_regularizer
@@ -734,19 +734,3 @@ def test_nothing_is_left_behind_or_changed(directory: Path) -> None:
 def test_what_is_no_path_is_told(paths: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         recompute(paths)
-
-
-def test_it_prints_shortly(tmp_path: Path) -> None:
-    row = Row("layer_0", "m", 1.0, 3)
-    found = Recomputed(tmp_path / "a.h5", "val", 1, 2, (row,))
-    assert repr(found) == "<Recomputed a.h5: val, epoch 1, 1 rows>"
-    assert repr(Recomputed(tmp_path / "a.h5", error="it is cut")) == "<Recomputed a.h5: it is cut>"
-
-
-def test_records_are_plain(tmp_path: Path) -> None:
-    row = Row("layer_0", "m", (1.0, 2.0), 3)
-    (record,) = Recomputed(tmp_path, "val", 1, 2, (row,)).records()
-    assert list(record) == KEYS
-    assert record["value"] == [1.0, 2.0]
-    assert math.isfinite(json.loads(json.dumps(record))["value"][0])
-    assert attrs.asdict(row)["pair"] is record["pair"]
