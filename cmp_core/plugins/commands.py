@@ -49,7 +49,9 @@ def _commands_of(entry: metadata.EntryPoint, taken: Collection[str]) -> dict[str
         check_hooks(manager, plugin)
         for implementation in getattr(manager.hook, COMMANDS).get_hookimpls():
             implementation.function(*[group] * len(implementation.argnames))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise UsageError(f"{origin_of(entry)}: {one_line(error)}") from error
     for name in group.commands:
         if name in taken:

@@ -180,7 +180,9 @@ class _Loader:
             return self._execute(_example(spec.removeprefix(EXAMPLE)))
         try:
             module = importlib.import_module(spec)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             hint = ""
             if isinstance(error, ModuleNotFoundError) and error.name == spec.partition(".")[0]:
                 hint = f". {unknown('plugin', spec, self.origins)}"
@@ -211,8 +213,10 @@ class _Loader:
         sys.modules[module_name] = module  # so that its classes can be inspected
         try:
             spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             del sys.modules[module_name]
+            if isinstance(error, KeyboardInterrupt):
+                raise
             raise UsageError(f"plugin '{path}' could not be loaded: {one_line(error)}") from error
         return self._add(module, name, str(path.resolve()))
 
@@ -247,7 +251,9 @@ def load_entry_point(entry: metadata.EntryPoint) -> object:
     """Import an installed plugin; raise `UsageError` where that fails."""
     try:
         return entry.load()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         message = (
             f"plugin '{entry.name}' ({origin_of(entry)}) could not be loaded: {one_line(error)}"
         )
@@ -287,9 +293,9 @@ def _collect(
             if implementation.plugin is plugin:
                 try:
                     implementation.function(register)
-                except UsageError:
+                except (UsageError, KeyboardInterrupt):
                     raise
-                except (Exception, SystemExit) as error:
+                except BaseException as error:
                     raise UsageError(f"{hook} raised {one_line(error)}") from error
 
 

@@ -30,7 +30,7 @@ def enter(scope: object) -> None:
 CHANGES: dict[str, Callable[[], object]] = {
     "the working directory": lambda: os.chdir("/"),
     "the warnings filters": lambda: warnings.simplefilter("ignore"),
-    "the handlers of SIGINT or SIGTERM": lambda: signal.signal(signal.SIGINT, lambda *_: None),
+    "the handlers of signals": lambda: signal.signal(signal.SIGINT, lambda *_: None),
     "the default device": lambda: torch.set_default_device("meta"),
     "the default dtype": lambda: torch.set_default_dtype(torch.float64),
     "the inference mode": lambda: enter(torch.inference_mode()),
