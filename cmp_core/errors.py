@@ -80,9 +80,7 @@ def traceback_of(error: BaseException) -> str:
         last, _ = chain[-1]
         cause, context = _CAUSE.__get__(last), _CONTEXT.__get__(last)
         if cause is not None:
-            chain.append(
-                (cause, "\nThe exception above is the cause of the following one:\n\n")
-            )
+            chain.append((cause, "\nThe exception above is the cause of the following one:\n\n"))
         elif context is not None and not _SUPPRESSED.__get__(last):
             chain.append((context, "\nWhile it was handled, the following one occurred:\n\n"))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TypeGuard
 
 MOST = 200
 """Characters that a text of others has in a line."""
@@ -33,6 +34,22 @@ def in_one_line(text: str, most: int = MOST) -> str:
     begun = str.__getitem__(text, slice(0, 10 * most)).strip()
     line = printable(begun.splitlines()[0]).strip() if begun else ""
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def is_name(text: object) -> TypeGuard[str]:
+    r"""Return whether something can be a name in files and on a screen: a text of one plain line.
+
+    It has 1 to 100 characters, no slash, and is neither `.` nor `..`.
+
+    >>> is_name("top 5"), is_name("../a"), is_name("a\nb"), is_name(5)
+    (True, False, False, False)
+    """
+    if type(text) is not str or not 0 < len(text) <= LONGEST_NAME or text in (".", ".."):
+        return False
+    return printable(text) == text and not set(text) & set("/\n\t")
+
+
+LONGEST_NAME = 100
 
 
 def described(value: object, most: int = 40) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-import traceback
 from functools import cached_property
 from importlib import metadata
 from io import TextIOWrapper
@@ -20,9 +20,9 @@ from cmp_core.cli.recompute import recompute_command
 from cmp_core.cli.report import report_command
 from cmp_core.cli.run import run_command
 from cmp_core.cli.train import train_command
-from cmp_core.errors import CmpError, PluginError, unknown
-
-INTERRUPTED = 130
+from cmp_core.errors import CmpError, PluginError, traceback_of, unknown
+from cmp_core.plugins.interruption import INTERRUPTED, Interruption
+from cmp_core.text import printable
 
 
 class _Group(click.Group):
@@ -69,16 +69,17 @@ class _Group(click.Group):
             # What its encoding lacks, such as − in Latin-1, is shown by its code, as on stderr.
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            return super().invoke(ctx)
+            with Interruption().heeded([signal.SIGINT]):
+                return super().invoke(ctx)
         except CmpError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(printable(f"error: {error}"), err=True)
             if isinstance(error, PluginError) and error.__cause__ is not None:
-                traceback.print_exception(error.__cause__)
+                click.echo(traceback_of(error.__cause__), err=True, nl=False)
             sys.exit(error.exit_code)
         except BrokenPipeError:
             raise  # the reader of a pipe has gone; click ends without a word
         except OSError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(printable(f"error: {error}"), err=True)
             sys.exit(CmpError.exit_code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)

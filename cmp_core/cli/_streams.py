@@ -53,6 +53,33 @@ class _Lasting:
 
 
 @contextmanager
+def results_alone() -> Iterator[IO[str]]:
+    """Give standard output for results alone: what else is printed goes to standard error.
+
+    That holds within a `with` block for code in C and for child processes too.
+    """
+    results = sys.stdout
+    results.flush()
+    try:
+        descriptor = results.fileno()
+    except OSError:  # it is no file, but text in memory
+        with redirect_stdout(sys.stderr):
+            yield results
+        return
+    with os.fdopen(
+        os.dup(descriptor), "w", encoding=results.encoding, errors=results.errors
+    ) as own:
+        os.dup2(2, descriptor)
+        try:
+            with redirect_stdout(sys.stderr):
+                yield own
+        finally:
+            results.flush()
+            own.flush()
+            os.dup2(own.fileno(), descriptor)
+
+
+@contextmanager
 def lasting_output() -> Iterator[None]:
     """Have standard output and standard error take everything within a `with` block."""
     errors = cast("IO[str]", _Lasting(sys.stderr))

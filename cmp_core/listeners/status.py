@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 
+from cmp_core.errors import one_line
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, RunFailed, RunStarted
 from cmp_core.plugins.dispatch import Dispatcher
@@ -45,8 +46,7 @@ class StatusWriter:
         if isinstance(event.error, KeyboardInterrupt):
             self._write("interrupted", event.epoch, event.step)
         else:
-            error = f"{type(event.error).__name__}: {event.error}"
-            self._write("failed", event.epoch, event.step, error)
+            self._write("failed", event.epoch, event.step, one_line(event.error))
 
     @hookimpl
     def cmp_run_finished(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from itertools import islice
 from numbers import Real
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from cmp_core.events.results import DeviceValue, SampleMean, SampleValues
 from cmp_core.layers.arrays import wide
-from cmp_core.text import described, in_one_line, printable
+from cmp_core.text import LONGEST_NAME, described, is_name
 
 MOST_NAMES = 1000
 """Sub-values of a metric at a layer."""
@@ -20,15 +21,12 @@ MOST_NAMES = 1000
 MOST_NUMBERS = 10_000
 """Numbers in all of these together."""
 
-_LONGEST = 100
-"""Characters of a sub-value's name."""
-
 
 def by_name(value: Any) -> Mapping[str, Any]:
     """Return a metric's answer as sub-values by name; the headline's name is empty.
 
     Raises:
-        TypeError, ValueError: a name is no plain text, or there are too many or none.
+        ValueError: a name is no plain text, or there are too many or none.
     """
     if not isinstance(value, Mapping):
         return {"": value}
@@ -41,14 +39,12 @@ def by_name(value: Any) -> Mapping[str, Any]:
 
 
 def _checked_name(name: Any) -> str:
-    if type(name) is not str:
-        raise TypeError(f"expected a text as the name of a sub-value, got {described(name)}")
-    if len(name) > _LONGEST or "/" in name or printable(name) != name or len(name.split("\n")) > 1:
+    if not ((type(name) is str and name == "") or is_name(name)):
         raise ValueError(
-            f"expected the name of a sub-value in at most {_LONGEST} characters, without / and "
-            f"control characters, got '{in_one_line(name, 40)}'"
+            f"expected as the name of a sub-value a text of at most {LONGEST_NAME} characters, "
+            f"without slashes and control characters, got {described(name)}"
         )
-    return name
+    return str(name)
 
 
 def on_device(value: Any) -> DeviceValue:
@@ -87,6 +83,27 @@ def of_samples(value: Any, n: int) -> Tensor:
         f"it declares split='mean': expected one real number per sample, shape ({n},), "
         f"got {_told(value)}"
     )
+
+
+def check_state(state: Any) -> None:
+    """Raise where a metric's state has something that cannot be read again from a checkpoint.
+
+    Raises:
+        TypeError: it has.
+    """
+    if type(state) in (dict, OrderedDict):
+        check_state([*state.keys(), *state.values()])
+    elif type(state) in (list, tuple):
+        for item in state:
+            check_state(item)
+    elif not (type(state) in _IN_STATES or isinstance(state, Tensor)):
+        raise TypeError(
+            "state_dict: expected numbers, texts, tensors, and dicts and lists of these, "
+            f"got {described(state)}"
+        )
+
+
+_IN_STATES = (bool, int, float, str, bytes, type(None))
 
 
 def _plain(tensor: Tensor) -> Tensor | None:

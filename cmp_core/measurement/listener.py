@@ -18,7 +18,7 @@ from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.results import MetricResult, SampleMean, SampleValues
 from cmp_core.layers.arrays import precise
 from cmp_core.layers.layer import Layer
-from cmp_core.measurement.answer import MOST_NUMBERS, by_name, of_samples, on_device
+from cmp_core.measurement.answer import MOST_NUMBERS, by_name, check_state, of_samples, on_device
 from cmp_core.measurement.jackknife import influences, of_mean
 from cmp_core.measurement.metric import Metric
 from cmp_core.statistics.folds import Groups
@@ -104,6 +104,17 @@ class MetricListener:
     def state_dict(self) -> dict[str, Any]:
         """Return what outlives a batch: the state of a running metric at every layer."""
         return {layer: state.inner.state_dict() for layer, state in self._running.items()}
+
+    def checked_state(self) -> dict[str, Any]:
+        """Return `state_dict`, if a checkpoint can hold it.
+
+        Raises:
+            TypeError: it holds something else than numbers, texts, tensors, and dicts and lists of
+                these.
+        """
+        state = self.state_dict()
+        check_state(state)
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""

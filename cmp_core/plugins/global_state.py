@@ -49,16 +49,27 @@ class _Setting:
 
 
 class GlobalState:
-    """The state as it stands when this is made."""
+    """The state as it stands when this is made.
+
+    Attributes:
+        threads: those that run then.
+    """
 
     def __init__(self) -> None:
+        self.threads = threading.enumerate()
         self._libraries = _imported()
         self._before = [(setting, setting.read()) for setting in _settings(self._libraries)]
 
-    def restore(self) -> list[str]:
-        """Bring back what was changed since, and return its names; generators have none."""
+    def restore(self, *, generators: bool = True) -> list[str]:
+        """Bring back what was changed since, and return its names; generators have none.
+
+        Args:
+            generators: whether they are brought back too.
+        """
         changed: list[str] = []
         for setting, before in (*self._before, *self._initial()):
+            if setting.what is None and not generators:
+                continue
             if not setting.is_same(before):
                 setting.write(before)
                 if setting.what is not None:
@@ -267,9 +278,7 @@ def _of_torch() -> tuple[_Setting, ...]:
             lambda mode: torch.use_deterministic_algorithms(mode[0], warn_only=mode[1]),
             lambda: (False, False),
         ),
-        _Setting(
-            "the precision of matrix products", _precision, _set_precision, lambda: "highest"
-        ),
+        _Setting("the precision of matrix products", _precision, _set_precision, lambda: "highest"),
         _Setting(
             "cuDNN's flags",
             lambda: (cudnn.enabled, cudnn.benchmark, cudnn.deterministic),

@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from cmp_core.config.schema import Config
-from cmp_core.events.payloads import EpochStarted, Run, StepFinished
+from cmp_core.events.payloads import Run, StepFinished
 from cmp_core.events.rows import Row
 
 
