@@ -257,10 +257,14 @@ CHANGES: dict[str, tuple[str, str]] = {
 }
 """What is changed, and the name of it in the warning."""
 
-UNNOTICED: dict[str, str] = {
-    "seeds": "torch.manual_seed(0); np.random.seed(0); random.seed(0)",
+WRITES: dict[str, str] = {
     "event": "[object.__setattr__(event, x, 7) for x in ('epoch', 'step', 'acc') if event]",
     "rows": "[object.__setattr__(r, 'value', 7) for r in getattr(event, 'rows', ())]",
+}
+"""What is written into an event in spite of it being frozen."""
+
+UNNOTICED: dict[str, str] = {
+    "seeds": "torch.manual_seed(0); np.random.seed(0); random.seed(0)",
     "run": "run and object.__setattr__(run, 'directory', None)",
     "config": "run and object.__setattr__(run.config, 'epochs', 1)",
     "layer_names": "run and object.__setattr__(run, 'layer_names', ('x',))",
@@ -298,5 +302,5 @@ def answering() -> dict[str, str]:
 
 def changing() -> dict[str, str]:
     """The plugins that change what all share, by name."""
-    acts = {name: act for name, (act, _) in CHANGES.items()} | UNNOTICED
+    acts = {name: act for name, (act, _) in CHANGES.items()} | WRITES | UNNOTICED
     return {f"changes_{name}": CHANGING.format(act=act) for name, act in acts.items()}

@@ -79,7 +79,7 @@ def _split(kind: str, entry: Entry) -> str:
     return f" (split: {definition_of(entry.factory, kind).split})" if kind == "metric" else ""
 
 
-def _as_json(listing: Listing, details: dict[str, list[str]] | None) -> dict[str, Any]:
+def _as_json(listing: Listing, details: Mapping[str, Sequence[str]] | None) -> dict[str, Any]:
     """Return a row; without a problem where there is none."""
     row = attrs.asdict(listing, filter=lambda field, value: field.name != "problem" or value)
     return row if details is None else row | {"registers": details.get(listing.name, [])}

@@ -66,9 +66,8 @@ def results_alone() -> Iterator[IO[str]]:
         with redirect_stdout(sys.stderr):
             yield results
         return
-    with os.fdopen(
-        os.dup(descriptor), "w", encoding=results.encoding, errors=results.errors
-    ) as own:
+    copy = os.dup(descriptor)
+    with os.fdopen(copy, "w", encoding=results.encoding, errors=results.errors) as own:
         os.dup2(2, descriptor)
         try:
             with redirect_stdout(sys.stderr):
