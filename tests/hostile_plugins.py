@@ -205,28 +205,29 @@ ANSWERS: dict[str, tuple[str, str, str]] = {
         "",
         "undefined()",
     ),
+}
+"""Code before the metric, further traits, and what it returns; `long_reason` is a reason alone."""
+
+SANE: dict[str, tuple[str, str, float | None]] = {
+    "fraction": ("", "fractions.Fraction(1, 4)", 0.25),
+    "bool": ("", "True", 1.0),
+    "long_double": ("", "np.longdouble(0.25)", 0.25),
+    "requires_grad": ("", "torch.full((), 0.25, requires_grad=True)", 0.25),
+    "parameter": ("", "torch.nn.Parameter(torch.full((), 0.25))", 0.25),
+    "nan_payload": ("", "np.frombuffer(b'\\x01\\0\\0\\0\\0\\0\\xf8\\x7f')[0]", None),
+    "infinity": ("", "float('-inf')", None),
     "tensor_class": (
-        "class Bad(torch.Tensor):\n    @classmethod\n"
+        "class Own(torch.Tensor):\n    @classmethod\n"
         "    def __torch_function__(cls, function, types, args=(), kwargs=None):\n"
         "        if function.__name__ in ('stack', 'cat', 'tolist', 'item'):\n"
         "            raise GeneratorExit\n"
         "        return super().__torch_function__(function, types, args, kwargs or {})",
-        "",
-        "torch.ones(()).as_subclass(Bad)",
+        "torch.ones(()).as_subclass(Own)",
+        1.0,
     ),
 }
-"""Code before the metric, further traits, and what it returns; `long_reason` is a reason alone."""
-
-SANE: dict[str, tuple[str, float | None]] = {
-    "fraction": ("fractions.Fraction(1, 4)", 0.25),
-    "bool": ("True", 1.0),
-    "long_double": ("np.longdouble(0.25)", 0.25),
-    "requires_grad": ("torch.full((), 0.25, requires_grad=True)", 0.25),
-    "parameter": ("torch.nn.Parameter(torch.full((), 0.25))", 0.25),
-    "nan_payload": ("np.frombuffer(b'\\x01\\0\\0\\0\\0\\0\\xf8\\x7f')[0]", None),
-    "infinity": ("float('-inf')", None),
-}
-"""Values that are odd and can be had, with what the log then holds; none: no finite number."""
+"""Code before the metric, a value that is odd and can be had, and what the log then holds; none: no
+finite number."""
 
 CHANGES: dict[str, tuple[str, str]] = {
     "folder": ("os.chdir('/')", "the working directory"),
@@ -236,13 +237,13 @@ CHANGES: dict[str, tuple[str, str]] = {
     "locale": ("locale.setlocale(locale.LC_ALL, 'C.UTF-8')", "the locale"),
     "handler": ("signal.signal(signal.SIGINT, signal.SIG_IGN)", "the handlers of signals"),
     "recursion": ("sys.setrecursionlimit(150)", "the recursion limit"),
-    "stdout": ("sys.stdout = open(os.devnull, 'w')", "standard output or standard error"),
+    "stdout": ("sys.stdout = __import__('io').StringIO()", "standard output or standard error"),
     "no_stderr": ("sys.stderr = None", "standard output or standard error"),
     "logging": (
         "logging.disable(); logging.getLogger().setLevel(1)",
         "the configuration of logging",
     ),
-    "filters": ("warnings.simplefilter('error')", "the warnings filters"),
+    "filters": ("warnings.simplefilter('ignore', ResourceWarning)", "the warnings filters"),
     "dtype": ("torch.set_default_dtype(torch.float64)", "the default dtype"),
     "device": ("torch.set_default_device('meta')", "the default device"),
     "grad": ("torch.set_grad_enabled(not torch.is_grad_enabled())", "the grad mode"),
@@ -258,7 +259,7 @@ CHANGES: dict[str, tuple[str, str]] = {
 """What is changed, and the name of it in the warning."""
 
 WRITES: dict[str, str] = {
-    "event": "[object.__setattr__(event, x, 7) for x in ('epoch', 'step', 'acc') if event]",
+    "event": "[object.__setattr__(event, x, 7) for x in ('epoch', 'step') if event]",
     "rows": "[object.__setattr__(r, 'value', 7) for r in getattr(event, 'rows', ())]",
 }
 """What is written into an event in spite of it being frozen."""
@@ -270,7 +271,7 @@ UNNOTICED: dict[str, str] = {
     "layer_names": "run and object.__setattr__(run, 'layer_names', ('x',))",
     "unregisters": (
         "import pluggy; [m.unregister(p) for m in gc.get_objects() "
-        "if isinstance(m, pluggy.PluginManager) and event for p in m.get_plugins()]"
+        "if event and type(m) is pluggy.PluginManager for p in m.get_plugins()]"
     ),
 }
 """What reaches nobody else, and is not told."""
@@ -293,7 +294,8 @@ def raising() -> dict[str, str]:
 
 def answering() -> dict[str, str]:
     """The plugins that answer something odd, by name."""
-    whole = ANSWERS | {name: ("", "", value) for name, (value, _) in SANE.items()}
+    sane = {name: (before, "", value) for name, (before, value, _) in SANE.items()}
+    whole = ANSWERS | sane
     return {
         name: ANSWERING.format(name=name, before=before, traits=traits, value=value)
         for name, (before, traits, value) in whole.items()

@@ -9,6 +9,7 @@ names the plugin, and leaves the others' values and whole, small files.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -85,6 +86,7 @@ def _tried(name: str, text: str | None, folder: Path, expected: dict[str, Any]) 
     process = subprocess.Popen(
         [sys.executable, *_COMMAND, *plugin],
         cwd=own,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
