@@ -31,17 +31,17 @@ def out() -> Console:
 
 def say(text: str) -> None:
     """Print a line of progress or result; square brackets in it are just text."""
-    out().print(text, markup=False)
+    out().print(printable(text), markup=False)
 
 
 def warn(text: str) -> None:
     """Print a warning on standard error."""
-    _console(stderr=True).print(f"warning: {text}", style="yellow", markup=False)
+    _console(stderr=True).print(printable(f"warning: {text}"), style="yellow", markup=False)
 
 
 def complain(text: str) -> None:
     """Print the error that ends a command, or spoils a part of it, on standard error."""
-    _console(stderr=True).print(f"error: {text}", markup=False)
+    _console(stderr=True).print(printable(f"error: {text}"), markup=False)
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
