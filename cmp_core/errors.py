@@ -64,9 +64,19 @@ def one_line(error: BaseException) -> str:
     return in_one_line(f"{type_name(error)}: {text}") if text else type_name(error)
 
 
+def text_of(error: BaseException) -> str:
+    """Return an error's message, in at most 2,000 characters, or that it cannot be had."""
+    try:
+        return str.__getitem__(str(error), slice(0, _LENGTH))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failed:  # whatever the code of a plugin raises
+        return f"its message cannot be had, __str__ raised {type_name(failed)}"
+
+
 def message_of(error: BaseException, most: int = MOST) -> str:
     """Return the first line of an error's message, or that it has none."""
-    return in_one_line(_text_of(error), most)
+    return in_one_line(text_of(error), most)
 
 
 def traceback_of(error: BaseException) -> str:
@@ -103,7 +113,7 @@ _GROUP = vars(BaseExceptionGroup)["exceptions"]
 def _own_traceback(error: BaseException) -> str:
     """Return the calls that led to an error, and its message with all its lines."""
     calls = printable(_calls(_CALLED.__get__(error)))
-    message = printable(str.__getitem__(_text_of(error), slice(0, _LENGTH)))
+    message = printable(text_of(error))
     notes = _ATTRIBUTES.__get__(error).get("__notes__")
     lines = [f"{type_name(error)}: {message}" if message else type_name(error)]
     if isinstance(notes, list):
@@ -123,15 +133,6 @@ def _calls(begun: TracebackType | None) -> str:
         raise
     except BaseException as failed:  # a module may have a loader of its own for its source
         return f"  the calls cannot be had, reading them raised {type_name(failed)}\n"
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as failed:  # whatever the code of a plugin raises
-        return f"its message cannot be had, __str__ raised {type_name(failed)}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

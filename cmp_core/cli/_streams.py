@@ -41,6 +41,9 @@ class _Lasting:
             except (OSError, ValueError) as error:
                 self._lose(error)
 
+    def close(self) -> None:
+        """Stay open: a plugin may not close what the whole program prints to."""
+
     def _lose(self, error: Exception) -> None:
         self._is_lost = True
         # What waits is written when the program ends, and must not fail then.

@@ -32,7 +32,7 @@ from cmp_core.plugins.fence import Fence
 from cmp_core.plugins.registry import Registry, definition_of
 from cmp_core.text import LONGEST_NAME, described, is_name
 
-_LOADING = "loading"
+LOADING = "loading"
 """Stands where changes of global state in an event name its hook."""
 
 DECLARED = ("metric", "plot")
@@ -148,7 +148,7 @@ class _Loader:
                 self.specs.append(f"{BLOCK}{entry.name}")
             elif allowed(entry) or entry.name in wanted:
                 try:
-                    with self._fence.around(entry.name, _LOADING):
+                    with self._fence.around(entry.name, LOADING):
                         self._add(load_entry_point(entry), entry.name, origin_of(entry))
                 except UsageError as error:
                     if entry.name in wanted:
@@ -160,12 +160,12 @@ class _Loader:
             raise UsageError(f"--plugins-dir: '{folder}' is not a folder")
         for path in sorted(folder.glob("[!_]*.py")):
             if not path.stem.startswith("test_") and not self._is_blocked(path.stem):
-                with self._fence.around(path.stem, _LOADING):
+                with self._fence.around(path.stem, LOADING):
                     self._load_file(path)
 
     def load(self, spec: str) -> str:
         """Load what `-p` names and return the plugin's name."""
-        with self._fence.around(Path(spec).stem if is_path(spec) else spec, _LOADING):
+        with self._fence.around(Path(spec).stem if is_path(spec) else spec, LOADING):
             return self._load(spec)
 
     def _load(self, spec: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from cmp_core.errors import UsageError, unknown
+from cmp_core.text import in_one_line
 
 
 def definition_of(factory: object, kind: str) -> Any:
@@ -35,7 +36,7 @@ class Entry:
     @property
     def summary(self) -> str:
         """The first line of the factory's docstring."""
-        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+        return in_one_line(inspect.getdoc(self.factory) or "")
 
 
 class Registry:
