@@ -8,12 +8,13 @@ from pathlib import Path
 
 import attrs
 
-from cmp_core.errors import one_line
+from cmp_core.errors import text_of
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, RunFailed, RunStarted
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.failures import write_plugin_errors
 from cmp_core.runs.directory import PLUGIN_ERRORS, STATUS, write_whole
+from cmp_core.text import printable, type_name
 
 
 class StatusWriter:
@@ -46,7 +47,8 @@ class StatusWriter:
         if isinstance(event.error, KeyboardInterrupt):
             self._write("interrupted", event.epoch, event.step)
         else:
-            self._write("failed", event.epoch, event.step, one_line(event.error))
+            error = f"{type_name(event.error)}: {printable(text_of(event.error))}"
+            self._write("failed", event.epoch, event.step, error)
 
     @hookimpl
     def cmp_run_finished(self) -> None:

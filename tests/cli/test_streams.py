@@ -140,3 +140,12 @@ def test_of_text_in_memory_results_are_alone_too(monkeypatch: pytest.MonkeyPatch
         print("elsewhere")
         results.write("result")
     assert (output.getvalue(), errors.getvalue()) == ("result", "elsewhere\n")
+
+
+def test_a_plugin_cannot_close_what_a_run_prints_to(capsys: pytest.CaptureFixture[str]) -> None:
+    with lasting_output():
+        sys.stdout.close()
+        sys.stderr.close()
+        print("a result")
+        print("a warning", file=sys.stderr)
+    assert capsys.readouterr() == ("a result\n", "a warning\n")
