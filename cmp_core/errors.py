@@ -64,10 +64,10 @@ def one_line(error: BaseException) -> str:
     return in_one_line(f"{type_name(error)}: {text}") if text else type_name(error)
 
 
-def text_of(error: BaseException) -> str:
-    """Return an error's message, in at most 2,000 characters, or that it cannot be had."""
+def text_of(error: BaseException, most: int = 2000) -> str:
+    """Return an error's message, cut where it is too long, or that it cannot be had."""
     try:
-        return str.__getitem__(str(error), slice(0, _LENGTH))
+        return str.__getitem__(str(error), slice(0, most))
     except KeyboardInterrupt:
         raise
     except BaseException as failed:  # whatever the code of a plugin raises
@@ -75,7 +75,7 @@ def text_of(error: BaseException) -> str:
 
 
 def message_of(error: BaseException, most: int = MOST) -> str:
-    """Return the first line of an error's message, or that it has none."""
+    """Return the first line of an error's message, printable, and cut where it is too long."""
     return in_one_line(text_of(error), most)
 
 
@@ -100,8 +100,8 @@ def traceback_of(error: BaseException) -> str:
     return "".join(link + part for link, part in zip(links, parts, strict=True))
 
 
-_CAUSES, _CALLS, _MEMBERS, _LENGTH = 5, 30, 5, 2000
-"""How much of an error its traceback shows: causes, calls, members, characters of its message."""
+_CAUSES, _CALLS, _MEMBERS = 5, 30, 5
+"""How much of an error its traceback shows: causes, calls, members of a group."""
 
 _CAUSE, _CONTEXT, _SUPPRESSED, _CALLED, _ATTRIBUTES = (
     vars(BaseException)[f"__{name}__"]

@@ -92,7 +92,7 @@ def tasks(plots: Iterable[Plot], runs: RunSet) -> list[Task]:
         try:
             found += [Task(plot, view) for view in plot.views(runs)]
         except UndefinedError as error:
-            found.append(Task(plot, None, str(error)))
+            found.append(Task(plot, None, message_of(error)))
     return found
 
 

@@ -136,7 +136,7 @@ class Dispatcher:
                 fatal = self._handle(implementation.plugin, implementation.plugin_name, hook, error)
                 if fatal is not None:
                     break
-                if shown.modified(exact=exact):
+                if exact or shown.modified():  # it may have replaced what the event holds
                     shown = event.copy(exact=exact)
         answers |= self._answers_of_essential(implementations[len(others) :], hook, event, fatal)
         return answers

@@ -14,7 +14,7 @@ import attrs
 import pluggy
 
 from cmp_core.data.plugin_modules import PREFIX
-from cmp_core.errors import UsageError, one_line, unknown
+from cmp_core.errors import UsageError, one_line, text_of, unknown
 from cmp_core.events import hookspecs
 from cmp_core.events.hookspecs import PROJECT, REGISTRATIONS, Register
 from cmp_core.plugins.discovery import (
@@ -237,7 +237,7 @@ class _Loader:
             if self.manager.has_plugin(name):
                 self.manager.unregister(plugin)
             self.registry.remove(name)
-            raise UsageError(f"{origin}: {error}") from error
+            raise UsageError(f"{origin}: {text_of(error)}") from error
         self.origins[name] = origin
         return name
 
