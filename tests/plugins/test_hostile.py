@@ -255,3 +255,21 @@ def test_what_is_registered_has_a_name_that_files_and_screens_can_have(
     with pytest.raises(UsageError, match="expected as the name of a dataset") as caught:
         load_plugins([path], built_ins=())
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\x1b[2J", "x" * 10**6, ""])
+def test_a_model_names_its_layers_so_that_they_can_be_shown(
+    tiny: Config, tmp_path: Path, name: str
+) -> None:
+    acts = dict.fromkeys(("dataset", "model", "rule"), "pass")
+    (tmp_path / "name").write_text(name)
+    named = f"name=pathlib.Path({str(tmp_path / 'name')!r}).read_text()"
+    own = (
+        "import attrs, pathlib; "
+        f"return tuple(attrs.evolve(x, {named}) for x in forward(*args, **options))"
+    )
+    (path,) = write(tmp_path, {"factories": FACTORIES.format(**acts, forward=own)})
+    with pytest.raises(UsageError, match="expected as the name of a layer a text of") as caught:
+        run(attrs.evolve(tiny, plugins=(path,), metrics=(), model="bad_model"))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
