@@ -306,6 +306,8 @@ def _register_as(registry: Registry, kind: str, plugin: str, origin: str) -> Reg
     def register(factory: Any, name: str | None = None) -> None:
         if kind in DECLARED:
             name = name or definition_of(factory, kind).name
+        if name is None:
+            raise UsageError("register(factory, name=…) needs a name")
         if not is_name(name):
             raise UsageError(
                 f"register: expected as the name of a {kind} a text of 1 to {LONGEST_NAME} "

@@ -38,7 +38,6 @@ _ALONE = {
     "thread": "threading.Thread(target=threading.Event().wait).start()",
     "closes_output": "sys.stdout.close()",
     "closes_errors": "sys.stderr.close()",
-    "closes_descriptor": "os.close(1)",
     "child": "import multiprocessing; multiprocessing.Process(target=__import__('time').sleep, "
     "args=(1000,)).start()",
 }
