@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from multiprocessing import active_children
 from weakref import WeakKeyDictionary
 
 from cmp_core.console import warn
@@ -39,6 +40,8 @@ def _end(code: int, patience: float) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # nobody is left to be told
             stream.flush()
+    for child in active_children():  # a pipe that it writes to would stay open
+        child.terminate()
     os._exit(code)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,11 +36,11 @@ _COMMAND = (
     *(x for key in ("epochs=2", "N=16", "layers=2", "device=cpu") for x in ("--set", key)),
 )
 _ALONE = {
-    "thread": "threading.Thread(target=threading.Event().wait).start()",
+    "thread": "event or threading.Thread(target=threading.Event().wait).start()",
     "closes_output": "sys.stdout.close()",
     "closes_errors": "sys.stderr.close()",
-    "child": "import multiprocessing; multiprocessing.Process(target=__import__('time').sleep, "
-    "args=(1000,)).start()",
+    "child": "event or __import__('multiprocessing').Process("
+    "target=__import__('time').sleep, args=(1000,)).start()",
 }
 """What cannot be tried within a process that goes on."""
 
@@ -89,12 +90,13 @@ def _tried(name: str, text: str | None, folder: Path, expected: dict[str, Any]) 
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         output, errors = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
-        process.kill()
-        output, errors = process.communicate()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
         return Result(name, None, perf_counter() - start, ("it hangs",))
     problems = tuple(_problems(name, process.returncode, own, output, errors, expected))
     return Result(name, process.returncode, perf_counter() - start, problems)

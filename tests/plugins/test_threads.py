@@ -16,7 +16,7 @@ LEFT_ON = {
         "thread 'mine' of plugin a is still running",
     ),
     "child": (
-        "multiprocessing.get_context('fork').Process(target=time.sleep, args=(20,)).start()",
+        "multiprocessing.get_context('fork').Process(target=time.sleep, args=(40,)).start()",
         "a child process is still running",
     ),
 }
@@ -37,7 +37,7 @@ def program(act: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", PROGRAM.format(act=act)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=30,
         check=False,
     )
 
