@@ -17,7 +17,17 @@ def main() -> None:
 
     if Path(sys.argv[0]).name == "cmp" and is_for_posix(sys.argv[1:], cli.has):
         hand_over(sys.argv[1:])
-    cli(prog_name=None if Path(sys.argv[0]).name != "__main__.py" else "python -m cmp_core")
+    code = 1
+    try:
+        cli(prog_name=None if Path(sys.argv[0]).name != "__main__.py" else "python -m cmp_core")
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
+    finally:
+        if "cmp_core.plugins.loader" in sys.modules:  # whose plugins may have left something on
+            from cmp_core.plugins.threads import end_in_time
+
+            end_in_time(code)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,20 @@
 """Where cmp prints: results on standard output, warnings and errors on standard error.
 
-Of the processes that `torchrun` has started, only the first prints.
+Text may come from a file or a plugin: what would steer a terminal is shown by its code. Of the
+processes that `torchrun` has started, only the first prints.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import track as rich_track
+from rich.segment import Segment
+
+from cmp_core.text import printable
 
 T = TypeVar("T")
 
@@ -27,12 +31,17 @@ def out() -> Console:
 
 def say(text: str) -> None:
     """Print a line of progress or result; square brackets in it are just text."""
-    out().print(text, markup=False)
+    out().print(printable(text), markup=False)
 
 
 def warn(text: str) -> None:
     """Print a warning on standard error."""
-    _console(stderr=True).print(f"warning: {text}", style="yellow", markup=False)
+    _console(stderr=True).print(printable(f"warning: {text}"), style="yellow", markup=False)
+
+
+def complain(text: str) -> None:
+    """Print the error that ends a command, or spoils a part of it, on standard error."""
+    _console(stderr=True).print(printable(f"error: {text}"), markup=False)
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
@@ -44,4 +53,17 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T
 
 def _console(*, stderr: bool) -> Console:
     quiet = not is_first_process()
-    return Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
+    return _Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
+
+
+class _Console(Console):
+    """A console whose texts hold nothing that steers the terminal but its own colours."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(printable(segment.text), segment.style)

@@ -23,7 +23,7 @@ from cmp_core.config.schema import Config, Selection, keys_about
 from cmp_core.console import out, warn
 from cmp_core.data.load import FITTING, Data, load_data
 from cmp_core.distributed.processes import Processes
-from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError, unknown
+from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError, one_line, unknown
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
@@ -40,6 +40,7 @@ from cmp_core.measurement.selection import select_metrics
 from cmp_core.plotting.plot import Plot, select_plots
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.failures import Failure, write_plugin_errors
+from cmp_core.plugins.fence import Fence, is_built_in
 from cmp_core.plugins.fingerprints import fingerprints
 from cmp_core.plugins.loader import Plugins, load_plugins, new_manager
 from cmp_core.runs.changes import heed_changes, tell_changes
@@ -194,7 +195,8 @@ def _evaluate(parts: _Parts, directory: Path, checkpoint: str) -> Outcome:
     measurer = _measurer(parts, directory)
     dispatcher = measurer.dispatcher
     dispatcher.add_essential(writer)
-    finished = _evaluator(parts, measurer).test(counters["epoch"], counters["step"])
+    with _naming(parts.foreign):
+        finished = _evaluator(parts, measurer).test(counters["epoch"], counters["step"])
     # The run itself was finished before: only the files of the test are written again.
     writer.cmp_run_finished(finished, dispatcher.run)
     if parts.processes.is_first:
@@ -220,6 +222,8 @@ class _Parts:
     layers: tuple[Layer, ...]
     untrained: dict[str, Any]
     processes: Processes
+    foreign: tuple[str, ...]
+    """Dataset, model and learning rule, as far as they are not built in, each with its origin."""
 
     def describe(self, directory: Path) -> Run:
         names = tuple(layer.name for layer in self.layers)
@@ -282,15 +286,21 @@ def _prepare(config: Config, plugins: Plugins, processes: Processes) -> _Parts:
     if device.type == "cuda":
         torch.cuda.set_device(device)  # where what other processes send is placed
 
+    foreign: list[str] = []
+
     def make(kind: str, name: str, *arguments: Any) -> Any:
         entry = plugins.registry.get(kind, name)
+        described = f"{kind} '{name}' of {entry.origin}"
+        if not is_built_in(entry.factory):
+            foreign.append(described)
         try:
-            return entry.factory(*arguments)
-        except CmpError:
+            # What a model draws is drawn from the run's generators, which go on from there.
+            with Fence().around(entry.plugin, kind, generators=False):
+                return entry.factory(*arguments)
+        except (CmpError, KeyboardInterrupt):
             raise
-        except Exception as error:
-            message = f"{kind} '{name}' of {entry.origin} raised {type(error).__name__}: {error}"
-            raise PluginError(message) from error
+        except BaseException as error:
+            raise PluginError(f"{described} raised {one_line(error)}") from error
 
     def dataset() -> Any:  # which the first process downloads for all
         return processes.first_then_others(lambda: make("dataset", config.dataset, config))
@@ -304,12 +314,24 @@ def _prepare(config: Config, plugins: Plugins, processes: Processes) -> _Parts:
     rule = make("learning rule", rule_name, model, config, total_steps)
     for warning in rule.warnings():
         warn(warning)
-    layers = probe(model, rule, data)
+    with _naming(foreign):
+        layers = probe(model, rule, data)
     if config.snapshots is not None:
         chosen_layers(config.snapshots, layers)
     untrained = copy.deepcopy(model.state_dict())
     return _Parts(
-        config, plugins, metrics, plots, device, data, model, rule, layers, untrained, processes
+        config,
+        plugins,
+        metrics,
+        plots,
+        device,
+        data,
+        model,
+        rule,
+        layers,
+        untrained,
+        processes,
+        tuple(foreign),
     )
 
 
@@ -430,7 +452,8 @@ def _train(
             dispatcher.add_essential(_snapshots(parts, directory, dispatcher, console))
         if processes.is_first:
             dispatcher.add_essential(StatusWriter(directory, dispatcher))
-        trainer.fit(tests=tests)
+        with _naming(parts.foreign):
+            trainer.fit(tests=tests)
     return _outcome(directory, parts, dispatcher, directory / PLUGIN_ERRORS)
 
 
@@ -478,6 +501,23 @@ def _locked(directory: Path, processes: Processes) -> Iterator[None]:
     with ExitStack() as held:
         processes.on_first(lambda: held.enter_context(locked(directory, TRAINING)))
         yield
+
+
+@contextmanager
+def _naming(foreign: Sequence[str]) -> Iterator[None]:
+    """Name what is not built in, where it may have raised an error that has no sentence.
+
+    Raises:
+        PluginError: there is such an error; of those that are not errors, as `SystemExit`, too.
+    """
+    try:
+        yield
+    except (CmpError, OSError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if not foreign:
+            raise
+        raise PluginError(f"{' or '.join(foreign)} raised {one_line(error)}") from error
 
 
 @contextmanager

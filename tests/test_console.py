@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from cmp_core.console import say, track, warn
+import pytest
+from rich.table import Table
+from rich.text import Text
+
+from cmp_core.console import complain, out, say, track, warn
 
 HOSTILE = "[red]a[/red] :smile: [/nothing] " + 50 * "long "
 Screen = pytest.CaptureFixture[str]
@@ -58,3 +62,34 @@ def test_of_processes_of_torchrun_the_first_prints(
     assert (told.out, told.err) == (
         ("something\n", "warning: something else\n") if is_first else ("", "")
     )
+
+
+STEERING = "a\x1b[2J\x1b]0;title\x07\x9b1m\r\u202e\ud800b"
+SHOWN = r"a\x1b[2J\x1b]0;title\x07\x9b1m\r\u202e\ud800b"
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_nothing_that_steers_the_terminal_is_printed(
+    capsys: Screen, monkeypatch: pytest.MonkeyPatch, colours: bool
+) -> None:
+    if colours:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    table = Table("name")
+    table.add_row(STEERING)
+    say(STEERING)
+    warn(STEERING)
+    complain(STEERING)
+    out().print(table)
+    out().print(Text(STEERING))
+    told = capsys.readouterr()
+    assert told.out.count("\\x1b[2J") == 3
+    assert told.err.count("\\x1b[2J") == 2
+    assert not set("\x07\x9b\r\u202e\ud800") & set(told.out + told.err)
+    own = re.sub(r"\x1b\[[0-9;]*m", "", told.out + told.err)
+    assert "\x1b" not in own
+    assert colours == (own != told.out + told.err)
+
+
+def test_an_error_is_told_on_standard_error(capsys: Screen) -> None:
+    complain(f"{STEERING}\n  second line")
+    assert capsys.readouterr() == ("", f"error: {SHOWN}\n  second line\n")

@@ -13,6 +13,7 @@ from cmp_core.errors import (
     UndefinedError,
     UsageError,
     one_line,
+    traceback_of,
     unknown,
 )
 
@@ -65,3 +66,68 @@ def test_mistakes_are_counted_and_kept() -> None:
 )
 def test_an_error_is_told_in_one_line(error: BaseException, line: str) -> None:
     assert one_line(error) == line
+
+
+class BadError(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (BadError(), "BadError: its message cannot be had, __str__ raised ValueError"),
+        (ValueError("\x1b[2J\ud800"), r"ValueError: \x1b[2J\ud800"),
+        (ValueError("x" * 10**7), "ValueError: " + "x" * 187 + "…"),
+    ],
+)
+def test_whatever_a_message_holds_the_line_can_be_shown(error: BaseException, line: str) -> None:
+    assert one_line(error) == line
+
+
+def chain(length: int) -> BaseException:
+    error = ValueError("0")
+    for i in range(1, length):
+        further = ValueError(str(i))
+        further.__cause__ = error
+        error = further
+    return error
+
+
+def fail() -> None:
+    raise KeyError("second") from caused
+
+
+caused = ValueError("first")
+caused.add_note("a note")
+
+
+def test_a_traceback_has_the_calls_and_the_causes_in_their_order() -> None:
+    with pytest.raises(KeyError) as caught:
+        fail()
+    told = traceback_of(caught.value)
+    assert 'raise KeyError("second") from caused' in told
+    texts = ("ValueError: first", "a note", "the cause of", "in fail", "KeyError: 'second'")
+    places = [told.index(text) for text in texts]
+    assert places == sorted(places)
+
+
+def test_a_traceback_is_bounded() -> None:
+    cyclic = ValueError("a")
+    cyclic.__cause__ = ValueError("b")
+    cyclic.__cause__.__cause__ = cyclic
+    many = ExceptionGroup("many", [ValueError(str(i)) for i in range(10**4)])
+    for error in (cyclic, chain(1000), many, ValueError("x\n" * 10**6)):
+        assert len(traceback_of(error)) < 5000
+    assert "ValueError: 999" in traceback_of(chain(1000))
+    assert "and 9,995 more" in traceback_of(many)
+    traceback_of(ValueError("\ud800")).encode()
+
+
+def test_a_traceback_asks_the_class_for_nothing_but_the_message() -> None:
+    class EndlessError(Exception):
+        @property
+        def __cause__(self) -> Exception:  # type: ignore[override]
+            return EndlessError()
+
+    assert traceback_of(EndlessError("x")).count("EndlessError: x") == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import attrs
+from rich.markup import escape
 
 from cmp_core.console import out, warn
 from cmp_core.errors import UsageError
@@ -77,7 +78,7 @@ def _measured(path: Path) -> Path:
         return path
     from cmp_core.analysis.stored import run_of_snapshot
 
-    with out().status(f"measuring {path.name}"):
+    with out().status(escape(f"measuring {path.name}")):
         return run_of_snapshot(path)
 
 

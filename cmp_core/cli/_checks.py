@@ -15,10 +15,11 @@ from rich.console import Console
 from cmp_core import workflow
 from cmp_core.config.load import load_config
 from cmp_core.console import say, track
-from cmp_core.errors import UsageError
+from cmp_core.errors import UsageError, text_of
 from cmp_core.plugins.discovery import BLOCK
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.testing import Check, checks_of
+from cmp_core.text import type_name
 
 _SELECTED_BY = {"dataset": "dataset", "model": "model", "learning rule": "learning_rule"}
 """Kinds that a key of the configuration selects."""
@@ -35,6 +36,9 @@ _SMALL: Mapping[str, object] = {
     "on_plugin_error": "raise",
 }
 """A run that a plugin must get through; what it registers itself is added to metrics and plots."""
+
+_CAUSES = 5
+"""How far the cause of a failure is followed."""
 
 _EVENTS = (
     "example_event and damaged_event are in cmp_core.testing; unless told otherwise they have 50 "
@@ -106,10 +110,10 @@ def _run(spec: str, **settings: str) -> None:
 def _explained(error: BaseException, source: str | None) -> Iterator[str]:
     """Yield what went wrong, and where in the plugin's file."""
     cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    told = str(cause) if isinstance(cause, AssertionError) else f"{type(cause).__name__}: {cause}"
-    yield from told.splitlines()
+    for _ in range(_CAUSES):
+        cause = cause.__cause__ or cause
+    kind = "" if isinstance(cause, AssertionError) else f"{type_name(cause)}: "
+    yield from f"{kind}{text_of(cause)}".splitlines()
     frames = traceback.extract_tb(cause.__traceback__)
     for frame in [frame for frame in frames if frame.filename == source][-1:]:
         yield f"in {Path(frame.filename).name}, line {frame.lineno}: {frame.line}"

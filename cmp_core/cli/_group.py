@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-import traceback
 from functools import cached_property
 from importlib import metadata
 from io import TextIOWrapper
@@ -20,9 +20,12 @@ from cmp_core.cli.recompute import recompute_command
 from cmp_core.cli.report import report_command
 from cmp_core.cli.run import run_command
 from cmp_core.cli.train import train_command
-from cmp_core.errors import CmpError, PluginError, unknown
+from cmp_core.errors import CmpError, PluginError, text_of, traceback_of, unknown
+from cmp_core.plugins.interruption import INTERRUPTED, Interruption
+from cmp_core.text import printable
 
-INTERRUPTED = 130
+_LONGEST = 20_000
+"""Characters of an error, which may be all mistakes of a configuration."""
 
 
 class _Group(click.Group):
@@ -69,17 +72,18 @@ class _Group(click.Group):
             # What its encoding lacks, such as − in Latin-1, is shown by its code, as on stderr.
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            return super().invoke(ctx)
+            with Interruption().heeded([signal.SIGINT]):
+                return super().invoke(ctx)
         except CmpError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(printable(f"error: {text_of(error, _LONGEST)}"), err=True)
             if isinstance(error, PluginError) and error.__cause__ is not None:
-                traceback.print_exception(error.__cause__)
+                click.echo(traceback_of(error.__cause__), err=True, nl=False)
             sys.exit(error.exit_code)
         except BrokenPipeError:
             raise  # the reader of a pipe has gone; click ends without a word
         except OSError as error:
             place = "" if error.filename is None else f"'{error.filename}': "
-            click.echo(f"error: {place}{error.strerror or error}", err=True)
+            click.echo(printable(f"error: {place}{error.strerror or text_of(error)}"), err=True)
             sys.exit(CmpError.exit_code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from cmp_core.cli._streams import results_alone
 from cmp_core.console import out, say
 from cmp_core.errors import UsageError
 from cmp_core.plugins.discovery import EXAMPLE, Listing, list_plugins
@@ -17,15 +18,13 @@ from cmp_core.plugins.registry import Entry, definition_of
 
 def print_plugins(*, verbose: bool, as_json: bool) -> None:
     """Print all plugins; `verbose` imports them, and adds what each registers."""
-    listings = list_plugins()
-    details: dict[str, list[str]] = {}
-    if verbose:
-        with out().status("importing"):
-            listings, details = _imported(listings)
     if as_json:
-        rows = [_as_json(listing, details if verbose else None) for listing in listings]
-        out().print(json.dumps(rows, indent=2, ensure_ascii=False), markup=False)
+        with results_alone() as results:
+            listings, details = _listed(verbose=verbose)
+            rows = [_as_json(listing, details if verbose else None) for listing in listings]
+            results.write(json.dumps(rows, indent=2) + "\n")
         return
+    listings, details = _listed(verbose=verbose)
     table = [("name", "kind", "version", "state", "origin")]
     for listing in listings:
         kinds = ", ".join(listing.kinds) or "?"
@@ -39,6 +38,14 @@ def print_plugins(*, verbose: bool, as_json: bool) -> None:
                 say(f"    {line}")
     if not verbose:
         say("cmp plugins -v imports them and tells what each does")
+
+
+def _listed(*, verbose: bool) -> tuple[Sequence[Listing], Mapping[str, Sequence[str]]]:
+    """Return all plugins and, by name, lines about what each registers if they are imported."""
+    if not verbose:
+        return list_plugins(), {}
+    with out().status("importing"):
+        return _imported(list_plugins())
 
 
 def _imported(listings: Sequence[Listing]) -> tuple[list[Listing], dict[str, list[str]]]:
@@ -72,7 +79,7 @@ def _split(kind: str, entry: Entry) -> str:
     return f" (split: {definition_of(entry.factory, kind).split})" if kind == "metric" else ""
 
 
-def _as_json(listing: Listing, details: dict[str, list[str]] | None) -> dict[str, Any]:
+def _as_json(listing: Listing, details: Mapping[str, Sequence[str]] | None) -> dict[str, Any]:
     """Return a row; without a problem where there is none."""
     row = attrs.asdict(listing, filter=lambda field, value: field.name != "problem" or value)
     return row if details is None else row | {"registers": details.get(listing.name, [])}

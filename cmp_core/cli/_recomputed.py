@@ -8,16 +8,15 @@ import json
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import click
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
 from cmp_core.analysis.words import with_error
 from cmp_core.cli._results import exit_code
-from cmp_core.console import out, say, track, warn
+from cmp_core.console import complain, out, say, track, warn
 from cmp_core.errors import UsageError
 from cmp_core.events.rows import FitInfo, Row
 from cmp_core.measurement.recompute import find_snapshots, recompute_in_children
@@ -31,12 +30,18 @@ def show(
     plugins: Sequence[str],
     plugins_dir: Path | None,
     workers: int | None,
-    as_json: bool,
+    results_to: IO[str] | None,
     target: Path | None,
     *,
     save: bool,
 ) -> int:
-    """Measure the snapshots, print, write or save their rows, and return the exit code."""
+    """Measure the snapshots, print, write or save their rows, and return the exit code.
+
+    Args:
+        paths, metrics, plugins, plugins_dir, workers, save: as `recompute` takes them.
+        results_to: where rows are written as JSON lines; none: tables are printed.
+        target: a file that the rows are written to instead, or none.
+    """
     if target is not None and target.suffix not in (".jsonl", ".csv"):
         raise UsageError(f"--out: expected a name that ends in .jsonl or .csv, got '{target}'")
     if target is not None and not target.parent.is_dir():
@@ -46,18 +51,19 @@ def show(
     found = recompute_in_children(paths, metrics, plugins, plugins_dir, workers, save=save)
     for result in track(found, "snapshots", count):
         results.append(result)
-        if result.error is None and as_json and target is None:
-            click.echo(_json_lines([result]), nl=False)
+        if result.error is None and results_to is not None:
+            results_to.write(_json_lines([result]))
+            results_to.flush()
     measured = [result for result in results if result.error is None]
     if target is not None and measured:
         write_whole(target, (_csv if target.suffix == ".csv" else _json_lines)(measured))
         rows, word = sum(len(r.rows) for r in measured), "snapshot" if count == 1 else "snapshots"
         say(f"{rows:,} rows of {len(measured)} of {count} {word} in {target}")
-    elif target is None and not as_json:
+    elif target is None and results_to is None:
         for result in measured:
             _print_table(result)
         _print_reasons(measured)
-    if save and measured and (target is not None or not as_json):
+    if save and measured and results_to is None:
         added = {result.path: result.rows_by_label() for result in measured}
         labels = dict.fromkeys(label for rows in added.values() for label in rows)
         files = [file for file, rows in added.items() if rows]
@@ -71,7 +77,7 @@ def _exit_code(results: Sequence[Recomputed]) -> int:
     """Name the files that were not measured, then what else there is to tell."""
     errors = [result.error for result in results if result.error is not None]
     for error in errors:
-        click.echo(f"error: {error}", err=True)
+        complain(error)
     for note in dict.fromkeys(note for result in results for note in result.notes):
         warn(note)
     failures = {f.plugin: f for result in results for f in result.failures}

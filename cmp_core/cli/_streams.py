@@ -56,6 +56,9 @@ class _Lasting:
             except (OSError, ValueError) as error:
                 self._lose(error)
 
+    def close(self) -> None:
+        """Stay open: a plugin may not close what the whole program prints to."""
+
     def _lose(self, error: Exception) -> None:
         self._is_lost = True
         # What waits is written when the program ends, and must not fail then.
@@ -65,6 +68,32 @@ class _Lasting:
             os.close(nowhere)
         if self._name is not None:
             print(f"warning: {self._name} is lost ({error}); the run goes on", file=sys.stderr)
+
+
+@contextmanager
+def results_alone() -> Iterator[IO[str]]:
+    """Give standard output for results alone: what else is printed goes to standard error.
+
+    That holds within a `with` block for code in C and for child processes too.
+    """
+    results = sys.stdout
+    results.flush()
+    try:
+        descriptor = results.fileno()
+    except OSError:  # it is no file, but text in memory
+        with redirect_stdout(sys.stderr):
+            yield results
+        return
+    copy = os.dup(descriptor)
+    with os.fdopen(copy, "w", encoding=results.encoding, errors=results.errors) as own:
+        os.dup2(2, descriptor)
+        try:
+            with redirect_stdout(sys.stderr):
+                yield own
+        finally:
+            results.flush()
+            own.flush()
+            os.dup2(own.fileno(), descriptor)
 
 
 @contextmanager

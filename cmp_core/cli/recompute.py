@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from cmp_core.cli._options import plugin_options, selection
+from cmp_core.cli._streams import results_alone
 
 
 @click.command(
@@ -73,5 +75,9 @@ def recompute_command(
 
     from cmp_core.cli import _recomputed
 
-    code = _recomputed.show(paths, asked, plugins, plugins_dir, workers, as_json, target, save=save)
+    prints_json = as_json and target is None
+    with results_alone() if prints_json else nullcontext() as results:
+        code = _recomputed.show(
+            paths, asked, plugins, plugins_dir, workers, results, target, save=save
+        )
     sys.exit(code)

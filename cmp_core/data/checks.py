@@ -12,6 +12,7 @@ from torch import Tensor
 from cmp_core.data.raw import Images, RawData, Samples, Stream
 from cmp_core.data.reader import Reader
 from cmp_core.errors import DataError
+from cmp_core.text import described
 
 _CHUNK = 1024
 
@@ -60,9 +61,9 @@ def as_moments(values: Any) -> Tensor:
 
 def _problems_of_class_names(names: Any) -> Iterator[str]:
     if not isinstance(names, (tuple, list, np.ndarray)) or not len(names):
-        yield f"class_names: expected a tuple of one text per class, got {names!r}"
+        yield f"class_names: expected a tuple of one text per class, got {described(names)}"
     elif wrong := [name for name in names if not isinstance(name, str)]:
-        yield f"class_names: expected one text per class, got {wrong[0]!r} among them"
+        yield f"class_names: expected one text per class, got {described(wrong[0])} among them"
 
 
 def _problems_of_labels(split: str, labels: Tensor, classes: int) -> Iterator[str]:
@@ -91,7 +92,7 @@ def _problems_of_moments(
     try:
         numbers = as_moments(values)
     except (TypeError, ValueError, RuntimeError):
-        yield f"{name}: expected one number per channel, got {values!r}"
+        yield f"{name}: expected one number per channel, got {described(values)}"
         return
     if numbers.ndim != 1 or len(numbers) not in (1, shape[0]):
         yield (
@@ -99,9 +100,9 @@ def _problems_of_moments(
             f"got shape {tuple(numbers.shape)}"
         )
     elif not numbers.isfinite().all():
-        yield f"{name}: expected finite numbers, got {values!r}"
+        yield f"{name}: expected finite numbers, got {described(values)}"
     elif name == "std" and not (numbers.float() > 0).all():
-        yield f"std: expected numbers above 0, got {values!r}"
+        yield f"std: expected numbers above 0, got {described(values)}"
 
 
 def _shape_of(samples: object, split: str, workers: int) -> tuple[int, ...]:

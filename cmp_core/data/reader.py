@@ -86,9 +86,9 @@ def read_item(
     where = f"{split} sample {index}"
     try:
         item: object = dataset[index]
-    except DataError:
+    except (DataError, KeyboardInterrupt):
         raise
-    except Exception as error:  # whatever the code of a plugin raises
+    except BaseException as error:  # whatever the code of a plugin raises
         raise DataError(f"{where} cannot be read: {one_line(error)}") from error
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         number = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""

@@ -50,12 +50,17 @@ class Event:
         return None
 
     def copy(self, *, exact: bool = False) -> Self:
-        """Return the event with tensors of its own, to be handed to plugins.
+        """Return the event with rows and tensors of its own, to be handed to plugins.
 
         Args:
             exact: keep what `modified(exact=True)` compares the copy's tensors with.
         """
-        return self
+        rows = {
+            name: tuple(map(attrs.evolve, getattr(self, name)))
+            for name in ("rows", "train_rows", "untrained_rows")
+            if hasattr(self, name)
+        }
+        return attrs.evolve(self, **rows)
 
     def drop_copies(self) -> None:
         """Keep no longer what `modified(exact=True)` compares with."""

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import attrs
 
+from cmp_core.errors import text_of
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, RunFailed, RunStarted, StepFinished
 from cmp_core.listeners.saving import saving
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.failures import write_plugin_errors
 from cmp_core.runs.directory import PLUGIN_ERRORS, STATUS, write_whole
+from cmp_core.text import printable, type_name
 
 HEARTBEAT_SECONDS = 60.0
 """How old the status of a run that goes on can be, but for its longest step or measured split."""
@@ -57,7 +59,7 @@ class StatusWriter:
         if isinstance(event.error, KeyboardInterrupt):
             self._write("interrupted", event.epoch, event.step)
         else:
-            error = f"{type(event.error).__name__}: {event.error}"
+            error = f"{type_name(event.error)}: {printable(text_of(event.error))}"
             self._write("failed", event.epoch, event.step, error)
 
     @hookimpl

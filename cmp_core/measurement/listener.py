@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, product, zip_longest
-from numbers import Real
 from operator import attrgetter
 from typing import Any
 
@@ -13,12 +12,13 @@ import attrs
 import torch
 from torch import Tensor
 
-from cmp_core.errors import UndefinedError
+from cmp_core.errors import UndefinedError, message_of
 from cmp_core.events.activations import LayerActivations, LayerView, SplitFinished
 from cmp_core.events.hookspecs import hookimpl
-from cmp_core.events.results import DeviceValue, MetricResult, SampleMean, SampleValues
-from cmp_core.layers.arrays import precise, wide
+from cmp_core.events.results import MetricResult, SampleMean, SampleValues
+from cmp_core.layers.arrays import precise
 from cmp_core.layers.layer import Layer
+from cmp_core.measurement.answer import MOST_NUMBERS, by_name, check_state, of_samples, on_device
 from cmp_core.measurement.jackknife import influences, of_mean
 from cmp_core.measurement.metric import Metric
 from cmp_core.statistics.folds import Groups
@@ -105,6 +105,17 @@ class MetricListener:
         """Return what outlives a batch: the state of a running metric at every layer."""
         return {layer: state.inner.state_dict() for layer, state in self._running.items()}
 
+    def checked_state(self) -> dict[str, Any]:
+        """Return `state_dict`, if a checkpoint can hold it.
+
+        Raises:
+            TypeError: it holds something else than numbers, texts, tensors, and dicts and lists of
+                these.
+        """
+        state = self.state_dict()
+        check_state(state)
+        return state
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         for layer, own in state.items():
@@ -170,7 +181,7 @@ class MetricListener:
                 return self._missing(places, n, _EMPTY)
             values = self._values(views, n)
         except UndefinedError as error:
-            return self._missing(places, n, str(error))
+            return self._missing(places, n, message_of(error))
         return self._results(places, n, values)
 
     def _arguments(self, view: LayerView, first: LayerView | None = None) -> tuple[LayerView, ...]:
@@ -192,26 +203,16 @@ class MetricListener:
             for pass_index in self._pass_indices:
                 state.update(views, n, is_first=pass_index == self._pass_indices[0])
             return state.compute()
-        values = _by_name(self._implementation(*views))
+        values = by_name(self._implementation(*views))
         if self._split != "mean":
             return values
-        return {name: SampleValues(self._of_samples(own, n)) for name, own in values.items()}
-
-    def _of_samples(self, values: Any, n: int) -> Tensor:
-        """Return what a function under `split="mean"` has answered, if it is as it must be."""
-        if isinstance(values, Tensor) and values.shape == (n,) and not values.is_complex():
-            return wide(values)
-        got = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else values
-        raise ValueError(
-            f"metric '{self.metric.label}' declares split='mean': "
-            f"expected one real number per sample, shape ({n},), got {got}"
-        )
+        return {name: SampleValues(of_samples(own, n)) for name, own in values.items()}
 
     # Chunk after chunk: classes, and functions of single samples, with a state for each layer
 
     def _new_state(self, groups: Groups | None = None) -> _State:
         if self._split == "mean":
-            return _State(_Means(self._implementation, self._of_samples, groups))
+            return _State(_Means(self._implementation, groups))
         return _State(self._implementation())
 
     def _gather(self, states: dict[str, _State], event: LayerActivations, pass_index: int) -> None:
@@ -252,7 +253,7 @@ class MetricListener:
             try:
                 own = self._results(places, state.n, state.compute())
             except UndefinedError as error:
-                results += self._missing(places, state.n, str(error))
+                results += self._missing(places, state.n, message_of(error))
                 continue
             if isinstance(state.inner, _Means):
                 self._add_sample_influences(own, state.inner)
@@ -264,10 +265,10 @@ class MetricListener:
         return results
 
     def _add_sample_influences(self, results: Sequence[MetricResult], means: _Means) -> None:
-        by_name = {self._named(name): values for name, values in means.values.items()}
+        influences_of = {self._named(name): values for name, values in means.values.items()}
         for result in results:
-            if result.metric in by_name:
-                result.influence = of_mean(by_name[result.metric])
+            if result.metric in influences_of:
+                result.influence = of_mean(influences_of[result.metric])
 
     def _follow(self, event: LayerActivations) -> list[MetricResult]:
         """Update a running metric by a training batch, and read it."""
@@ -307,8 +308,11 @@ class MetricListener:
         by_place: dict[tuple[str, str], Tensor] = {}
         for view in self._views(subset):
             if view.name in known:
-                values = _by_name(self._influence(*self._arguments(view)))
-                by_place |= {(view.name, self._named(name)): x for name, x in values.items()}
+                values = by_name(self._influence(*self._arguments(view)))
+                by_place |= {
+                    (view.name, self._named(name)): of_samples(x, view.n)
+                    for name, x in values.items()
+                }
         for result in results:
             result.influence = by_place.get((result.layer, result.metric))
 
@@ -351,16 +355,17 @@ class MetricListener:
     def _results(
         self, places: Sequence[_Place], n: int, values: Mapping[str, Any]
     ) -> list[MetricResult]:
-        label, undefined = self.metric.label, self.metric.definition.undefined
-        if not values:
-            raise ValueError(f"metric '{label}': it returned an empty mapping")
+        undefined, numbers = self.metric.definition.undefined, 0
         results: list[MetricResult] = []
         for name, value in values.items():
             named = self._named(name)
             if isinstance(value, UndefinedError):
-                results += self._missing(places, n, str(value), named)
+                results += self._missing(places, n, message_of(value), named)
                 continue
-            own = self._checked(value)
+            own = on_device(value)
+            numbers += own.numel() if isinstance(own, Tensor) else 1
+            if numbers > MOST_NUMBERS:
+                raise ValueError(f"expected at most {MOST_NUMBERS:,} numbers at a layer, got more")
             for layer, other, pair in places:
                 results.append(MetricResult(layer, named, n, other, pair, own, undefined=undefined))
         return results
@@ -368,23 +373,6 @@ class MetricListener:
     def _named(self, name: str) -> str:
         """Return under which name a value is logged, given its own; the headline's is empty."""
         return f"{self.metric.label}_{name}" if name else self.metric.label
-
-    def _checked(self, value: Any) -> DeviceValue:
-        """Return a value as one that can be transferred to the host."""
-        if isinstance(value, SampleMean | SampleValues):
-            return value
-        is_real = isinstance(value, Tensor) and not (value.is_complex() or value.is_meta)
-        if is_real and value.ndim <= 1:
-            return value  # type: ignore[no-any-return]
-        if isinstance(value, Real):  # a metric may have left another default device
-            return torch.tensor(float(value), dtype=torch.float64, device="cpu")
-        got = f"{type(value).__name__} {value!r:.40}"
-        if isinstance(value, Tensor):
-            got = f"a tensor of {value.dtype} and shape {tuple(value.shape)} on {value.device}"
-        raise TypeError(
-            f"metric '{self.metric.label}': expected a real number, a 0-d tensor, a vector (p,) "
-            f"or a mapping of names to such, got {got}"
-        )
 
     @staticmethod
     def _owned(results: list[MetricResult]) -> list[MetricResult]:
@@ -442,12 +430,12 @@ class _State:
                 self._is_fitted = True
             self.inner.score(*views)
         except UndefinedError as error:
-            self.reason = str(error)
+            self.reason = message_of(error)
 
     def fail(self, error: UndefinedError, n: int, *, is_first: bool) -> None:
         """Note why n samples cannot be taken in."""
         self.n += n if is_first else 0
-        self.reason = self.reason or str(error)
+        self.reason = self.reason or message_of(error)
 
     def compute(self) -> Mapping[str, Any]:
         """Return the values by name.
@@ -457,7 +445,7 @@ class _State:
         """
         if self.reason is not None or not self.n:
             raise UndefinedError(self.reason or _EMPTY)
-        return _by_name(self.inner.compute())
+        return by_name(self.inner.compute())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain values and tensors."""
@@ -484,15 +472,15 @@ class _State:
 class _Means:
     """The state of a function that returns one value per sample, NaN where there is none."""
 
-    def __init__(self, function: Any, check: Any, groups: Groups | None) -> None:
-        self._function, self._check, self._groups = function, check, groups
+    def __init__(self, function: Any, groups: Groups | None) -> None:
+        self._function, self._groups = function, groups
         self._totals: dict[str, Tensor] = {}
         self.values: dict[str, Tensor] = {}
         """Of all samples, (n,), where errors are wanted."""
 
     def update(self, *views: LayerView) -> None:
-        for name, values in _by_name(self._function(*views)).items():
-            checked = self._check(values, views[0].n)
+        for name, values in by_name(self._function(*views)).items():
+            checked = of_samples(values, views[0].n)
             own = total_and_count(checked)
             self._totals[name] = self._totals[name] + own if name in self._totals else own
             if self._groups is not None:
@@ -510,7 +498,7 @@ class _Means:
 
     def merge(self, other: _Means) -> _Means:
         """Return the state of both sets of samples, of which each has NaN where it has none."""
-        merged = _Means(self._function, self._check, self._groups)
+        merged = _Means(self._function, self._groups)
         for mine, theirs, of_both, way in (
             (self._totals, other._totals, merged._totals, torch.add),
             (self.values, other.values, merged.values, _filled),
@@ -544,7 +532,7 @@ def _left_out(states: Sequence[_State | None]) -> Iterator[Mapping[str, Any]]:
     merged = [after[0], *(a.merge(b) for a, b in zip(before, after[1:], strict=False)), before[-1]]
     for state in merged:
         try:
-            yield _by_name(state.compute())
+            yield by_name(state.compute())
         except UndefinedError:
             return
 
@@ -555,11 +543,6 @@ def total_and_count(values: Tensor) -> Tensor:
     total = values.nansum(dim=-1, dtype=precise(values.device))
     count = values.isnan().logical_not().sum(dim=-1)
     return torch.stack([total, count.to(total.dtype)], dim=-1)
-
-
-def _by_name(value: Any) -> Mapping[str, Any]:
-    """Return a metric's value as sub-values by name; the headline's name is empty."""
-    return value if isinstance(value, Mapping) else {"": value}
 
 
 def _resolved(needs: Sequence[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -92,17 +93,29 @@ class Measurer:
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Return the states of the metrics that run on from batch to batch, by label."""
-        states: dict[str, dict[str, Any]] = {}
-        for listener in self.listeners:
-            with self.dispatcher.fence.around(listener.name, "state_dict"):
-                states[listener.metric.label] = listener.state_dict()
+        states = {
+            listener.metric.label: self._isolated(listener, "state_dict", listener.checked_state)
+            for listener in self.listeners
+            if not self.dispatcher.is_disabled(listener)
+        }
         return {label: state for label, state in states.items() if state}
 
     def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
         """Take over what `state_dict` returned."""
         for listener in self.listeners:
-            with self.dispatcher.fence.around(listener.name, "load_state_dict"):
-                listener.load_state_dict(states.get(listener.metric.label, {}))
+            own = states.get(listener.metric.label, {})
+            self._isolated(listener, "load_state_dict", partial(listener.load_state_dict, own))
+
+    def _isolated(self, listener: MetricListener, what: str, call: Callable[[], Any]) -> Any:
+        """Return what a metric's code answers outside an event; none where it has failed."""
+        try:
+            with self.dispatcher.fence.around(listener.name, what):
+                return call()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the code of a plugin raises
+            self.dispatcher.fail(listener, what, error)
+        return None
 
     @property
     def has_listeners(self) -> bool:
@@ -239,11 +252,8 @@ class Measurer:
         states: dict[str, Any] = {}
         for listener in self.listeners:
             if listener.name not in failed:
-                try:
-                    states[listener.name] = listener.gathered()
-                except Exception as error:  # whatever the code of a plugin raises
-                    self.dispatcher.fail(listener, "state_dict", error)
-                    failed[listener.name] = one_line(error)
+                states[listener.name] = self._isolated(listener, "state_dict", listener.gathered)
+        failed |= self._failed_since(failures_before)
         told = self._processes.gather((states, failed))
         for listener in self.listeners:
             name = listener.name
@@ -252,10 +262,8 @@ class Measurer:
                 elsewhere = PluginError(f"in another process: {errors[0]}")
                 self.dispatcher.fail(listener, "cmp_layer_activations", elsewhere)
             elif not errors:
-                try:
-                    listener.take_gathered([own[name] for own, _ in told], groups)
-                except Exception as error:  # whatever the code of a plugin raises
-                    self.dispatcher.fail(listener, "merge", error)
+                of_all = [own[name] for own, _ in told]
+                self._isolated(listener, "merge", partial(listener.take_gathered, of_all, groups))
 
     def _failed_since(self, failures_before: Counter[str]) -> dict[str, str]:
         """Return the errors of the metrics that failed since then, or are switched off, by name."""
@@ -282,16 +290,30 @@ class Measurer:
         """
         failed = self._failed_since(failures_before)
         results: list[MetricResult] = []
+        taken: set[tuple[Any, ...]] = set()
         for listener in self.listeners:
+            answered = [] if listener.name in failed else answers[listener.name]
+            own = [r for r in answered if not r.by_half_fits]
+            places = [(r.layer, r.metric, r.pair and r.other) for r in own]
+            if clash := next((place for place in places if place in taken), None):
+                failed[listener.name] = self._fail_for_a_name(listener, *clash)
             if listener.name in failed:
                 reason = f"error: {failed[listener.name]}"
                 label = listener.metric.label
-                results += [MetricResult(x.name, label, 0, reason=reason) for x in layers]
+                answered = [MetricResult(x.name, label, 0, reason=reason) for x in layers]
             else:
-                results += answers[listener.name]
-        _refuse_duplicates([result for result in results if not result.by_half_fits])
+                taken.update(places)
+            results += answered
         rows = on_host(results, extremes)
         return rows if fits is None else tuple(_with_fits(results, rows, fits))
+
+    def _fail_for_a_name(self, listener: MetricListener, layer: str, metric: str, _: Any) -> str:
+        """Fail a metric whose value would stand in another's place, and return the error."""
+        error = UsageError(
+            f"another metric yields '{metric}' at {layer} too: give one of them another label"
+        )
+        self.dispatcher.fail(listener, "naming its values", error)
+        return one_line(error)
 
 
 class _Split:
@@ -435,14 +457,6 @@ def _merged_extremes(a: dict[str, Extremes], b: dict[str, Extremes]) -> dict[str
 
 def _without_samples(layer: Layer) -> Layer:
     return attrs.evolve(layer, activations=layer.activations[:0], scores=None, anchors=None)
-
-
-def _refuse_duplicates(results: Sequence[MetricResult]) -> None:
-    """Raise where one value would stand in another's place, as labels and sub-values can meet."""
-    places = [(r.layer, r.metric, r.pair and r.other) for r in results]
-    if len(set(places)) < len(places):
-        (layer, metric, _), _ = Counter(places).most_common(1)[0]
-        raise UsageError(f"two metrics yield '{metric}' at {layer}: give one of them another label")
 
 
 def _with_fits(

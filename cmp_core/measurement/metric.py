@@ -22,6 +22,7 @@ from cmp_core.measurement.options import check_options
 from cmp_core.plugins import registry
 from cmp_core.runs.metric_info import Evidence, MetricInfo, Question, is_fraction, is_margin
 from cmp_core.statistics.interface import FITS, SUMS, LayerStatistics
+from cmp_core.text import in_one_line
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 Scope = Literal["layer", "consecutive", "pair"]
@@ -369,7 +370,7 @@ def metric(
             name=name,
             implementation=implementation,
             split=split or _default_split(name, implementation, needs),
-            summary=(inspect.getdoc(implementation) or "").partition("\n")[0],
+            summary=in_one_line(inspect.getdoc(implementation) or ""),
             scope=scope,
             unit=unit,
             question=question,

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from cmp_core.errors import UsageError, unknown
+from cmp_core.errors import UsageError, message_of, one_line, unknown
 
 Positive = Annotated[float, "above 0"]
 """The type of an option that must be a number above 0; checked when the metric is selected."""
@@ -43,8 +43,10 @@ def check_options(
     if is_class:
         try:
             implementation(**options)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{where}: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the code of a plugin raises
+            raise UsageError(f"{where}: {message_of(error) or one_line(error)}") from error
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

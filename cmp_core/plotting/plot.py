@@ -25,6 +25,7 @@ from cmp_core.runs.log import PHASES
 from cmp_core.runs.metric_info import Question
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
+from cmp_core.text import in_one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -293,7 +294,7 @@ def plot(
     """
 
     def declare(implementation: Implementation) -> Implementation:
-        summary = (inspect.getdoc(implementation) or "").partition("\n")[0]
+        summary = in_one_line(inspect.getdoc(implementation) or "")
         definition = PlotDefinition(name, implementation, file, runs, answers, summary)
         implementation.plot_definition = definition  # type: ignore[attr-defined]
         return implementation

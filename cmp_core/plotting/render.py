@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from cmp_core.errors import DataError, PluginError, UndefinedError
+from cmp_core.errors import DataError, PluginError, UndefinedError, message_of
 from cmp_core.plotting.fonts import families_for, lacking_characters, warn_of_lacking
 from cmp_core.plotting.plot import Plot, PlotView
 from cmp_core.plugins.failures import Failure, failure_of, fatal_error
@@ -92,7 +92,7 @@ def tasks(plots: Iterable[Plot], runs: RunSet) -> list[Task]:
         try:
             found += [Task(plot, view) for view in plot.views(runs)]
         except UndefinedError as error:
-            found.append(Task(plot, None, str(error)))
+            found.append(Task(plot, None, message_of(error)))
     return found
 
 
@@ -129,11 +129,11 @@ def draw(
             with fence.around(task.plot.label, DRAWING):
                 content = render(task.plot, task.view, form, dpi, keeps_open=keeps_open)
         except UndefinedError as error:
-            yield Drawn(task, reason=str(error))
+            yield Drawn(task, reason=message_of(error))
             continue
-        except (Exception, SystemExit) as error:
-            if isinstance(error, DataError):
-                raise  # a damaged file, which is not the plot's fault
+        except (DataError, KeyboardInterrupt):
+            raise  # a damaged file is not the plot's fault
+        except BaseException as error:
             if policy == "raise":
                 raise fatal_error(task.plot.label, DRAWING, error) from error
             if policy == "disable":

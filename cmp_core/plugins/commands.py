@@ -16,7 +16,8 @@ from cmp_core.plugins.discovery import (
     entry_points,
     origin_of,
 )
-from cmp_core.plugins.loader import Broken, check_hooks, load_entry_point, new_manager
+from cmp_core.plugins.fence import Fence
+from cmp_core.plugins.loader import LOADING, Broken, check_hooks, load_entry_point, new_manager
 
 
 def load_commands(taken: Collection[str]) -> tuple[dict[str, click.Command], tuple[Broken, ...]]:
@@ -31,12 +32,14 @@ def load_commands(taken: Collection[str]) -> tuple[dict[str, click.Command], tup
         UsageError: `CMP_PLUGINS` names a plugin that is not installed.
     """
     check_allowed()
+    fence = Fence()
     commands: dict[str, click.Command] = {}
     broken: list[Broken] = []
     for entry in entry_points():
         if allowed(entry) and adds_commands(entry):
             try:
-                commands |= _commands_of(entry, (*taken, *commands))
+                with fence.around(entry.name, LOADING):
+                    commands |= _commands_of(entry, (*taken, *commands))
             except UsageError as error:
                 broken.append(Broken(entry.name, str(error)))
     return commands, tuple(broken)
@@ -49,7 +52,9 @@ def _commands_of(entry: metadata.EntryPoint, taken: Collection[str]) -> dict[str
         check_hooks(manager, plugin)
         for implementation in getattr(manager.hook, COMMANDS).get_hookimpls():
             implementation.function(*[group] * len(implementation.argnames))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise UsageError(f"{origin_of(entry)}: {one_line(error)}") from error
     for name in group.commands:
         if name in taken:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 
-from cmp_core.errors import PluginError, one_line
+from cmp_core.errors import PluginError, one_line, traceback_of
 from cmp_core.runs.directory import write_whole
 
 
@@ -30,7 +29,7 @@ def failure_of(plugin: str, hook: str, error: BaseException, policy: str) -> Fai
         plugin=plugin,
         hook=hook,
         error=one_line(error),
-        traceback="".join(traceback.format_exception(error)),
+        traceback=traceback_of(error),
         disabled=policy == "disable",
     )
 

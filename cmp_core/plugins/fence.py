@@ -9,6 +9,7 @@ from types import ModuleType
 from cmp_core.console import warn
 from cmp_core.plugins.discovery import BUILT_IN_PACKAGES
 from cmp_core.plugins.global_state import GlobalState
+from cmp_core.plugins.threads import note_started
 
 _ROOTS = {package.partition(".")[0] for package in BUILT_IN_PACKAGES}
 
@@ -20,22 +21,26 @@ class Fence:
         self._told: set[tuple[str, str]] = set()
 
     @contextmanager
-    def around(self, plugin: str, where: str) -> Iterator[None]:
+    def around(self, plugin: str, where: str, *, generators: bool = True) -> Iterator[None]:
         """Bring the state of now back at the end, also after an error.
 
         Args:
             plugin: its name.
             where: what it is called for, such as `cmp_run_started`.
+            generators: whether those of random numbers are brought back too.
         """
         state = GlobalState()
         try:
             yield
         finally:
-            self.restore(state, plugin, where)
+            self.restore(state, plugin, where, generators=generators)
 
-    def restore(self, state: GlobalState, plugin: str, where: str) -> None:
+    def restore(
+        self, state: GlobalState, plugin: str, where: str, *, generators: bool = True
+    ) -> None:
         """Bring a state back after a plugin's call."""
-        for what in state.restore():
+        note_started(plugin, state.threads)
+        for what in state.restore(generators=generators):
             if (plugin, what) not in self._told:
                 self._told.add((plugin, what))
                 warn(f"plugin {plugin} changed {what} in {where}; it was put back")

@@ -6,6 +6,10 @@ imported has none: nothing here imports one, and CUDA is not initialised.
 
 from __future__ import annotations
 
+import gc
+import io
+import locale
+import logging
 import os
 import random
 import signal
@@ -19,6 +23,8 @@ from typing import Any
 
 import attrs
 
+from cmp_core.runs.directory import umask
+
 
 @attrs.frozen
 class _Setting:
@@ -28,8 +34,8 @@ class _Setting:
         what: its name in a warning; none of a generator, which anybody may draw from.
         read: returns it.
         write: brings a value of `read` back.
-        initial: returns it as importing its library has set it, for plugins that import the
-            library; none where cmp itself imports the library before all plugins.
+        initial: returns it as importing its library has set it, for plugins that are the first to
+            import the library; none where that cannot be told afterwards.
         is_same: whether a value of `read` still holds.
     """
 
@@ -43,16 +49,27 @@ class _Setting:
 
 
 class GlobalState:
-    """The state as it stands when this is made."""
+    """The state as it stands when this is made.
+
+    Attributes:
+        threads: those that run then.
+    """
 
     def __init__(self) -> None:
+        self.threads = threading.enumerate()
         self._libraries = _imported()
         self._before = [(setting, setting.read()) for setting in _settings(self._libraries)]
 
-    def restore(self) -> list[str]:
-        """Bring back what was changed since, and return its names; generators have none."""
+    def restore(self, *, generators: bool = True) -> list[str]:
+        """Bring back what was changed since, and return its names; generators have none.
+
+        Args:
+            generators: whether they are brought back too.
+        """
         changed: list[str] = []
         for setting, before in (*self._before, *self._initial()):
+            if setting.what is None and not generators:
+                continue
             if not setting.is_same(before):
                 setting.write(before)
                 if setting.what is not None:
@@ -89,7 +106,19 @@ def _of_python() -> tuple[_Setting, ...]:
             _set_filters,
             is_same=lambda before: _broad(before) == _broad(warnings.filters),
         ),
-        _Setting("the handlers of SIGINT or SIGTERM", _handlers, _set_handlers),
+        _Setting("the handlers of signals", _handlers, _set_handlers),
+        _Setting(
+            "environment variables",
+            lambda: _VARIABLES.copy(),
+            _set_variables,
+            is_same=lambda before: before.items() <= _VARIABLES.items(),
+        ),
+        _Setting("the umask", umask, os.umask),
+        _Setting("the locale", lambda: locale.setlocale(locale.LC_ALL), _set_locale),
+        _Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+        _Setting("the garbage collector", gc.isenabled, _set_collector),
+        _Setting("standard output or standard error", _streams, _set_streams, is_same=_are_open),
+        _Setting("the configuration of logging", _logging, _set_logging),
         _Setting(None, random.getstate, random.setstate),
     )
 
@@ -124,7 +153,68 @@ def _set_filters(filters: tuple[Any, ...]) -> None:
     warnings.filters[:] = filters  # type: ignore[index]
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_VARIABLES: dict[Any, Any] = vars(os.environ)["_data"]
+"""The variables as they are kept, which is a hundred times as fast to copy as `os.environ`."""
+
+
+def _set_variables(before: dict[Any, Any]) -> None:
+    """Bring back those that were there; a library may add some when it is imported."""
+    decode = os.environ.decodevalue
+    for key in [key for key, value in before.items() if _VARIABLES.get(key) != value]:
+        os.environ[decode(key)] = decode(before[key])
+
+
+def _set_locale(before: str) -> None:
+    locale.setlocale(locale.LC_ALL, before)
+
+
+def _set_collector(is_enabled: bool) -> None:
+    (gc.enable if is_enabled else gc.disable)()
+
+
+def _streams() -> tuple[Any, Any]:
+    return sys.stdout, sys.stderr
+
+
+def _are_open(before: tuple[Any, Any]) -> bool:
+    return all(
+        now is stream and not getattr(stream, "closed", False)
+        for now, stream in zip(_streams(), before, strict=True)
+    )
+
+
+def _set_streams(before: tuple[Any, Any]) -> None:
+    """Bring the streams back; what was closed is opened again on its file descriptor."""
+    sys.stdout, sys.stderr = (
+        _opened(stream, number) for number, stream in enumerate(before, start=1)
+    )
+
+
+def _opened(stream: Any, number: int) -> Any:
+    is_standard = stream in (sys.__stdout__, sys.__stderr__)
+    if not is_standard or not stream.closed:
+        return stream
+    binary = os.fdopen(number, "wb", closefd=False)
+    return io.TextIOWrapper(binary, stream.encoding, "backslashreplace", line_buffering=True)
+
+
+def _logging() -> tuple[Any, ...]:
+    root = logging.getLogger()
+    return root.manager.disable, root.level, tuple(root.handlers), tuple(root.filters)
+
+
+def _set_logging(before: tuple[Any, ...]) -> None:
+    root = logging.getLogger()
+    logging.disable(before[0])
+    root.setLevel(before[1])
+    root.handlers[:], root.filters[:] = before[2:]
+
+
+_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGCHLD", "SIGPIPE", "SIGUSR1")
+    if hasattr(signal, name)
+)
 
 
 def _handlers() -> tuple[Any, ...]:
@@ -146,13 +236,38 @@ def _of_torch() -> tuple[_Setting, ...]:
 
     cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
     return (  # the default device first, because it decides where the tensors of the rest are made
-        _Setting("the default device", torch.get_default_device, _set_default_device),
-        _Setting("the default dtype", torch.get_default_dtype, torch.set_default_dtype),
+        _Setting(
+            "the default device",
+            torch.get_default_device,
+            _set_default_device,
+            lambda: torch.device("cpu"),
+        ),
+        _Setting(
+            "the default dtype",
+            torch.get_default_dtype,
+            torch.set_default_dtype,
+            lambda: torch.float32,
+        ),
         # The inference mode before the grad mode, which it sets as well.
-        _Setting("the inference mode", torch.is_inference_mode_enabled, _set_inference_mode),
-        _Setting("the grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
-        _Setting("autocast", _autocast, _set_autocast),
-        _Setting("anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+        _Setting(
+            "the inference mode",
+            torch.is_inference_mode_enabled,
+            _set_inference_mode,
+            lambda: False,
+        ),
+        _Setting("the grad mode", torch.is_grad_enabled, torch.set_grad_enabled, lambda: True),
+        _Setting(
+            "autocast",
+            _autocast,
+            _set_autocast,
+            lambda: (0, ("cpu", False, torch.bfloat16), ("cuda", False, torch.float16)),
+        ),
+        _Setting(
+            "anomaly detection",
+            torch.is_anomaly_enabled,
+            torch.autograd.set_detect_anomaly,
+            lambda: False,
+        ),
         _Setting("the number of threads", torch.get_num_threads, torch.set_num_threads),
         _Setting(
             "deterministic algorithms",
@@ -161,14 +276,16 @@ def _of_torch() -> tuple[_Setting, ...]:
                 torch.is_deterministic_algorithms_warn_only_enabled(),
             ),
             lambda mode: torch.use_deterministic_algorithms(mode[0], warn_only=mode[1]),
+            lambda: (False, False),
         ),
-        _Setting("the precision of matrix products", _precision, _set_precision),
+        _Setting("the precision of matrix products", _precision, _set_precision, lambda: "highest"),
         _Setting(
             "cuDNN's flags",
             lambda: (cudnn.enabled, cudnn.benchmark, cudnn.deterministic),
             _set_cudnn,
+            lambda: (True, False, False),
         ),
-        _Setting("oneDNN's flag", lambda: mkldnn.enabled, mkldnn.set_flags),
+        _Setting("oneDNN's flag", lambda: mkldnn.enabled, mkldnn.set_flags, lambda: True),
         _Setting("the flushing of denormal numbers", _flushes, torch.set_flush_denormal),
         _Setting(None, _torch_generators, _set_torch_generators),
     )

@@ -14,7 +14,7 @@ import attrs
 import pluggy
 
 from cmp_core.data.plugin_modules import PREFIX
-from cmp_core.errors import UsageError, one_line, unknown
+from cmp_core.errors import UsageError, one_line, text_of, unknown
 from cmp_core.events import hookspecs
 from cmp_core.events.hookspecs import PROJECT, REGISTRATIONS, Register
 from cmp_core.plugins.discovery import (
@@ -30,8 +30,9 @@ from cmp_core.plugins.discovery import (
 )
 from cmp_core.plugins.fence import Fence
 from cmp_core.plugins.registry import Registry, definition_of
+from cmp_core.text import LONGEST_NAME, described, is_name
 
-_LOADING = "loading"
+LOADING = "loading"
 """Stands where changes of global state in an event name its hook."""
 
 DECLARED = ("metric", "plot")
@@ -147,7 +148,7 @@ class _Loader:
                 self.specs.append(f"{BLOCK}{entry.name}")
             elif allowed(entry) or entry.name in wanted:
                 try:
-                    with self._fence.around(entry.name, _LOADING):
+                    with self._fence.around(entry.name, LOADING):
                         self._add(load_entry_point(entry), entry.name, origin_of(entry))
                 except UsageError as error:
                     if entry.name in wanted:
@@ -159,12 +160,12 @@ class _Loader:
             raise UsageError(f"--plugins-dir: '{folder}' is not a folder")
         for path in sorted(folder.glob("[!_]*.py")):
             if not path.stem.startswith("test_") and not self._is_blocked(path.stem):
-                with self._fence.around(path.stem, _LOADING):
+                with self._fence.around(path.stem, LOADING):
                     self._load_file(path)
 
     def load(self, spec: str) -> str:
         """Load what `-p` names and return the plugin's name."""
-        with self._fence.around(Path(spec).stem if is_path(spec) else spec, _LOADING):
+        with self._fence.around(Path(spec).stem if is_path(spec) else spec, LOADING):
             return self._load(spec)
 
     def _load(self, spec: str) -> str:
@@ -180,7 +181,9 @@ class _Loader:
             return self._execute(_example(spec.removeprefix(EXAMPLE)))
         try:
             module = importlib.import_module(spec)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             hint = ""
             if isinstance(error, ModuleNotFoundError) and error.name == spec.partition(".")[0]:
                 hint = f". {unknown('plugin', spec, self.origins)}"
@@ -211,8 +214,10 @@ class _Loader:
         sys.modules[module_name] = module  # so that its classes can be inspected
         try:
             spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             del sys.modules[module_name]
+            if isinstance(error, KeyboardInterrupt):
+                raise
             raise UsageError(f"plugin '{path}' could not be loaded: {one_line(error)}") from error
         return self._add(module, name, str(path.resolve()))
 
@@ -232,7 +237,7 @@ class _Loader:
             if self.manager.has_plugin(name):
                 self.manager.unregister(plugin)
             self.registry.remove(name)
-            raise UsageError(f"{origin}: {error}") from error
+            raise UsageError(f"{origin}: {text_of(error)}") from error
         self.origins[name] = origin
         return name
 
@@ -247,7 +252,9 @@ def load_entry_point(entry: metadata.EntryPoint) -> object:
     """Import an installed plugin; raise `UsageError` where that fails."""
     try:
         return entry.load()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         message = (
             f"plugin '{entry.name}' ({origin_of(entry)}) could not be loaded: {one_line(error)}"
         )
@@ -287,9 +294,9 @@ def _collect(
             if implementation.plugin is plugin:
                 try:
                     implementation.function(register)
-                except UsageError:
+                except (UsageError, KeyboardInterrupt):
                     raise
-                except (Exception, SystemExit) as error:
+                except BaseException as error:
                     raise UsageError(f"{hook} raised {one_line(error)}") from error
 
 
@@ -299,8 +306,13 @@ def _register_as(registry: Registry, kind: str, plugin: str, origin: str) -> Reg
     def register(factory: Any, name: str | None = None) -> None:
         if kind in DECLARED:
             name = name or definition_of(factory, kind).name
-        if not isinstance(name, str):
+        if name is None:
             raise UsageError("register(factory, name=…) needs a name")
+        if not is_name(name):
+            raise UsageError(
+                f"register: expected as the name of a {kind} a text of 1 to {LONGEST_NAME} "
+                f"characters, without slashes and control characters, got {described(name)}"
+            )
         registry.add(kind, name, factory, plugin, origin)
 
     return register

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from cmp_core.errors import UsageError, unknown
+from cmp_core.text import in_one_line
 
 _FOLDERS = ("dataset", "model")
 """Kinds after whose names run directories are called."""
@@ -40,7 +41,7 @@ class Entry:
     @property
     def summary(self) -> str:
         """The first line of the factory's docstring."""
-        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+        return in_one_line(inspect.getdoc(self.factory) or "")
 
 
 class Registry:

@@ -159,7 +159,9 @@ def _pictures(
                 )
         except UndefinedError:
             continue
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             failures.append(failure_of(plot.label, "the report", error, "disable"))
             continue
         pictures.append(Picture(light, dark))

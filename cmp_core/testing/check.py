@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import attrs
 
+from cmp_core.errors import one_line
+
 
 @attrs.frozen
 class Check:
@@ -33,8 +35,10 @@ class Check:
             except AssertionError as error:
                 error.add_note(str(self))
                 raise
-            except (Exception, SystemExit) as error:
-                message = f"{self}: {type(error).__name__}: {error}"
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                message = f"{self}: {one_line(error)}"
                 raise AssertionError(message) from error
 
     def __str__(self) -> str:

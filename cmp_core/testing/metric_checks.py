@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmp_core.errors import text_of
 from cmp_core.events.activations import LayerActivations
 from cmp_core.events.rows import INPUT, Row, Value
 from cmp_core.layers.layer import Layer
@@ -70,7 +71,7 @@ def check_metric(factory: Any, **options: Any) -> int:
         try:
             check()
         except AssertionError as error:
-            failures.append(f"- {check.name}: {error}")
+            failures.append(f"- {check.name}: {text_of(error)}")
     if failures:
         listed = "\n".join(failures)
         raise AssertionError(

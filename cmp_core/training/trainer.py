@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any
 
 import attrs
@@ -33,6 +31,7 @@ from cmp_core.events.rows import Row
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.plugins.dispatch import Dispatcher
+from cmp_core.plugins.interruption import Interruption
 from cmp_core.runs.progress import Progress
 from cmp_core.training.class_means import without_means
 from cmp_core.training.data_parallel import DataParallel
@@ -69,7 +68,11 @@ class Trainer:
         self.progress = Progress()
         self._augment = torch.Generator()
         self._best_weights: dict[str, Tensor] = {}
-        self._stop_requested = False
+        self._interruption = Interruption(
+            is_alone=processes.size == 1,
+            waiting_for=self._waiting_for,
+            last_words=self._say_interrupted,
+        )
 
     def fit(self, *, tests: bool = True) -> None:
         """Train from where the progress stands to the last epoch, then test the best weights.
@@ -85,14 +88,19 @@ class Trainer:
         if not self._processes.is_first:  # dropout must not be alike in all shares of a batch
             own = np.random.default_rng([self._config.seed, progress.step, self._processes.rank])
             torch.manual_seed(int(own.integers(2**63)))
+        with self._interruption.heeded(_STOPS):
+            self._fit(tests)
+
+    def _fit(self, tests: bool) -> None:
+        progress = self.progress
         try:
             self._emit_run_started()
-            with self._stop_on_interrupt():
-                if progress.step == 0:
-                    self._finish_epoch()
-                for epoch in range(progress.epoch + (progress.iter == 0), self._config.epochs + 1):
-                    self._train_epoch(epoch)
-                    self._finish_epoch()
+            if progress.step == 0:
+                self._finish_epoch()
+            for epoch in range(progress.epoch + (progress.iter == 0), self._config.epochs + 1):
+                self._train_epoch(epoch)
+                self._finish_epoch()
+            self._interruption.waits = False
             self._finish(tests)
         except _StopRequestedError:
             self._emit_run_failed(KeyboardInterrupt(), self._copied_state)
@@ -267,35 +275,20 @@ class Trainer:
 
     # Stopping
 
-    @contextmanager
-    def _stop_on_interrupt(self) -> Iterator[None]:
-        """Let the first Ctrl-C end training after the step in hand, and a second one at once.
+    def _waiting_for(self) -> str:
+        """Return what Ctrl-C waits for, in words."""
+        call = self._dispatcher.pending
+        if call is None:
+            return "the step in hand to end"
+        seconds = monotonic() - call.since
+        return f"plugin {call.plugin}, which has been running in {call.hook} for {seconds:.0f} s"
 
-        The same goes for what a scheduler sends, and what a terminal sends that is closed, unless
-        it is ignored, as by nohup.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may set signal handlers
-            return
-
-        def request_stop(_: int, __: FrameType | None) -> None:
-            # Of several processes each has it twice, as torchrun sends on what the terminal sends.
-            if self._stop_requested and self._processes.size == 1:
-                raise KeyboardInterrupt
-            self._stop_requested = True
-
-        # None is a handler that is not Python's, and that Python could not put back.
-        left = (signal.SIG_IGN, None)
-        heeded = [number for number in _STOPS if signal.getsignal(number) not in left]
-        before = {number: signal.signal(number, request_stop) for number in heeded}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _say_interrupted(self) -> None:
+        failed = RunFailed(KeyboardInterrupt(), self.progress.epoch, self.progress.step)
+        self._dispatcher.emit_to_essential("cmp_run_failed", failed)
 
     def _check_stop(self) -> None:
-        if self._processes.any(self._stop_requested):
+        if self._processes.any(self._interruption.count > 0):
             raise _StopRequestedError
 
 

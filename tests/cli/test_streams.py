@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
 import sys
+from contextlib import redirect_stdout
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from cmp_core.cli._streams import lasting_output
+from cmp_core.cli._streams import lasting_output, results_alone
+from tests.cli.calls import ROOT
+from tests.installed import install
+from tests.small_runs import posix, stored
 
 
 class Breaks(io.StringIO):
@@ -61,3 +69,83 @@ def test_output_that_is_not_lost_is_as_it_was(capsys: pytest.CaptureFixture[str]
         print("text")
         assert sys.stdout.isatty() is False
     assert capsys.readouterr().out == "text\n"
+
+
+NOISY = """
+import os, subprocess
+from ctypes import CDLL
+from cmp_core import hookimpl, metric
+
+def noise():
+    print("noise")
+    os.write(1, b"noise\\n")
+    subprocess.run(["echo", "noise"], check=True)
+    CDLL(None).puts(b"noise")
+    CDLL(None).fflush(None)
+
+noise()
+
+@metric("noisy")
+def noisy(view):
+    '''The mean activation.'''
+    noise()
+    return view.activations.mean()
+
+@hookimpl
+def cmp_register_metrics(register):
+    noise()
+    register(noisy)
+"""
+
+
+@posix
+def test_what_a_plugin_prints_is_not_among_the_results(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", "noisy", NOISY)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
+
+    def results(*arguments: object) -> str:
+        command = [sys.executable, "-m", "cmp_core", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("noise") >= 8
+        return done.stdout
+
+    snapshot = stored(finished_run)[0]
+    asked = ("--metrics", "noisy", "--workers", "1")
+    lines = results("recompute", snapshot, *asked, "--json").splitlines()
+    assert {json.loads(line)["metric"] for line in lines} == {"noisy"}
+    listed = json.loads(results("plugins", "list", "-v", "--json"))
+    assert "noisy" in {row["name"] for row in listed}
+
+
+def test_standard_output_is_back_after_the_results(capfd: pytest.CaptureFixture[str]) -> None:
+    with open(1, "w", closefd=False) as output, redirect_stdout(output):
+        with results_alone() as results:
+            print("elsewhere", flush=True)
+            os.write(1, b"elsewhere\n")
+            results.write("result\n")
+        print("after", flush=True)
+    told = capfd.readouterr()
+    assert told.out == "result\nafter\n"
+    assert told.err.count("elsewhere") == 2
+
+
+def test_of_text_in_memory_results_are_alone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    output, errors = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr(sys, "stderr", errors)
+    with results_alone() as results:
+        print("elsewhere")
+        results.write("result")
+    assert (output.getvalue(), errors.getvalue()) == ("result", "elsewhere\n")
+
+
+def test_a_plugin_cannot_close_what_a_run_prints_to(capsys: pytest.CaptureFixture[str]) -> None:
+    with lasting_output():
+        sys.stdout.close()
+        sys.stderr.close()
+        print("a result")
+        print("a warning", file=sys.stderr)
+    assert capsys.readouterr() == ("a result\n", "a warning\n")

@@ -124,7 +124,7 @@ def test_other_labels_of_items_are_told(labels: list[Any]) -> None:
 def test_what_a_torch_dataset_says_of_its_classes_is_checked() -> None:
     found = Labelled([0, 1])
     found.classes = 2
-    with pytest.raises(DataError, match=r"class_names: expected a tuple .* got 2"):
+    with pytest.raises(DataError, match=r"class_names: expected a tuple .* got int 2"):
         load_data(Config(), lambda: found, CPU)
     found.classes = np.array([7, 9])
     assert load_data(Config(), lambda: found, CPU).class_names == ("7", "9")

@@ -6,17 +6,22 @@ import attrs
 import pytest
 
 from cmp_core.config.schema import Config
-from cmp_core.events.payloads import EpochStarted, Run, StepFinished
+from cmp_core.events.payloads import Run, StepFinished
+from cmp_core.events.rows import Row
 
 
 def test_a_run_counts_its_classes() -> None:
     assert Run(Config(), ("cat", "dog", "mouse"), ("layer_0",)).num_classes == 3
 
 
-def test_an_event_without_tensors_cannot_be_modified_and_is_its_own_copy() -> None:
-    event = EpochStarted(epoch=2, steps=40)
+def test_an_event_without_tensors_is_copied_with_its_rows() -> None:
+    row = Row("layer_0", "accuracy", 0.5, n=4)
+    event = StepFinished(epoch=2, iter=1, step=40, loss=1.0, acc=0.5, n=4, rows=(row,))
     assert event.modified() is None
-    assert event.copy() is event
+    copy = event.copy()
+    object.__setattr__(copy, "acc", 1.0)
+    object.__setattr__(copy.rows[0], "value", 1.0)
+    assert (event.acc, event.rows, row.value) == (0.5, (row,), 0.5)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         event.epoch = 3  # type: ignore[misc]
 

@@ -1,0 +1,1 @@
+"""Slow searches for inputs that do harm, by hand."""

@@ -193,7 +193,7 @@ def test_a_full_disk_after_ctrl_c_is_why_the_run_ends(
         original(self, batch)
         if self.progress.step == 3:
             request.getfixturevalue("_full_disk")
-            self._stop_requested = True
+            self._interruption.count = 1
 
     monkeypatch.setattr(Trainer, "_train_step", interrupt)
     with pytest.raises(TrainingError) as told:

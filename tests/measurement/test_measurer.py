@@ -12,7 +12,6 @@ from torch import Tensor
 
 from cmp_core import LayerView, hookimpl, metric
 from cmp_core.config.schema import Config
-from cmp_core.errors import UsageError
 from cmp_core.events.activations import LayerActivations
 from cmp_core.events.payloads import Run
 from cmp_core.events.rows import Row
@@ -110,5 +109,8 @@ def test_a_value_does_not_stand_in_the_place_of_another() -> None:
 
     metrics = [definition_of(two)(), definition_of(mean_id)(label="two_low")]
     subject = Measurer(metrics, Run(Config(), (), ()), new_manager())
-    with pytest.raises(UsageError, match="two metrics yield 'two_low' at layer_0"):
-        subject.batch(example_event())
+    told = "another metric yields 'two_low' at layer_0 too: give one of them another label"
+    rows = {row.reason or row.value for row in subject.batch(example_event())}
+    assert rows == {1.0, f"error: UsageError: {told}"}
+    (failure,) = subject.dispatcher.failures
+    assert failure.plugin == "metric:two_low"

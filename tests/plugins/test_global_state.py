@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import io
+import locale
+import logging
 import os
 import random
 import signal
@@ -30,7 +34,14 @@ def enter(scope: object) -> None:
 CHANGES: dict[str, Callable[[], object]] = {
     "the working directory": lambda: os.chdir("/"),
     "the warnings filters": lambda: warnings.simplefilter("ignore"),
-    "the handlers of SIGINT or SIGTERM": lambda: signal.signal(signal.SIGINT, lambda *_: None),
+    "the handlers of signals": lambda: signal.signal(signal.SIGINT, lambda *_: None),
+    "environment variables": lambda: os.environ.pop("PATH"),
+    "the umask": lambda: os.umask(0o777),
+    "the locale": lambda: locale.setlocale(locale.LC_ALL, "C.UTF-8"),
+    "the recursion limit": lambda: sys.setrecursionlimit(sys.getrecursionlimit() + 1),
+    "the garbage collector": lambda: gc.disable(),
+    "standard output or standard error": lambda: setattr(sys, "stdout", io.StringIO()),
+    "the configuration of logging": lambda: logging.disable(),
     "the default device": lambda: torch.set_default_device("meta"),
     "the default dtype": lambda: torch.set_default_dtype(torch.float64),
     "the inference mode": lambda: enter(torch.inference_mode()),
@@ -120,3 +131,48 @@ assert state.restore() == ["matplotlib's rcParams"]
 assert matplotlib.rcParams["font.size"] == before
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_variables_that_a_library_adds_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = GlobalState()
+    monkeypatch.setenv("ADDED_BY_A_LIBRARY", "1")
+    assert state.restore() == []
+    assert os.environ["ADDED_BY_A_LIBRARY"] == "1"
+
+
+FIRST_TO_IMPORT = """
+from cmp_core.plugins.fence import Fence
+with Fence().around("a", "loading"):
+    import torch
+    {act}
+print(torch.zeros(()).dtype, torch.zeros(()).device, torch.is_grad_enabled())
+"""
+
+
+@pytest.mark.parametrize(
+    ("act", "told"),
+    [
+        ("pass", ""),
+        ("torch.set_default_dtype(torch.float64)", "the default dtype"),
+        ("torch.set_default_device('meta')", "the default device"),
+        ("torch.set_grad_enabled(False)", "the grad mode"),
+    ],
+)
+def test_what_the_first_to_import_torch_changes_is_told(act: str, told: str) -> None:
+    program = [sys.executable, "-c", FIRST_TO_IMPORT.format(act=act)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "torch.float32 cpu True\n"
+    expected = f"warning: plugin a changed {told} in loading; it was put back\n" if told else ""
+    assert done.stderr == expected
+
+
+def test_a_closed_stream_is_opened_again() -> None:
+    program = (
+        "import sys\nfrom cmp_core.plugins.fence import Fence\n"
+        "with Fence().around('a', 'loading'):\n    sys.stdout.close(); sys.stderr.close()\n"
+        "print('still here')\nprint('here too', file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "still here\n"
+    assert "here too" in done.stderr

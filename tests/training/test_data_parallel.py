@@ -170,7 +170,7 @@ def test_torchrun_resumes_what_one_process_has_begun(tmp_path: Path) -> None:
         "before = Trainer._train_step\n"
         "def step(self, batch):\n"
         "    before(self, batch)\n"
-        "    self._stop_requested = self.progress.step == 30\n"
+        "    self._interruption.count = int(self.progress.step == 30)\n"
         "Trainer._train_step = step\n"
         "main()\n"
     )
