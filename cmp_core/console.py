@@ -53,7 +53,14 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T
 
 def _console(*, stderr: bool) -> Console:
     quiet = not is_first_process()
-    return _Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
+    console = _Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
+    if console.width < _NARROWEST:
+        console.width = _NARROWEST
+    return console
+
+
+_NARROWEST = 40
+"""Columns that are taken for granted: with less, as where COLUMNS is 0, tables show nothing."""
 
 
 class _Console(Console):

@@ -39,17 +39,22 @@ def in_one_line(text: str, most: int = MOST) -> str:
 def is_name(text: object) -> TypeGuard[str]:
     r"""Return whether something can be a name in files and on a screen: a text of one plain line.
 
-    It has 1 to 100 characters, no slash, and is neither `.` nor `..`.
+    See `NAME`.
 
     >>> is_name("top 5"), is_name("../a"), is_name("a\nb"), is_name(5)
     (True, False, False, False)
     """
-    if type(text) is not str or not 0 < len(text) <= LONGEST_NAME or text in (".", ".."):
+    if type(text) is not str or not 0 < len(text) <= LONGEST_NAME or text.startswith("."):
         return False
-    return printable(text) == text and not set(text) & set("/\n\t")
+    return printable(text) == text and not set(text) & set("/\\\n\t")
 
 
 LONGEST_NAME = 100
+NAME = (
+    f"a text of 1 to {LONGEST_NAME} characters, without slashes and control characters, that "
+    "begins with no dot"
+)
+"""What can be a name, for messages."""
 
 
 def described(value: object, most: int = 40) -> str:

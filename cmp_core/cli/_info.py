@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 from rich import box
@@ -26,6 +25,7 @@ from cmp_core.runs.directory import (
     TEST_RESULTS,
 )
 from cmp_core.runs.json_file import read_optional
+from cmp_core.runs.lock import TRAINING, is_held
 from cmp_core.runs.log import as_number
 from cmp_core.runs.recomputed import read_recomputed
 from cmp_core.snapshots.attributes import shortened
@@ -94,7 +94,7 @@ def _show_run(folder: Path) -> None:
     config = read_yaml(folder / PARAMS)
     problems: list[str] = []
     status, results, environment = (
-        _read(folder / name, problems) for name in (STATUS, TEST_RESULTS, ENVIRONMENT)
+        read_optional(folder / name, problems) for name in (STATUS, TEST_RESULTS, ENVIRONMENT)
     )
     for problem in (*problems, *read_recomputed(folder, logged=()).log.problems):
         warn(problem)
@@ -106,6 +106,8 @@ def _show_run(folder: Path) -> None:
     if status:
         state, epoch = (_shown(status.get(key, "?")) for key in ("state", "epoch"))
         facts["state"] = f"{state}, epoch {epoch}"
+        if state == "running" and OBSERVED not in config and not is_held(folder, TRAINING):
+            facts["state"] += "; its program has ended without a word, see cmp run --resume"
     if results:
         accuracy, epoch = as_number(results.get("acc")), _shown(results.get("epoch", "?"))
         facts["test"] = f"accuracy {accuracy:.4f}, weights of epoch {epoch}"
@@ -117,14 +119,6 @@ def _show_run(folder: Path) -> None:
     width = max(map(len, facts))
     for name, fact in facts.items():
         say(f"{name:<{width}}  {fact}")
-
-
-def _read(path: Path, problems: list[str]) -> dict[str, Any]:
-    """Return the content of a JSON file; what is no file, as a FIFO, is told and not opened."""
-    if path.exists() and not path.is_file():
-        problems.append(f"'{path}' is left out: it is no file")
-        return {}
-    return read_optional(path, problems)
 
 
 def _shown(value: object) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cmp_core.events.results import DeviceValue, SampleMean, SampleValues
 from cmp_core.layers.arrays import wide
-from cmp_core.text import LONGEST_NAME, described, is_name
+from cmp_core.text import NAME, described, is_name
 
 MOST_NAMES = 1000
 """Sub-values of a metric at a layer."""
@@ -41,8 +41,7 @@ def by_name(value: Any) -> Mapping[str, Any]:
 def _checked_name(name: Any) -> str:
     if not ((type(name) is str and name == "") or is_name(name)):
         raise ValueError(
-            f"expected as the name of a sub-value a text of at most {LONGEST_NAME} characters, "
-            f"without slashes and control characters, got {described(name)}"
+            f"expected as the name of a sub-value {NAME}, or none, got {described(name)}"
         )
     return str(name)
 

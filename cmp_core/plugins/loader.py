@@ -30,7 +30,7 @@ from cmp_core.plugins.discovery import (
 )
 from cmp_core.plugins.fence import Fence
 from cmp_core.plugins.registry import Registry, definition_of
-from cmp_core.text import LONGEST_NAME, described, is_name
+from cmp_core.text import NAME, described, is_name
 
 LOADING = "loading"
 """Stands where changes of global state in an event name its hook."""
@@ -310,8 +310,7 @@ def _register_as(registry: Registry, kind: str, plugin: str, origin: str) -> Reg
             raise UsageError("register(factory, name=…) needs a name")
         if not is_name(name):
             raise UsageError(
-                f"register: expected as the name of a {kind} a text of 1 to {LONGEST_NAME} "
-                f"characters, without slashes and control characters, got {described(name)}"
+                f"register: expected as the name of a {kind} {NAME}, got {described(name)}"
             )
         registry.add(kind, name, factory, plugin, origin)
 

@@ -11,11 +11,6 @@ import attrs
 from cmp_core.errors import UsageError, unknown
 from cmp_core.text import in_one_line
 
-_FOLDERS = ("dataset", "model")
-"""Kinds after whose names run directories are called."""
-
-_LONGEST = 100
-
 
 def definition_of(factory: object, kind: str) -> Any:
     """Return what the decorator of a kind, `@metric` or `@plot`, has declared of a factory.
@@ -62,18 +57,8 @@ class Registry:
         """File a factory.
 
         Raises:
-            UsageError: another one of this kind has the name, or it can be none.
+            UsageError: another one of this kind has the name.
         """
-        if not name or not name.isprintable() or len(name) > _LONGEST:
-            raise UsageError(
-                f"the name of a {kind}: expected at most {_LONGEST} printable characters, "
-                f"got {name[:_LONGEST]!r}"
-            )
-        if kind in _FOLDERS and (name.startswith(".") or set(name) & set("/\\")):
-            raise UsageError(
-                f"the name of a {kind}, after which folders of runs are called: expected one "
-                f"without / and \\ that begins with no dot, got '{name}'"
-            )
         entries = self._entries.setdefault(kind, {})
         if name in entries:
             raise UsageError(

@@ -53,8 +53,6 @@ def load_counts(path: Path) -> NDArray[Any] | None:
 
 def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
     """Return the array of an `.npy` file, or the arrays of an `.npz` file by name."""
-    if not path.is_file():
-        raise DataError(f"'{path}' cannot be read: it is no file")
     try:
         check_regular(path)
         with path.open("rb") as file:

@@ -24,7 +24,7 @@ from cmp_core.layers.arrays import wide
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import FitSamples, Measurer
 from cmp_core.statistics.fits import LinearFits
-from cmp_core.text import LONGEST_NAME, described, is_name
+from cmp_core.text import NAME, described, is_name
 from cmp_core.training.class_means import ClassMeans
 from cmp_core.training.learning_rule import LearningRule
 from cmp_core.training.model import LayeredModel
@@ -224,10 +224,7 @@ def probe(model: LayeredModel, rule: LearningRule, data: Data) -> tuple[Layer, .
         depths = ", ".join(f"{layer.name} {layer.depth}" for layer in layers)
         raise UsageError(f"model: expected layers of depth 0, 1, 2, … in order, got {depths}")
     if odd := [layer.name for layer in layers if not is_name(layer.name)]:
-        raise UsageError(
-            f"model: expected as the name of a layer a text of 1 to {LONGEST_NAME} characters, "
-            f"without slashes and control characters, got {described(odd[0])}"
-        )
+        raise UsageError(f"model: expected as the name of a layer {NAME}, got {described(odd[0])}")
     if strange := [layer for layer in layers if layer.activations.is_complex()]:
         raise UsageError(
             f"model: expected real activations, {strange[0].name} has "

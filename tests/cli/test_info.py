@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from cmp_core.runs.lock import TRAINING, locked
 from tests.cli.calls import assert_refused, call
 from tests.crashing import CRASHED, let_crash
 from tests.small_runs import posix, stored
@@ -193,7 +194,7 @@ def test_a_fifo_is_not_opened(copied_run: Path, name: str) -> None:
     os.mkfifo(copied_run / name)
     result = call("info", copied_run)
     assert result.exit_code == (2 if name.endswith(".h5") else 0)
-    assert f"'{copied_run / name}' is " in result.stderr
+    assert str(copied_run / name) in result.stderr
     assert "step_00000003.h5" in result.stdout
 
 
@@ -229,3 +230,14 @@ def test_a_snapshot_that_crashes_hdf5_costs_itself(
 )
 def test_wrong_input_is_told(command: str, message: str) -> None:
     assert_refused(command, message)
+
+
+def test_a_run_whose_program_is_gone_is_not_said_to_go_on(copied_run: Path) -> None:
+    """Whatever has ended it, such as a kill or a plugin's `os._exit`, it could not say so."""
+    path = copied_run / "status.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "running"}))
+    assert (
+        "running, epoch 2; its program has ended without a word" in call("info", copied_run).stdout
+    )
+    with locked(copied_run, TRAINING):
+        assert "running, epoch 2\n" in call("info", copied_run).stdout
