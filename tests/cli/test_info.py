@@ -165,7 +165,7 @@ ODD: list[tuple[str, bytes]] = [
     )
 ] + [
     ("params.yaml", b"model: {a: [1]}\ndataset: [x]\nseed: {}\nepochs: []"),
-    ("params.yaml", b"model: " + b"x" * 10**6),
+    ("params.yaml", b"model: " + b"x" * 10**5),
     ("best.pt", b"{}"),
     ("test_predictions.npz", b"PK\3\4"),
     ("confusion.npy", b"\x93NUMPY"),

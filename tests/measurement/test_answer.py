@@ -68,7 +68,7 @@ def test_an_answer_has_names_or_is_the_headline() -> None:
     [
         ({}, "empty mapping"),
         (dict.fromkeys(map(str, range(1001)), 1.0), "at most 1,000 sub-values"),
-        ({"x" * 101: 1.0}, "at most 100 characters"),
+        ({"x" * 101: 1.0}, "a text of 1 to 100 characters"),
         ({"a/b": 1.0}, "without slashes"),
         ({"a\x1b": 1.0}, "without slashes and control characters"),
         ({1: 1.0}, "got int 1"),
