@@ -278,9 +278,9 @@ class Trainer:
     def _waiting_for(self) -> str:
         """Return what Ctrl-C waits for, in words."""
         call = self._dispatcher.pending
-        if call is None:
+        seconds = 0.0 if call is None else monotonic() - call.since
+        if call is None or seconds < 1:
             return "the step in hand to end"
-        seconds = monotonic() - call.since
         return f"plugin {call.plugin}, which has been running in {call.hook} for {seconds:.0f} s"
 
     def _say_interrupted(self) -> None:

@@ -1,6 +1,6 @@
 """Runs on disks that are too small: each ends in a sentence, and goes on when there is room.
 
-`python -m tests.fuzz.disks` runs `cmp run` on file systems of 20 sizes, and resumes each run on the
+`python -m tests.fuzz.disks` runs `cmp run` on file systems of 18 sizes, and resumes each run on the
 same one when it was made larger. Only root may make such file systems, on Linux. It prints a line
 for each size, and how many were not as they should be.
 """
