@@ -116,7 +116,7 @@ def test_a_hanging_plugin_is_named_and_cannot_keep_a_run_from_ending(tmp_path: P
     def press_while_it_hangs() -> None:
         while process.stdout.readline() != "hangs\n":
             assert process.poll() is None
-        time.sleep(0.2)  # until it sleeps
+        time.sleep(1.2)  # with less it is not named
         process.send_signal(signal.SIGINT)
 
     press_while_it_hangs()
