@@ -97,7 +97,9 @@ def _many(rng: random.Random) -> Any:
     deep: Any = 0
     for _ in range(600):
         deep = [deep] if rng.random() < 0.5 else {"a": deep}
-    return rng.choice((deep, {f"k{i}": i for i in range(10**5)}, [0.5] * 10**5, [[1.0] * 300] * 300))
+    return rng.choice(
+        (deep, {f"k{i}": i for i in range(10**5)}, [0.5] * 10**5, [[1.0] * 300] * 300)
+    )
 
 
 def _value(rng: random.Random) -> Any:
@@ -184,8 +186,10 @@ _YAML = (
     "a: &a [*a]",
     "&a {epochs: 1, x: *a}",
     "epochs: &a " + "9" * 400,
-    "a: &a [1,1]\n" + "\n".join(f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]"
-                               for i in range(9)),
+    "a: &a [1,1]\n"
+    + "\n".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]" for i in range(9)
+    ),
     f"model: !!python/object/apply:os.system ['touch {MARKER}']",
     f"!!python/object/new:subprocess.Popen [[touch, {MARKER}]]",
     "seed: !!binary aGVsbG8=",
@@ -199,8 +203,8 @@ _YAML = (
     "? {a: b}\n: 3",
     "null: 1\n1: 2\ntrue: 3\n1.5: 4",
     "%YAML 9.9\n---\na: 1",
-    "out: \"a\\0b\"",
-    "out: \"\\ud800\"",
+    'out: "a\\0b"',
+    'out: "\\ud800"',
     "seed: 0o17\nlr: .inf",
     "lr: .nan",
     "a: !!set {1, 2}",
@@ -223,7 +227,7 @@ _YAML = (
     "N: 9999999999999999999999",
     "device: cuda:99999999999999999999",
     "metrics: [{name: accuracy, label: '../x'}]",
-    "metrics: [{name: accuracy, label: \"\\e[2J\"}]",
+    'metrics: [{name: accuracy, label: "\\e[2J"}]',
     "metrics: {a: b}",
     "snapshots: {phase: 1, samples: [], x: y}",
     "margins: {1: 2, [1]: 3}",
@@ -253,7 +257,9 @@ def of_yaml(data: bytes, rng: random.Random) -> bytes:
 def evil_pickle() -> bytes:
     """Return a pickle that makes the marker where it is loaded, and nowhere else."""
     return (
-        b"\x80\x02cbuiltins\nopen\n(X" + len(MARKER).to_bytes(4, "little") + MARKER.encode()
+        b"\x80\x02cbuiltins\nopen\n(X"
+        + len(MARKER).to_bytes(4, "little")
+        + MARKER.encode()
         + b"X\x01\x00\x00\x00wtR."
     )
 
@@ -380,7 +386,9 @@ def of_checkpoint(data: bytes, rng: random.Random) -> bytes:
     """Return the checkpoint with other content, a pickle that does harm, or a bomb."""
     act = rng.randrange(10)
     if act == 0:
-        return rng.choice((evil_pickle(), bomb("archive/data/0", rng), bomb("archive/data.pkl", rng)))
+        return rng.choice(
+            (evil_pickle(), bomb("archive/data/0", rng), bomb("archive/data.pkl", rng))
+        )
     if act < 3:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
@@ -399,7 +407,9 @@ def of_checkpoint(data: bytes, rng: random.Random) -> bytes:
         if isinstance(container, dict) and rng.random() < 0.2:
             container.pop(key, None)
         else:
-            container[key] = _tensor(container.get(key) if isinstance(container, dict) else None, rng)
+            container[key] = _tensor(
+                container.get(key) if isinstance(container, dict) else None, rng
+            )
     file = io.BytesIO()
     torch.save(_value(rng) if rng.random() < 0.05 else content, file)
     return file.getvalue()

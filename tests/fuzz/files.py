@@ -16,6 +16,7 @@ import resource
 import shutil
 import signal
 import struct
+import sys
 import tempfile
 import time
 import traceback
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -54,7 +56,7 @@ Change = Callable[[bytes, random.Random], bytes]
 Action = Callable[[Path], None]
 
 
-class Finding(Exception):
+class FindingError(Exception):
     """An input has ended in neither values nor a sentence."""
 
 
@@ -111,7 +113,7 @@ def _cli(*arguments: str) -> Action:
         if result.exit_code != 0:
             errors = [x for x in result.output.splitlines() if x.startswith(("error: ", "Error: "))]
             if result.exit_code not in (1, 2, 3) or not errors:
-                raise Finding(f"exit code {result.exit_code}: {result.output[-500:]}")
+                raise FindingError(f"exit code {result.exit_code}: {result.output[-500:]}")
             raise OSError("\n".join(errors))
 
     call.__name__ = f"cmp {arguments[0]}"
@@ -123,11 +125,11 @@ def check_screen(text: str) -> None:
     from cmp_core.text import printable
 
     if printable(text) != text:
-        raise Finding(f"control characters: {text[:300]!r}")
+        raise FindingError(f"control characters: {text[:300]!r}")
     if "Traceback" in text or "Warning: " in text:
-        raise Finding(f"of Python: {text[-1000:]}")
+        raise FindingError(f"of Python: {text[-1000:]}")
     if len(text) > LONGEST_SCREEN:
-        raise Finding(f"{len(text):,} characters on the screen")
+        raise FindingError(f"{len(text):,} characters on the screen")
 
 
 def _config(root: Path) -> None:
@@ -136,7 +138,7 @@ def _config(root: Path) -> None:
     config = load_config(root / "cwd/config.yaml")
     written = dump_config(config)
     if dump_config(build_config(parse_yaml(written, "it"))) != written:
-        raise Finding("a configuration that is another one when it is read again")
+        raise FindingError("a configuration that is another one when it is read again")
     _ = read_yaml(root / "cwd/config.yaml")
 
 
@@ -145,8 +147,8 @@ def _settings(root: Path) -> None:
 
     path = root / "cwd/config.yaml"
     text = path.read_text(errors="surrogateescape") if path.is_file() else ""
-    load_config(settings=[f"{key}={text}" for key in ("metrics", "lr")])
-    load_config(settings=text.splitlines())
+    lines = text.replace("\n ", " ").splitlines()
+    load_config(settings=[line.replace(": ", "=", 1) for line in lines])
 
 
 def _images(root: Path) -> None:
@@ -157,8 +159,6 @@ def _images(root: Path) -> None:
 
 
 def _idx(root: Path) -> None:
-    import torch
-
     from cmp_core.config.schema import Config
     from cmp_core.data.load import load_data
     from cmp_core.datasets.mnist import load_mnist
@@ -175,7 +175,7 @@ _TRAIN_IMAGES = _cli(
 _TRAIN_IDX = _cli(*_TRAIN, "dataset=mnist", "--set", "data_dir={root}/data")
 _INFO, _PLOT = _cli("info", "{root}/run"), _cli("plot", "training_curves", "{root}/run")
 _REPORT = _cli("report", "{root}/run")
-_REPORT_SEEDS = _cli("report", "{root}/run", "{root}/other", "--output", "{root}/run/report.html")
+_REPORT_SEEDS = _cli("report", "{root}/run", "{root}/other", "--out", "{root}/run/report.html")
 _EVAL, _EVAL_LAST = _cli("eval", "{root}/run"), _cli("eval", "{root}/run", "--checkpoint", "last")
 _RESUME = _cli("train", "--resume", "{root}/run")
 _RECOMPUTE = _cli("recompute", "{root}/run", "--metrics", "accuracy")
@@ -208,9 +208,7 @@ KINDS: dict[str, Kind] = {
     ),
     "best.pt": Kind(["run/best.pt"], of_checkpoint, ((_EVAL, 2), (_RESUME, 1)), 4),
     "last.pt": Kind(["run/last.pt"], of_checkpoint, ((_RESUME, 2), (_EVAL_LAST, 1)), 4),
-    "snapshots": Kind(
-        ["run/activations/step_00000006.h5"], None, ((_INFO, 1), (_RECOMPUTE, 1)), 1
-    ),
+    "snapshots": Kind(["run/activations/step_00000006.h5"], None, ((_INFO, 1), (_RECOMPUTE, 1)), 1),
     "folders and locks": Kind(
         [
             *("run/activations", "run/plots", "run/eval_last", "run/report.html"),
@@ -246,7 +244,8 @@ def make_sandbox(root: Path) -> None:
         shutil.copytree(made, root / name)
     shutil.rmtree(root / "made")
     params = root / "run/params.yaml"  # so that it can be gone on with
-    params.write_text(params.read_text().replace("epochs: 2", "epochs: 3"))
+    told = params.read_text().replace("epochs: 2", "epochs: 3")
+    params.write_text(told.replace(str(root / "made"), "runs"))
     (root / "cwd").mkdir()
     shutil.copy(params, root / "cwd/config.yaml")
     _write_images(root / "images")
@@ -317,32 +316,54 @@ def try_seed(base: Path, root: Path, seed: int) -> tuple[str, str, str]:
     names = list(KINDS)
     name = rng.choices(names, [kind.weight for kind in KINDS.values()])[0]
     kind = KINDS[name]
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir()
-    for part in base.iterdir():
-        is_read = kind.files[0].startswith(f"{part.name}/")
-        if is_read or part.name not in ("images", "data"):
-            skipped = () if "snapshots" in name or "folders" in name else ("activations", "plots")
-            shutil.copytree(part, root / part.name, ignore=shutil.ignore_patterns(*skipped))
-    damage(kind, root, rng)
     actions = [action for action, _ in kind.actions]
     action = rng.choices(actions, [weight for _, weight in kind.actions])[0]
-    os.chdir(root / "cwd")
-    before = _signature(root)
-    return name, action.__name__.strip("_"), _outcome(action, root, before)
+    _copy(base, root, kind, action)
+    damage(kind, root, rng)
+    return name, action.__name__.strip("_"), outcome_of(action, root)
 
 
-def _outcome(action: Action, root: Path, before: dict[str, tuple[int, ...]]) -> str:
+def _copy(base: Path, root: Path, kind: Kind, action: Action) -> None:
+    """Copy of the sandbox what an action reads of it; snapshots take it the most time."""
+    root.mkdir()
+    needs_snapshots = action is _RESUME or any("/." in x or "act" in x for x in kind.files)
+    skipped = () if needs_snapshots else ("activations",)
+    for part in base.iterdir():
+        if part.name not in ("images", "data") or kind.files[0].startswith(f"{part.name}/"):
+            shutil.copytree(part, root / part.name, ignore=shutil.ignore_patterns(*skipped))
+
+
+def read_whole(base: Path, folder: Path) -> None:
+    """Read files that are not damaged, which also imports what children have then in common.
+
+    Raises:
+        FindingError: one of them ends in no values.
+    """
+    tried: set[Action] = set()
+    for name, kind in KINDS.items():
+        for action, _ in kind.actions:
+            if action not in tried and action is not _RECOMPUTE:
+                tried.add(action)
+                _copy(base, folder / "whole", kind, action)
+                if (outcome := outcome_of(action, folder / "whole")) != VALUES:
+                    raise FindingError(f"{name} is whole, {action.__name__}: {outcome}")
+                os.chdir(folder)
+                shutil.rmtree(folder / "whole")
+
+
+def outcome_of(action: Action, root: Path) -> str:
+    """Return how an action ends in a sandbox."""
     from cmp_core.errors import CmpError
 
-    outcome = VALUES
+    os.chdir(root / "cwd")
+    before, outcome = _signature(root), VALUES
     try:
         action(root)
     except (CmpError, OSError) as error:
         if max(map(len, str(error).splitlines()), default=0) > LONGEST:
             return f"a sentence of {len(str(error)):,} characters: {str(error)[:300]}"
         outcome = SENTENCE if str(error) else "no sentence"
-    except Finding as error:
+    except FindingError as error:
         return str(error)
     except BaseException as error:  # which is what is looked for
         return f"{type(error).__name__}: {str(error)[:300]}\n{traceback.format_exc(-8)}"
@@ -403,6 +424,7 @@ def results(folder: Path, seeds: Sequence[int], at_once: int = 50) -> Iterator[R
     base = folder / "base"
     base.mkdir()
     _forked(lambda: make_sandbox(base))
+    read_whole(base, folder)
     left = list(seeds)
     while left:
         reader, writer = os.pipe()
@@ -452,6 +474,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # processes that have used several cannot fork
     folder = Path(tempfile.mkdtemp(prefix="cmp_fuzz_"))
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     peaks: Counter[str] = Counter()
@@ -469,7 +492,11 @@ def main() -> None:
         row = [f"{found[x]:,}" for x in columns] + [f"{peaks[kind] / 1e6:,.0f}"]
         print("".join(f"{x:>14}" for x in row), kind)
     seconds = time.perf_counter() - start
-    print(f"{arguments.count:,} inputs, {arguments.count / seconds:.1f} a second")
+    count = sum(found.total() for found in counts.values())
+    print(f"{count:,} inputs, {count / seconds:.1f} a second")
+    if any(found["findings"] for found in counts.values()):
+        sys.exit(1)
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
