@@ -177,7 +177,7 @@ def of_lines(data: bytes, rng: random.Random) -> bytes:
         else:
             try:
                 lines[place] = of_json(lines[place], rng)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # that is damaged already
     return b"\n".join(lines) + b"\n"
 
@@ -416,7 +416,8 @@ def of_checkpoint(data: bytes, rng: random.Random) -> bytes:
 
 
 def _tensor(old: Any, rng: random.Random) -> Any:
-    if isinstance(old, torch.Tensor) and rng.random() < 0.7:
+    is_dense = isinstance(old, torch.Tensor) and not old.is_meta and not old.is_sparse
+    if is_dense and rng.random() < 0.7:
         return rng.choice(
             (
                 lambda: old.double(),

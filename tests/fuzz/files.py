@@ -110,9 +110,9 @@ def _cli(*arguments: str) -> Action:
         check_screen(result.output)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        if result.exit_code != 0:
+        if result.exit_code not in (0, 3):  # 3: done, without what a warning names
             errors = [x for x in result.output.splitlines() if x.startswith(("error: ", "Error: "))]
-            if result.exit_code not in (1, 2, 3) or not errors:
+            if result.exit_code not in (1, 2) or not errors:
                 raise FindingError(f"exit code {result.exit_code}: {result.output[-500:]}")
             raise OSError("\n".join(errors))
 
@@ -396,8 +396,13 @@ def _peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
+_NOBODY = "http://127.0.0.1:9"
+"""A proxy that is not there, so that missing files of MNIST are not downloaded."""
+
+
 def _child(base: Path, folder: Path, seeds: Sequence[int], pipe: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    os.environ |= {"http_proxy": _NOBODY, "https_proxy": _NOBODY}
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
