@@ -456,6 +456,12 @@ def _folder(path: Path, rng: random.Random) -> None:
     (path / "file").touch()
 
 
+def _holes(path: Path, rng: random.Random) -> None:
+    """Leave a file that is larger than any disk, and takes nothing of it."""
+    path.touch()
+    os.truncate(path, rng.choice((2**29, 2**33, 2**40)))
+
+
 PLACES: Sequence[Callable[[Path, random.Random], None]] = (
     _folder,
     _link("/dev/zero"),
@@ -468,6 +474,7 @@ PLACES: Sequence[Callable[[Path, random.Random], None]] = (
     lambda path, rng: None,
     _other,
     _outside,
+    _holes,
 )
 
 
