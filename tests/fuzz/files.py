@@ -169,6 +169,7 @@ def _idx(root: Path) -> None:
 
 _SMALL = [x for k in ("epochs=1", "N=12", "layers=2", "device=cpu") for x in ("--set", k)]
 _TRAIN = ("train", "--no-snapshots", "--metrics", "accuracy", *_SMALL, "--set")
+_TRAIN_CONFIG = _cli(*_TRAIN, "batch_size=512", "-c", "{root}/cwd/config.yaml")
 _TRAIN_IMAGES = _cli(
     *_TRAIN, "dataset=image_folder", "--set", "data_dir={root}/images", "--set", "image_size=8"
 )
@@ -181,8 +182,8 @@ _RESUME = _cli("train", "--resume", "{root}/run")
 _RECOMPUTE = _cli("recompute", "{root}/run", "--metrics", "accuracy")
 
 _READ = ((_load, 30), (_INFO, 12), (_answers, 8), (_compare, 8), (_PLOT, 3), (_REPORT, 2))
-_READ_CONFIG = ((_config, 10), (_settings, 4), (_cli("train", "-c", "{root}/cwd/config.yaml"), 2))
-_USE = ((_EVAL, 3), (_RESUME, 3), (_EVAL_LAST, 1))
+_READ_CONFIG = ((_config, 10), (_settings, 4), (_TRAIN_CONFIG, 2))
+_USE = ((_EVAL, 2), (_RESUME, 2), (_EVAL_LAST, 1))
 _FORMATS = ("png", "jpg", "tiff", "bmp", "webp", "ppm")
 _IDX = tuple(
     f"data/MNIST/raw/{split}-{kind}-ubyte"
@@ -191,7 +192,7 @@ _IDX = tuple(
 )
 
 KINDS: dict[str, Kind] = {
-    "params.yaml": Kind(["run/params.yaml"], of_yaml, (*_READ, (_RESUME, 2), (_EVAL, 2)), 12),
+    "params.yaml": Kind(["run/params.yaml"], of_yaml, (*_READ, (_EVAL, 4)), 12),
     "metrics.json": Kind(["run/metrics.json"], of_json, (*_READ, (_RESUME, 1)), 10),
     "environment.json": Kind(["run/environment.json"], of_json, (*_READ, *_USE), 10),
     "log.jsonl": Kind(["run/log.jsonl"], of_lines, (*_READ, (_RESUME, 2)), 14),
