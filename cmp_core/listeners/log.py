@@ -128,7 +128,8 @@ def cut_log(folder: Path, progress: Progress) -> None:
             file.writelines(unreadable)
         count = f"{len(unreadable)} line{'s' * (len(unreadable) > 1)}"
         warn(f"'{path}': {count} cannot be read; set aside in '{aside.name}'")
-    write_whole(path, "".join(f"{line.decode('utf-8-sig').rstrip()}\n" for line in kept))
+    texts = (line.decode("utf-8-sig").removesuffix("\n") for line in kept)
+    write_whole(path, "".join(f"{text}\n" for text in texts))
 
 
 def _is_before(line: bytes, progress: Progress) -> bool | None:
