@@ -450,6 +450,7 @@ def _train(
             has_best = checkpoint["progress"]["best_epoch"] > 0
             best = load_checkpoint(directory / BEST, parts.device) if has_best else None
             trainer.load_state_dict(checkpoint, best)
+    snapshots = _snapshots(parts, directory, dispatcher, console)  # raises where there is a link
     with ExitStack() as files:
         if processes.is_first:
             cut_log(directory, trainer.progress)
@@ -458,8 +459,8 @@ def _train(
             dispatcher.add_essential(CheckpointWriter(directory, log.sync))
             dispatcher.add_essential(Screen(console))
         dispatcher.add_essential(TestResultsWriter(directory, processes=processes))
-        if parts.config.snapshots is not None:
-            dispatcher.add_essential(_snapshots(parts, directory, dispatcher, console))
+        if snapshots is not None:
+            dispatcher.add_essential(snapshots)
         if processes.is_first:
             dispatcher.add_essential(StatusWriter(directory, dispatcher))
         with _naming(parts.foreign):
@@ -481,9 +482,10 @@ def _warn_of_left_out_layers(parts: _Parts, measurer: Measurer, widths: Mapping[
 
 def _snapshots(
     parts: _Parts, directory: Path, dispatcher: Dispatcher, console: Console
-) -> SnapshotListener:
+) -> SnapshotListener | None:
     options, data = parts.config.snapshots, parts.data
-    assert options is not None
+    if options is None:
+        return None
     ids = {"val": data.val.ids, "train": data.train.ids[data.measured], "test": data.test.ids}
     fitting = data.fitting
     if options.phase == "test":  # which is scored by fits to all training samples

@@ -351,7 +351,7 @@ def zipped(members: dict[str, bytes], how: int = zipfile.ZIP_STORED) -> bytes:
     return file.getvalue()
 
 
-_MEGABYTES = (_SMALLEST := 64, 1024, 6144)
+_MEGABYTES = (_SMALLEST := 64, 256, 6144)
 
 
 def bomb(name: str, rng: random.Random) -> bytes:

@@ -45,8 +45,8 @@ from tests.fuzz.damages import (
 from tests.small_runs import small
 
 VALUES, SENTENCE = "values", "one sentence"
-SECONDS = 20
-"""Until an input counts as one that hangs."""
+SECONDS, WAITING = 20, 60
+"""Of computing, and in all on a busy machine, until an input counts as one that hangs."""
 MEMORY = 6 * 2**30
 """Bytes that a child may take."""
 LONGEST, LONGEST_SCREEN = 2000, 20_000
@@ -181,7 +181,7 @@ _EVAL, _EVAL_LAST = _cli("eval", "{root}/run"), _cli("eval", "{root}/run", "--ch
 _RESUME = _cli("train", "--resume", "{root}/run")
 _RECOMPUTE = _cli("recompute", "{root}/run", "--metrics", "accuracy")
 
-_READ = ((_load, 30), (_INFO, 12), (_answers, 8), (_compare, 8), (_PLOT, 3), (_REPORT, 2))
+_READ = ((_load, 40), (_INFO, 12), (_answers, 12), (_compare, 12), (_PLOT, 2), (_REPORT, 1))
 _READ_CONFIG = ((_config, 10), (_settings, 4), (_TRAIN_CONFIG, 2))
 _USE = ((_EVAL, 2), (_RESUME, 2), (_EVAL_LAST, 1))
 _FORMATS = ("png", "jpg", "tiff", "bmp", "webp", "ppm")
@@ -409,9 +409,12 @@ def _child(base: Path, folder: Path, seeds: Sequence[int], pipe: int) -> None:
         os.dup2(null, stream)
     for seed in seeds:
         root = folder / str(seed)
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)  # ends it, whatever it is in
+        # Their signals end it, whatever it is in.
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, WAITING)
         _peak()
         told = try_seed(base, root, seed)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         os.write(pipe, json.dumps([seed, *told, _peak()]).encode() + b"\n")
         if told[-1] in (VALUES, SENTENCE):
@@ -447,7 +450,11 @@ def results(folder: Path, seeds: Sequence[int], at_once: int = 50) -> Iterator[R
         _, status = os.waitpid(pid, 0)
         if done < min(at_once, len(left)):
             code = os.waitstatus_to_exitcode(status)
-            why = "it hangs" if code == -signal.SIGALRM else f"it has ended with {code}"
+            why = (
+                "it hangs"
+                if -code in (signal.SIGALRM, signal.SIGPROF)
+                else f"it has ended with {code}"
+            )
             yield Result(left[done], "?", "?", why, 0)
             done += 1
         left = left[done:]
