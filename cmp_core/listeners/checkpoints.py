@@ -80,9 +80,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         _check_records(path)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # torch's, of what is slow with tensors that fit nothing
+            warnings.simplefilter("ignore")  # about sparse tensors, which fit nothing of a run
             state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises a different kind for every way to be damaged
         raise UsageError(

@@ -323,10 +323,11 @@ class RunRecord:
         """
         self._check("test", [layer], metric)
         key = f"{'' if weights == 'tested' else 'untrained/'}{layer}/{metric}"
-        stored: Mapping[str, NDArray[Any]] = self._influences
+        found: NDArray[Any] | None
         if self.recomputed is not None and self.is_recomputed(metric):
-            stored = self.recomputed.influences
-        found = stored.get(key)
+            found = self.recomputed.influences.get(key)
+        else:
+            found = self._influences.get(key)
         if found is None or found.ndim != 1 or found.dtype.kind != "f" or len(found) < 2:
             return None
         return found.astype(np.float64) if np.isfinite(found).all() else None
