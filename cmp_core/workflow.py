@@ -23,9 +23,16 @@ from cmp_core.config.schema import Config, Selection, keys_about
 from cmp_core.console import out, warn
 from cmp_core.data.load import FITTING, Data, load_data
 from cmp_core.distributed.processes import Processes
-from cmp_core.errors import CmpError, ConfigError, PluginError, UsageError, one_line, unknown
+from cmp_core.errors import (
+    CmpError,
+    ConfigError,
+    PluginError,
+    UsageError,
+    one_line,
+    text_of,
+    unknown,
+)
 from cmp_core.events.payloads import Run
-from cmp_core.events.rows import INPUT
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import choose
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
@@ -69,6 +76,8 @@ from cmp_core.runs.environment import (
 from cmp_core.runs.json_file import read_optional
 from cmp_core.runs.lock import TRAINING, locked
 from cmp_core.runs.metric_info import dump_metric_info, is_margin
+from cmp_core.runs.progress import Progress
+from cmp_core.text import in_one_line
 from cmp_core.training.device import choose_device, threads
 from cmp_core.training.evaluator import Evaluator, probe
 from cmp_core.training.learning_rule import LearningRule
@@ -185,7 +194,8 @@ def _evaluate(parts: _Parts, directory: Path, checkpoint: str) -> Outcome:
     saved = load_checkpoint(directory / (BEST if checkpoint == "best" else LAST), parts.device)
     with _must_fit(directory):
         parts.model.load_state_dict(saved["model"])
-    counters = saved.get("progress", saved)
+        counters = saved.get("progress", saved)
+        progress = Progress(epoch=counters["epoch"], step=counters["step"])
     folder = directory
     if checkpoint != "best":
         folder = folder_of_run(directory, f"eval_{checkpoint}")
@@ -196,7 +206,7 @@ def _evaluate(parts: _Parts, directory: Path, checkpoint: str) -> Outcome:
     dispatcher = measurer.dispatcher
     dispatcher.add_essential(writer)
     with _naming(parts.foreign):
-        finished = _evaluator(parts, measurer).test(counters["epoch"], counters["step"])
+        finished = _evaluator(parts, measurer).test(progress.epoch, progress.step)
     # The run itself was finished before: only the files of the test are written again.
     writer.cmp_run_finished(finished, dispatcher.run)
     if parts.processes.is_first:
@@ -423,7 +433,7 @@ def _train(
     measurer = _measurer(parts, directory)
     dispatcher = measurer.dispatcher
     evaluator = _evaluator(parts, measurer)
-    _warn_of_left_out_layers(parts, measurer)
+    _warn_of_left_out_layers(parts, measurer, evaluator.widths)
     processes = parts.processes
     trainer = Trainer(
         parts.model,
@@ -440,6 +450,7 @@ def _train(
             has_best = checkpoint["progress"]["best_epoch"] > 0
             best = load_checkpoint(directory / BEST, parts.device) if has_best else None
             trainer.load_state_dict(checkpoint, best)
+    snapshots = _snapshots(parts, directory, dispatcher, console)  # raises where there is a link
     with ExitStack() as files:
         if processes.is_first:
             cut_log(directory, trainer.progress)
@@ -448,8 +459,8 @@ def _train(
             dispatcher.add_essential(CheckpointWriter(directory, log.sync))
             dispatcher.add_essential(Screen(console))
         dispatcher.add_essential(TestResultsWriter(directory, processes=processes))
-        if parts.config.snapshots is not None:
-            dispatcher.add_essential(_snapshots(parts, directory, dispatcher, console))
+        if snapshots is not None:
+            dispatcher.add_essential(snapshots)
         if processes.is_first:
             dispatcher.add_essential(StatusWriter(directory, dispatcher))
         with _naming(parts.foreign):
@@ -457,11 +468,9 @@ def _train(
     return _outcome(directory, parts, dispatcher, directory / PLUGIN_ERRORS)
 
 
-def _warn_of_left_out_layers(parts: _Parts, measurer: Measurer) -> None:
+def _warn_of_left_out_layers(parts: _Parts, measurer: Measurer, widths: Mapping[str, int]) -> None:
     """Say before training which layers are too wide for statistics over a split, and why."""
     data = parts.data
-    widths = {INPUT: data.input_size}
-    widths |= {layer.name: layer.activations.shape[1] for layer in parts.layers}
     sizes = (len(data.val.ids), len(data.measured), len(data.test.ids))
     reasons: dict[str, str] = {}
     for n in sorted(set(sizes), reverse=True):
@@ -473,9 +482,10 @@ def _warn_of_left_out_layers(parts: _Parts, measurer: Measurer) -> None:
 
 def _snapshots(
     parts: _Parts, directory: Path, dispatcher: Dispatcher, console: Console
-) -> SnapshotListener:
+) -> SnapshotListener | None:
     options, data = parts.config.snapshots, parts.data
-    assert options is not None
+    if options is None:
+        return None
     ids = {"val": data.val.ids, "train": data.train.ids[data.measured], "test": data.test.ids}
     fitting = data.fitting
     if options.phase == "test":  # which is scored by fits to all training samples
@@ -525,8 +535,9 @@ def _must_fit(directory: Path) -> Iterator[None]:
     """Turn torch's error about other names or shapes into one that says what they differ from."""
     try:
         yield
-    except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UsageError(f"'{directory}': the checkpoint does not fit {PARAMS}: {error}") from error
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        why = in_one_line(" ".join(text_of(error).split()), 500)  # torch's has a line for each
+        raise UsageError(f"'{directory}': the checkpoint does not fit {PARAMS}: {why}") from error
 
 
 def _evaluator(parts: _Parts, measurer: Measurer) -> Evaluator:

@@ -13,11 +13,11 @@ from typing import Any, get_args, get_origin
 import attrs
 import cattrs
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RepresenterError
 
 from cmp_core.config.schema import LONGEST_SHOWN, Config, Selection, Snapshots, shown
-from cmp_core.errors import ConfigError, UsageError, unknown
+from cmp_core.errors import ConfigError, UsageError, one_line, unknown
+from cmp_core.text import in_one_line
 
 
 def load_config(
@@ -169,12 +169,14 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         value = _yaml().load(text)
         _check_expansion(value, where)
+    except UsageError:
+        raise
     except RecursionError as error:
         raise UsageError(f"{where} is nested too deeply") from error
-    except (YAMLError, ValueError) as error:  # ValueError: a date or tag that holds nonsense
+    except Exception as error:  # ruamel raises a dozen kinds for tags and dates that hold nonsense
         place = getattr(error, "problem_mark", None)
         at = f" (line {place.line + 1}, column {place.column + 1})" if place else ""
-        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+        problem = in_one_line(getattr(error, "problem", None) or "") or one_line(error)
         raise UsageError(f"{where} is not valid YAML{at}: {problem}") from error
     return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 import torch
 
+from cmp_core.config.schema import shown
 from cmp_core.errors import UsageError, one_line
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, Run, RunFailed, StepFinished
 from cmp_core.listeners.saving import saving
 from cmp_core.runs.directory import BEST, LAST, save_whole
+from cmp_core.text import described
 
 
 class CheckpointWriter:
@@ -75,18 +78,27 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"'{path}' does not exist: the run was stopped before it was written")
     try:
-        _check_sums(path)
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        _check_records(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about sparse tensors, which fit nothing of a run
+            state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises a different kind for every way to be damaged
         raise UsageError(
             f"'{path}' is not a checkpoint that can be read: {one_line(error)}"
         ) from error
+    if not isinstance(state, dict):
+        raise UsageError(
+            f"'{path}' is no checkpoint: expected {{name: state}}, got {described(state)}"
+        )
     return state
 
 
-def _check_sums(path: Path) -> None:
-    """Raise where a record of a checkpoint has another checksum than it was written with."""
+def _check_records(path: Path) -> None:
+    """Raise where a record of a checkpoint is not as torch has written it."""
     with zipfile.ZipFile(path) as records:
+        for record in records.infolist():
+            if record.compress_type != zipfile.ZIP_STORED:  # a few bytes may stand for gigabytes
+                raise zipfile.BadZipFile(f"its record {shown(record.filename)} is compressed")
         damaged = records.testzip()
     if damaged is not None:
         raise zipfile.BadZipFile(f"its record '{damaged}' is not what was written")

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from cmp_core.console import warn
-from cmp_core.errors import TrainingError
+from cmp_core.errors import TrainingError, UsageError
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import EpochFinished, Run, StepFinished
 from cmp_core.events.rows import finite_or_none, log_form
 from cmp_core.listeners.saving import saving
 from cmp_core.runs.directory import LOG, UNREADABLE_LOG, open_to_append, write_whole
-from cmp_core.runs.json_file import parse_object
+from cmp_core.runs.json_file import lines_of, parse_object
 from cmp_core.runs.log import as_count
 from cmp_core.runs.progress import Progress
 
@@ -112,21 +112,24 @@ def cut_log(folder: Path, progress: Progress) -> None:
     Other lines that cannot be read are set aside in `log.unreadable`, which is told.
     """
     path = folder / LOG
-    *whole, last = (path.read_bytes() if path.is_file() else b"").split(b"\n")
     kept, unreadable = [], []
-    for line in (*whole, last):
-        is_before = _is_before(line, progress) if line.strip() else False
-        if is_before:
-            kept.append(line)
-        elif is_before is None and line is not last:
-            unreadable.append(line)
+    try:
+        for line in lines_of(path) if path.is_file() else ():
+            is_before = _is_before(line, progress) if line.strip() else False
+            if is_before:
+                kept.append(line)
+            elif is_before is None and line.endswith(b"\n"):
+                unreadable.append(line)
+    except ValueError as error:
+        raise UsageError(f"'{path}': {error}; mend or remove it, then resume again") from error
     if unreadable:
         aside = folder / UNREADABLE_LOG
         with open_to_append(aside) as file:
-            file.writelines(line + b"\n" for line in unreadable)
+            file.writelines(unreadable)
         count = f"{len(unreadable)} line{'s' * (len(unreadable) > 1)}"
         warn(f"'{path}': {count} cannot be read; set aside in '{aside.name}'")
-    write_whole(path, "".join(f"{line.decode('utf-8-sig')}\n" for line in kept))
+    texts = (line.decode("utf-8-sig").removesuffix("\n") for line in kept)
+    write_whole(path, "".join(f"{text}\n" for text in texts))
 
 
 def _is_before(line: bytes, progress: Progress) -> bool | None:

@@ -103,9 +103,9 @@ def _write_page(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failure
         else:  # that of an earlier page of this name
             stored.unlink(missing_ok=True)
         html, failures = report_html(runs, plots, read_seed_baselines(stored))
-    write_whole(path, html)
     name = ANSWERS if path.name == REPORT else f"{path.stem}.{ANSWERS}"
     write_whole(path.with_name(name), dump_answers(answers_of(runs), comparisons_of(runs)))
+    write_whole(path, html)
     return failures
 
 

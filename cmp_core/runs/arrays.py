@@ -26,11 +26,15 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     content = _load(path) if path.exists() else {}
     if not isinstance(content, dict):
         raise DataError(f"'{path}': expected arrays by name (.npz), got a single one")
+    arrays = {}
     for name, array in content.items():
+        if not isinstance(array, np.ndarray):  # NumPy hands out bytes of what is no `.npy` file
+            raise DataError(f"'{path}': expected arrays by name (.npz), got bytes in {shown(name)}")
         if array.dtype.kind not in "biufU":
             what = f"{array.dtype} of shape {array.shape} in {shown(name)}"
             raise DataError(f"'{path}': expected numbers or texts, got {what}")
-    return content
+        arrays[name] = array
+    return arrays
 
 
 def load_counts(path: Path) -> NDArray[Any] | None:
@@ -51,7 +55,7 @@ def load_counts(path: Path) -> NDArray[Any] | None:
     return counts
 
 
-def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
+def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any] | bytes]:
     """Return the array of an `.npy` file, or the arrays of an `.npz` file by name."""
     try:
         check_regular(path)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cmp_core.config.schema import shown
 from cmp_core.runs.directory import check_regular
+
+_LONGEST = 2**28
+"""Bytes of a file that is read at once, and of a line: a file of holes has any size for nothing."""
 
 
 def read_text(path: Path) -> str:
@@ -15,15 +19,43 @@ def read_text(path: Path) -> str:
 
     Raises:
         OSError: the file cannot be read, or is a pipe or a device.
-        ValueError: it is not UTF-8.
+        ValueError: it is not UTF-8, or too large.
     """
     check_regular(path)
+    if (size := path.stat().st_size) > _LONGEST:
+        raise ValueError(f"expected at most {_LONGEST:,} bytes, got {size:,}")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"expected text in UTF-8, got byte {error.object[error.start]:#x}"
         ) from error
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file with their ends.
+
+    Raises:
+        OSError: the file cannot be read, or is a pipe or a device.
+        ValueError: a line is too long.
+    """
+    check_regular(path)
+    with path.open("rb") as file:
+        while line := file.readline(_LONGEST + 1):
+            if len(line) > _LONGEST:
+                raise ValueError(f"a line has more than {_LONGEST:,} bytes")
+            yield line
+
+
+def texts_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not blank with their numbers; what is not UTF-8 is replaced.
+
+    Raises:
+        OSError, ValueError: as `lines_of`.
+    """
+    for number, line in enumerate(lines_of(path), start=1):
+        if line.strip():
+            yield number, line.decode("utf-8-sig", errors="replace")
 
 
 def parse_object(text: str) -> dict[str, Any]:

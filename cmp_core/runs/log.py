@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core.events.rows import INPUT
-from cmp_core.runs.json_file import read_text
+from cmp_core.runs.json_file import read_text, texts_of
 
 Key = tuple[str, str, str]
 """Phase, layer and metric of a series. The phases:
@@ -139,11 +139,13 @@ def read_log(log: Path, test_results: Path | None = None) -> RunLog:
     writers may log, count as missing. Of what a resumed run has logged again the later line counts.
     """
     reader = LogReader()
-    with log.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, text in enumerate(file, start=1):
-            if text.strip():
-                reader.at(log, number)
-                reader.add_line(text)
+    try:
+        for number, text in texts_of(log):
+            reader.at(log, number)
+            reader.add_line(text)
+    except ValueError as error:
+        reader.at(log)
+        reader.tell(f"the rest is left out, {error}")
     test: dict[str, Any] = {}
     if test_results is not None and test_results.exists():
         reader.at(test_results)

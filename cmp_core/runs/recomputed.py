@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from cmp_core.config.schema import shown
 from cmp_core.errors import DataError
-from cmp_core.runs.directory import RECOMPUTED, check_regular, write_whole
-from cmp_core.runs.json_file import parse_object
+from cmp_core.runs.directory import RECOMPUTED, write_whole
+from cmp_core.runs.json_file import parse_object, texts_of
 from cmp_core.runs.log import LogReader, RunLog, as_count
 from cmp_core.runs.metric_info import MetricInfo, as_metric_info
 
@@ -61,7 +61,7 @@ def read_recomputed(directory: Path, logged: Collection[str]) -> RecomputedValue
     path, reader = directory / RECOMPUTED, LogReader()
     lines: list[_Line] = []
     try:
-        for number, text in _texts(path):
+        for number, text in texts_of(path) if path.exists() else ():
             reader.at(path, number)
             try:
                 line = _line(number, parse_object(text))
@@ -72,9 +72,9 @@ def read_recomputed(directory: Path, logged: Collection[str]) -> RecomputedValue
                 reader.tell(f"left out, the run has logged {line.info.label} itself")
             else:
                 lines.append(line)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         reader.at(path)
-        reader.tell(f"left out, it cannot be read ({error})")
+        reader.tell(f"the rest is left out, it cannot be read ({error})")
     tested = {line.info.label: line for line in _tested(lines)}
     ids: dict[str, NDArray[np.int64]] = {}
     influences: dict[str, NDArray[np.float64]] = {}
@@ -111,16 +111,17 @@ def stored_lines(directory: Path) -> list[dict[str, Any]]:
         DataError: a line cannot be read, and would be lost if the file were written anew.
     """
     path, lines = directory / RECOMPUTED, []
-    for number, text in _texts(path):
-        try:
+    number = 0
+    try:
+        for number, text in texts_of(path) if path.exists() else ():
             content = parse_object(text)
             _line(number, content)
-        except ValueError as error:
-            raise DataError(
-                f"'{path}', line {number}: {error}; mend or remove the line, or nothing can be "
-                "added to the file"
-            ) from error
-        lines.append(content)
+            lines.append(content)
+    except ValueError as error:
+        raise DataError(
+            f"'{path}', line {number}: {error}; mend or remove the line, or nothing can be "
+            "added to the file"
+        ) from error
     return lines
 
 
@@ -144,14 +145,6 @@ def save_recomputed(directory: Path, lines: Iterable[Mapping[str, Any]]) -> None
     ]
     text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in (*kept, *new))
     write_whole(directory / RECOMPUTED, text)
-
-
-def _texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a file that is there, with their numbers."""
-    if path.exists():
-        check_regular(path)
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            yield from ((i, text) for i, text in enumerate(file, start=1) if text.strip())
 
 
 def _line(number: int, content: Mapping[str, Any]) -> _Line:

@@ -315,17 +315,22 @@ class RunRecord:
     ) -> NDArray[np.float64] | None:
         """Return how much each test sample (n,), or each of 20 groups, moves a value, or none.
 
+        There is none either where what is stored cannot be that, such as a single number.
+
         Raises:
             UsageError: the layer or metric is unknown.
             DataError: the file cannot be read.
         """
         self._check("test", [layer], metric)
         key = f"{'' if weights == 'tested' else 'untrained/'}{layer}/{metric}"
+        found: NDArray[Any] | None
         if self.recomputed is not None and self.is_recomputed(metric):
-            return self.recomputed.influences.get(key)
-        found = self._influences.get(key)
-        is_sound = found is not None and found.ndim == 1 and found.dtype.kind == "f"
-        return found.astype(np.float64) if found is not None and is_sound else None
+            found = self.recomputed.influences.get(key)
+        else:
+            found = self._influences.get(key)
+        if found is None or found.ndim != 1 or found.dtype.kind != "f" or len(found) < 2:
+            return None
+        return found.astype(np.float64) if np.isfinite(found).all() else None
 
     @cached_property
     def confusion(self) -> NDArray[np.int64] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 import torch
 from torch import Tensor
 
+from cmp_core.config.schema import shown
 from cmp_core.distributed.processes import ALONE, Processes
 from cmp_core.layers.arrays import wide
 from cmp_core.layers.layer import Layer
@@ -95,8 +96,19 @@ class ClassMeans:
         """Return the means (C, N) by layer."""
         return dict(self._means)
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state_dict` returned."""
+    def load_state_dict(self, state: Mapping[str, Tensor], widths: Mapping[str, int]) -> None:
+        """Take over what `state_dict` returned.
+
+        Args:
+            state: the means by layer.
+            widths: of the layers, and of the input.
+
+        Raises:
+            ValueError: the means are not of these.
+        """
+        for name, means in state.items():
+            if getattr(means, "shape", None) != (self._num_classes, widths.get(name)):
+                raise ValueError(f"the class means of {shown(name)} have another shape")
         self._means = dict(state)
 
     def _members(self, labels: Tensor) -> Tensor:

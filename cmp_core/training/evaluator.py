@@ -43,6 +43,8 @@ class Result:
 class Evaluator:
     """Observes a model: turns its layers into events, and measures whole splits.
 
+    `widths` are the units of the input and of each layer by name.
+
     Args:
         model: the network.
         rule: gives the losses.
@@ -72,8 +74,9 @@ class Evaluator:
         self._measurer = measurer
         self.means = ClassMeans(len(data.class_names), config.similarity, config.tau, processes)
         self._needs_means = any(layer.scores is None for layer in layers)
-        units = [layer.activations.shape[1] for layer in layers]
-        self._chunk = chunk_size(sum(units, data.input_size))
+        self.widths = {INPUT: data.input_size}
+        self.widths |= {layer.name: layer.activations.shape[1] for layer in layers}
+        self._chunk = chunk_size(sum(self.widths.values()))
 
     @torch.no_grad()
     def refresh_class_means(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -96,12 +96,29 @@ class GradientRule(LearningRule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
-        self._steps = state["steps"]
+        self._steps = int(state["steps"])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            _check_moments(saved["state"], optimizer)
+            # The options are those of the configuration, and torch believes others.
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
         return torch.autocast(device.type, torch.bfloat16) if self.config.amp else nullcontext()
+
+
+def _check_moments(state: Mapping[int, Mapping[str, Any]], optimizer: torch.optim.AdamW) -> None:
+    """Raise where an optimizer's state does not fit its parameters; torch would, at the next step.
+
+    Raises:
+        ValueError: it does not.
+    """
+    parameters = [x for group in optimizer.param_groups for x in group["params"]]
+    for place, moments in state.items():
+        shape = parameters[place].shape
+        expected = {"step": torch.Size(), "exp_avg": shape, "exp_avg_sq": shape}
+        if {name: getattr(x, "shape", None) for name, x in moments.items()} != expected:
+            raise ValueError(f"the optimizer's state {place} has other names or shapes")
 
 
 def rate_factor(config: Config, step: int, total_steps: int) -> float:

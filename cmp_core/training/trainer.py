@@ -138,7 +138,8 @@ class Trainer:
             self.progress.best_epoch, self.progress.best_step = best["epoch"], best["step"]
         self._model.load_state_dict(state["model"])
         self._rule.load_state_dict(state["rule"])
-        self._evaluator.means.load_state_dict(_on(self._device, state["class_means"]))
+        means = _on(self._device, state["class_means"])
+        self._evaluator.means.load_state_dict(means, self._evaluator.widths)
         self._measurer.load_state_dict(_on(self._device, state.get("metrics", {})))
         self._augment.set_state(state["generators"]["augment"])
         torch.set_rng_state(state["generators"]["torch"])

@@ -308,6 +308,15 @@ def test_one_seed_is_described_without_a_word(write: Write) -> None:
     )
 
 
+@pytest.mark.parametrize("bad", [[], [1.0], [math.nan] * N, [0.0] * (N - 1) + [math.inf]])
+def test_influences_that_cannot_be_any_are_none(write: Write, bad: list[float]) -> None:
+    run = write({"accuracy": [0.5, 0.9]}, spread=0.1)
+    arrays = {f"layer_{i}/accuracy": np.array(bad) for i in range(2)}
+    np.savez(run.directory / "test_influences.npz", sample_ids=np.arange(len(bad)), **arrays)
+    (item,) = answer([load_run(run.directory)], "predictive").evidence
+    assert item.trained.influences is None
+
+
 def test_without_influences_the_seeds_alone_tell(write: Write) -> None:
     runs = [write({"accuracy": [0.5, 0.7 + seed / 100]}, seed) for seed in range(3)]
     found = answer(runs, "predictive")

@@ -118,6 +118,7 @@ def test_plugins_are_added_to_those_of_the_file() -> None:
         ("a: [1, 2", "is not valid YAML"),
         ("a: !!int abc", "is not valid YAML"),
         ("a: 2020-99-99", "is not valid YAML"),
+        ("a: !!omap [a: 1, a: 2]", "is not valid YAML: AssertionError"),
         ("[" * 5000, "is nested too deeply"),
         ("a: 1\na: 2", "is not valid YAML"),
         ("- 1\n- 2", "expected `key: value` lines, got [1, 2]"),

@@ -9,7 +9,7 @@ from zlib import compress, crc32
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cmp_core.datasets._image_file import read_image
 from cmp_core.errors import DataError
@@ -73,6 +73,17 @@ def test_more_bits_of_grey_are_refused(tmp_path: Path, array: np.ndarray, name: 
     path = saved(Image.fromarray(array), tmp_path / name)
     with pytest.raises(DataError, match=rf"'{path}' has more than 8 bits of grey .*mode [IF]"):
         read_image(path, 3)
+
+
+def test_pillow_warns_nobody_of_damaged_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    data = Path(saved(Image.fromarray(GREY), path)).read_bytes()
+    (directory,) = struct.unpack_from("<I", data, 4)
+    path.write_bytes(data[: directory + 2 + 12 + 4])
+    with pytest.warns(UserWarning, match="Corrupt EXIF"), pytest.raises(UnidentifiedImageError):
+        Image.open(path)
+    with pytest.raises(DataError, match="UnidentifiedImageError"):  # a warning is an error in tests
+        read_image(str(path), 2)
 
 
 def test_a_grey_map_of_sixteen_bits_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -229,6 +230,75 @@ def test_a_checkpoint_with_a_flipped_bit_is_refused_or_as_it_was(
         for name, tensor in expected["model"].items():
             assert torch.equal(found["model"][name], tensor)
     assert refused > 200
+
+
+def test_compressed_records_are_not_inflated(finished_run: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed.pt"
+    with zipfile.ZipFile(finished_run / "best.pt") as whole, zipfile.ZipFile(packed, "w") as other:
+        for name in whole.namelist():
+            other.writestr(name, whole.read(name), zipfile.ZIP_DEFLATED)
+    with pytest.raises(UsageError, match=r"packed\.pt' .* its record '.*' is compressed"):
+        load_checkpoint(packed, torch.device("cpu"))
+
+
+def test_a_checkpoint_holds_states_by_name(tmp_path: Path) -> None:
+    torch.save(None, tmp_path / "last.pt")
+    with pytest.raises(UsageError, match=r"expected \{name: state\}, got NoneType None"):
+        load_checkpoint(tmp_path / "last.pt", torch.device("cpu"))
+
+
+def _with_moments(moments: Any) -> dict[str, Any]:
+    return {"steps": 6, "optimizers": [{"state": {0: moments}, "param_groups": []}] * 2}
+
+
+@pytest.mark.parametrize(
+    ("part", "state"),
+    [
+        ("progress", {"step": -1}),
+        ("progress", {"epoch": "1"}),
+        ("progress", {"best_acc": "high"}),
+        ("rule", {"steps": None, "optimizers": []}),
+        ("rule", {"steps": 6, "optimizers": [{"state": 5}] * 2}),
+        ("rule", _with_moments({"step": torch.ones(()), "exp_avg": torch.ones(3)})),
+        ("rule", _with_moments({"step": 1.0, "exp_avg": None, "exp_avg_sq": None})),
+        ("class_means", {"input": torch.zeros(10, 3)}),
+        ("class_means", [1]),
+        ("model", "weights"),
+        ("generators", {"augment": torch.zeros(3), "torch": None}),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(
+    part: str, state: Any, finished_run: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(finished_run, directory)
+    last = torch.load(directory / "last.pt", weights_only=True)
+    torch.save(last | {part: state}, directory / "last.pt")
+    before = contents(directory)
+    with pytest.raises(UsageError, match="the checkpoint does not fit params") as caught:
+        resume(directory)
+    assert "\n" not in str(caught.value)
+    assert contents(directory) == before
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """All files of a run but its locks."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return {str(path): path.read_bytes() for path in files if path.suffix != ".lock"}
+
+
+@pytest.mark.parametrize("epoch", ["\x1b[2J", -1, None])
+def test_best_weights_of_no_epoch_cost_no_results(
+    epoch: Any, finished_run: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(finished_run, directory)
+    best = torch.load(directory / "best.pt", weights_only=True)
+    torch.save(best | {"epoch": epoch}, directory / "best.pt")
+    before = contents(directory)
+    with pytest.raises(UsageError, match="the checkpoint does not fit params"):
+        evaluate(directory)
+    assert contents(directory) == before
 
 
 def test_a_damaged_checkpoint_costs_no_results(finished_run: Path, tmp_path: Path) -> None:

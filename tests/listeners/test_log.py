@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import attrs
@@ -10,7 +11,9 @@ import pytest
 
 from cmp_core import run
 from cmp_core.config.schema import Config
+from cmp_core.errors import UsageError
 from cmp_core.listeners.log import cut_log
+from cmp_core.runs.log import read_log
 from cmp_core.runs.progress import Progress
 from tests.run_files import lines
 
@@ -82,6 +85,17 @@ def test_lines_behind_a_checkpoint_are_cut_off(
 def test_a_log_that_is_not_there_is_cut_to_nothing(tmp_path: Path) -> None:
     cut_log(tmp_path, Progress(epoch=1, iter=0, step=2))
     assert (tmp_path / "log.jsonl").read_bytes() == b""
+
+
+def test_a_log_with_a_line_of_holes_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(f"{WRITTEN[0]}\n")
+    os.truncate(path, 2**40)
+    with pytest.raises(UsageError, match=r"log\.jsonl': a line has more than 268,435,456 bytes"):
+        cut_log(tmp_path, Progress(epoch=1, iter=0, step=2))
+    assert path.stat().st_size == 2**40
+    (problem,) = read_log(path).problems
+    assert problem == f"'{path}': the rest is left out, a line has more than 268,435,456 bytes"
 
 
 def test_lines_that_another_program_has_spoilt_are_cut_off(tmp_path: Path) -> None:

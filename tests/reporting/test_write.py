@@ -51,6 +51,14 @@ def test_it_goes_into_the_only_run_or_the_current_folder(runs: list[Path]) -> No
 
 
 @pytest.mark.usefixtures("_quick")
+def test_where_the_answers_cannot_be_written_there_is_no_page(runs: list[Path]) -> None:
+    (runs[0] / "answers.json").mkdir()
+    with pytest.raises(OSError, match=r"answers\.json"):
+        report([runs[0]])
+    assert not (runs[0] / "report.html").exists()
+
+
+@pytest.mark.usefixtures("_quick")
 def test_wrong_places_are_refused_and_nothing_is_written(runs: list[Path]) -> None:
     before = sorted(Path().rglob("*"))
     for path, message in (

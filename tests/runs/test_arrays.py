@@ -88,3 +88,10 @@ def test_a_fifo_is_not_opened(tmp_path: Path) -> None:
             match=rf"^'{tmp_path / 'fifo'}' cannot be read: OSError: .*expected a regular file",
         ):
             load(tmp_path / "fifo")
+
+
+def test_what_is_no_array_in_an_archive_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("notes.txt", "text")
+    with pytest.raises(DataError, match=r"by name \(\.npz\), got bytes in 'notes\.txt'"):
+        load_arrays(tmp_path / "x.npz")

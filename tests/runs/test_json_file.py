@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from cmp_core.runs.json_file import read_optional
+from cmp_core.runs.json_file import lines_of, read_optional, texts_of
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -43,3 +44,21 @@ def test_what_cannot_be_read_is_told_with_its_file(
     assert read_optional(path, problems) == {}
     (told,) = problems
     assert told.startswith(f"'{path}' is left out: {reason}")
+
+
+def test_a_file_of_holes_is_not_read(tmp_path: Path) -> None:
+    """It takes nothing on the disk, and would fill any memory."""
+    path, problems = tmp_path / "x.json", list[str]()
+    path.touch()
+    os.truncate(path, 2**40)
+    assert read_optional(path, problems) == {}
+    told = f"'{path}' is left out: expected at most 268,435,456 bytes, got 1,099,511,627,776"
+    assert problems == [told]
+    with pytest.raises(ValueError, match="a line has more than 268,435,456 bytes"):
+        list(lines_of(path))
+
+
+def test_lines_are_numbered_and_blank_ones_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf{}\n \n\xff\r\n5")
+    assert list(texts_of(path)) == [(1, "{}\n"), (3, "\ufffd\r\n"), (4, "5")]

@@ -145,11 +145,6 @@ def test_configurations_of_all_that_yaml_can_hold_are_told_apart(
     assert len(set(found.names)) == 3
 
 
-def test_a_configuration_that_holds_itself_is_an_experiment(write: WriteRun) -> None:
-    runs = (write(params="a: &loop [*loop]"), write(params="model: mlp"))
-    assert [label for label, _ in groups(*runs)] == ["?", "mlp"]
-
-
 def test_models_need_not_be_texts(write: WriteRun) -> None:
     runs = write(model=["a", "b"], layers=["layer_0"]), write(model=None)
     assert [label for label, _ in groups(*runs)] == ["['a', 'b']", "None"]

@@ -79,5 +79,18 @@ def test_writing_into_attached_anchors_hits_a_copy() -> None:
 
 def test_the_state_survives_a_round_trip() -> None:
     means, other = measured(), ClassMeans(4, "l2", tau=0.1)
-    other.load_state_dict(means.state_dict())
+    state = means.state_dict()
+    other.load_state_dict(state, {name: own.shape[1] for name, own in state.items()})
     assert other.attach(layer(X)).scores.equal(means.attach(layer(X)).scores)
+
+
+def test_means_of_other_layers_or_classes_are_refused() -> None:
+    state, means = measured().state_dict(), ClassMeans(4, "l2", tau=0.1)
+    (name,) = state
+    width = state[name].shape[1]
+    for other in (state[name][:-1], state[name][:, :-1], "means"):
+        with pytest.raises(ValueError, match=f"class means of '{name}' have another shape"):
+            means.load_state_dict({name: other}, {name: width})
+    with pytest.raises(ValueError, match="have another shape"):
+        means.load_state_dict(state, {"unknown": width})
+    assert not means.state_dict()
