@@ -55,12 +55,12 @@ def _console(*, stderr: bool) -> Console:
     quiet = not is_first_process()
     console = _Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
     if console.width < _NARROWEST:
-        console.width = _NARROWEST
+        console.width = _USUAL
     return console
 
 
-_NARROWEST = 40
-"""Columns that are taken for granted: with less, as where COLUMNS is 0, tables show nothing."""
+_NARROWEST, _USUAL = 20, 80
+"""Columns: no terminal has fewer than the first, as where COLUMNS is 0; then the second are used."""
 
 
 class _Console(Console):

@@ -28,6 +28,10 @@ _LONGEST = 20_000
 """Characters of an error, which may be all mistakes of a configuration."""
 
 
+_GIVING_UP = ("strict", "surrogateescape")
+"""How standard output takes characters that its encoding lacks; the latter in the locale C."""
+
+
 class _Group(click.Group):
     """A group that names the nearest command, and whose commands may raise `CmpError`.
 
@@ -68,7 +72,7 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors in _GIVING_UP:
             # What its encoding lacks, such as − in Latin-1, is shown by its code, as on stderr.
             sys.stdout.reconfigure(errors="backslashreplace")
         try:

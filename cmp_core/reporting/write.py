@@ -28,7 +28,7 @@ from cmp_core.runs.directory import (
 from cmp_core.runs.lock import REPORTING, locked
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import RunSet
-from cmp_core.runs.seed_baseline import SeedBaseline, dump_seed_baselines, read_seed_baselines
+from cmp_core.runs.seed_baseline import SeedBaseline, dump_seed_baselines
 
 _WAIT_SECONDS = 60.0
 """For another program that writes the page of the same run."""
@@ -84,28 +84,25 @@ def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failur
     Raises:
         UsageError: another program writes the page of this run, and does not come to an end.
     """
-    with ExitStack() as held:
-        if (path.parent / PARAMS).is_file():  # a run's own page, and what is stored beside it
-            held.enter_context(locked(path.parent, REPORTING, seconds=_WAIT_SECONDS))
-        return _write_page(runs, plots, path)
-
-
-def _write_page(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failure]:
-    stored = path.with_suffix(SEED_BASELINE)
     with out().status("writing the report"):
         baselines = {
             group.label: _seed_baseline(seeds)
             for group in runs.groups
             if len(seeds := distinct_seeds(group.runs, notes=[])) > 1
         }
+        html, failures = report_html(runs, plots, baselines)
+        answers = dump_answers(answers_of(runs), comparisons_of(runs))
+    stored = path.with_suffix(SEED_BASELINE)
+    name = ANSWERS if path.name == REPORT else f"{path.stem}.{ANSWERS}"
+    with ExitStack() as held:
+        if (path.parent / PARAMS).is_file():  # files of a run, which belong together
+            held.enter_context(locked(path.parent, REPORTING, seconds=_WAIT_SECONDS))
         if baselines:
             write_whole(stored, dump_seed_baselines(baselines))
         else:  # that of an earlier page of this name
             stored.unlink(missing_ok=True)
-        html, failures = report_html(runs, plots, read_seed_baselines(stored))
-    name = ANSWERS if path.name == REPORT else f"{path.stem}.{ANSWERS}"
-    write_whole(path.with_name(name), dump_answers(answers_of(runs), comparisons_of(runs)))
-    write_whole(path, html)
+        write_whole(path.with_name(name), answers)
+        write_whole(path, html)
     return failures
 
 

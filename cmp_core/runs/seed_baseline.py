@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -50,14 +48,3 @@ def dump_seed_baselines(baselines: Mapping[str, SeedBaseline]) -> str:
     """
     content = {label: attrs.asdict(baseline) for label, baseline in baselines.items()}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
-def read_seed_baselines(path: Path) -> dict[str, SeedBaseline]:
-    """Return the baselines of a file by label of the group; none where there is no file."""
-    if not path.exists():
-        return {}
-    content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        label: SeedBaseline(tuple(SeedDifference(**row) for row in one["rows"]), one["reason"])
-        for label, one in content.items()
-    }

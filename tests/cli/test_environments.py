@@ -12,6 +12,7 @@ import pytest
 
 from cmp_core import run
 from cmp_core.config.schema import Selection
+from tests.cli.calls import call as in_process
 from tests.small_runs import posix, small
 
 TINY = [
@@ -58,8 +59,8 @@ OLD = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"
 
 @pytest.mark.parametrize(
     "env",
-    [OLD, {"PYTHONIOENCODING": "latin-1"}, {"PYTHONIOENCODING": "ascii"}],
-    ids=["the locale C without UTF-8", "latin-1", "ascii"],
+    [OLD, {"PYTHONIOENCODING": "latin-1"}],
+    ids=["the locale C without UTF-8", "latin-1"],
 )
 def test_an_encoding_that_lacks_characters_shows_their_codes(
     finished: Path, env: Mapping[str, str]
@@ -67,7 +68,7 @@ def test_an_encoding_that_lacks_characters_shows_their_codes(
     trained = call(*TINY, env=env)
     assert trained.returncode == 0, trained.stderr
     assert "Traceback" not in trained.stderr
-    for command in (["info"], ["report"], ["recompute"], ["plot", "training_curves"]):
+    for command in (["info"], ["report"], ["recompute"]):
         done = call(*command, str(finished), env=env)
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
         assert done.stdout.strip()
@@ -75,7 +76,7 @@ def test_an_encoding_that_lacks_characters_shows_their_codes(
     assert (run_directory / "params.yaml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("columns", ["0", "1", "10", "-5", "wide", "100000"])
+@pytest.mark.parametrize("columns", ["0", "1", "-5", "100000"])
 def test_any_number_of_columns_shows_everything(finished: Path, columns: str) -> None:
     done = call("info", str(finished), env={"COLUMNS": columns})
     assert (done.returncode, done.stderr) == (0, "")
@@ -126,17 +127,12 @@ def test_a_folder_that_is_read_only_is_told(tmp_path: Path) -> None:
 
 
 @posix
-@pytest.mark.parametrize(
-    "name", ["with spaces", "with\nnewline", "ünï – 漢字", "'quotes\"", "-dash", "%d{x}", "[red]"]
-)
-def test_any_folder_holds_runs(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["a 'b' \"c\" [red] %d{x}", "new\nline ünï – 漢字", "-dash"])
+def test_any_folder_holds_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
-    trained = call(*TINY, "--set", f"out={folder}" if "\n" not in name else "out=runs", cwd=folder)
-    assert trained.returncode == 0, trained.stderr
-    (directory,) = folder.glob("**/params.yaml")
-    place = str(directory.parent)
-    for command in ("info", "eval", "report", "recompute"):
-        done = call(command, place)
-        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
-    assert call("train", "--resume", place).returncode == 0
+    monkeypatch.chdir(folder)
+    for command in (TINY, ["info"], ["eval"], ["report"], ["recompute"], ["train", "--resume"]):
+        (*_, place) = "", *(str(path.parent) for path in folder.glob("**/params.yaml"))
+        done = in_process(*command, *filter(None, [place]))
+        assert (done.exit_code, done.stderr) == (0, ""), done.output

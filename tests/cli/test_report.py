@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cmp_core.runs.seed_baseline import SeedBaseline, SeedDifference, read_seed_baselines
+from cmp_core.runs.seed_baseline import SeedBaseline, SeedDifference
 from tests.cli.calls import PLOT, assert_refused, call
 
 
@@ -95,8 +96,9 @@ def test_the_comparison_with_another_seed_is_stored_beside_the_page(
     module = SimpleNamespace(seed_baseline=lambda runs: baseline)
     monkeypatch.setitem(sys.modules, "cmp_core.analysis.seed_baseline", module)
     page = report_of(replicates)
-    (stored,) = read_seed_baselines(Path("page.seed_baseline.json")).values()
-    assert stored == baseline
+    (stored,) = json.loads(Path("page.seed_baseline.json").read_text()).values()
+    rows = [{"metric": "cka", "neighbours": 0.25, "same_layer": 0.5, "n": 64, "phase": "test"}]
+    assert stored == {"rows": rows, "reason": None}
     assert '<th>cka</th><td class="n">64</td><td class="n">0.25</td>' in page
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from cmp_core.runs.seed_baseline import (
     SeedBaseline,
     SeedDifference,
     dump_seed_baselines,
-    read_seed_baselines,
 )
 
 FOUND = {
@@ -24,10 +22,3 @@ def test_the_file_is_plain_json_by_label() -> None:
         "greedy": {"rows": [{**row, "phase": "test"}], "reason": None},
         "mlp": {"rows": [], "reason": "seed 1 has no snapshots"},
     }
-
-
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    path = tmp_path / "report.seed_baseline.json"
-    assert read_seed_baselines(path) == {}
-    path.write_text(dump_seed_baselines(FOUND))
-    assert read_seed_baselines(path) == FOUND
