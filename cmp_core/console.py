@@ -60,7 +60,7 @@ def _console(*, stderr: bool) -> Console:
 
 
 _NARROWEST, _USUAL = 20, 80
-"""Columns: no terminal has fewer than the first, as where COLUMNS is 0; then the second are used."""
+"""Columns: no terminal has fewer than the first; where COLUMNS says so, the second are taken."""
 
 
 class _Console(Console):

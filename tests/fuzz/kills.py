@@ -280,6 +280,8 @@ def main() -> None:
         minutes = draw.choice([1e-9, 10.0])
         how = outcome(folder, plugin if has_workers else None, minutes, death, expected)
         counts[how] += 1
+        if index % 20 == 0:
+            print(f"{index} stopped, {dict(counts)}", flush=True)
         if how.startswith("WRONG"):
             print(f"{folder}: {death}: {how}", flush=True)
         else:
