@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import io
 import json
 import os
 import random
@@ -146,7 +147,8 @@ def _settings(root: Path) -> None:
     from cmp_core.config.load import load_config
 
     path = root / "cwd/config.yaml"
-    text = path.read_text(errors="surrogateescape") if path.is_file() else ""
+    with path.open("rb") if path.is_file() else io.BytesIO() as file:
+        text = file.read(10**5).decode(errors="surrogateescape")  # as long as an argument may be
     lines = text.replace("\n ", " ").splitlines()
     load_config(settings=[line.replace(": ", "=", 1) for line in lines])
 
