@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -106,7 +107,7 @@ def _value(rng: random.Random) -> Any:
     chance = rng.random()
     if chance < 0.15:
         return f"\0raw{rng.randrange(len(_RAW))}"
-    return _many(rng) if chance < 0.2 else rng.choice(_STRANGE)
+    return _many(rng) if chance < 0.2 else copy.deepcopy(rng.choice(_STRANGE))
 
 
 def _nodes(content: Any) -> list[tuple[Any, Any]]:
