@@ -450,7 +450,9 @@ def _train(
             has_best = checkpoint["progress"]["best_epoch"] > 0
             best = load_checkpoint(directory / BEST, parts.device) if has_best else None
             trainer.load_state_dict(checkpoint, best)
-    snapshots = _snapshots(parts, directory, dispatcher, console)  # raises where there is a link
+    # These two look for links and folders in their way, before the log is cut.
+    snapshots = _snapshots(parts, directory, dispatcher, console)
+    test_results = TestResultsWriter(directory, processes=processes)
     with ExitStack() as files:
         if processes.is_first:
             cut_log(directory, trainer.progress)
@@ -458,7 +460,7 @@ def _train(
             dispatcher.add_essential(log)
             dispatcher.add_essential(CheckpointWriter(directory, log.sync))
             dispatcher.add_essential(Screen(console))
-        dispatcher.add_essential(TestResultsWriter(directory, processes=processes))
+        dispatcher.add_essential(test_results)
         if snapshots is not None:
             dispatcher.add_essential(snapshots)
         if processes.is_first:

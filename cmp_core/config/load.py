@@ -46,7 +46,7 @@ def load_config(
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator:
-            raise UsageError(f"--set expects key=value, for example lr=1e-3; got '{setting}'")
+            raise UsageError(f"--set expects key=value, for example lr=1e-3; got {shown(setting)}")
         values[key.strip()] = parse_yaml(text, f"--set {key.strip()}")
     values |= overrides
     if plugins:

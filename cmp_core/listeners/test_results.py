@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmp_core.distributed.processes import ALONE, Processes
+from cmp_core.errors import UsageError
 from cmp_core.events.activations import LayerActivations
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import Run, RunFinished
@@ -39,6 +40,9 @@ class TestResultsWriter:
         folder: where the files go.
         checkpoint: whose weights are tested, `best` or `last`.
         processes: of which each predicts for samples of its own; the first one writes.
+
+    Raises:
+        UsageError: a folder stands where a file is to be written, before any of them is.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -46,6 +50,9 @@ class TestResultsWriter:
     def __init__(
         self, folder: Path, checkpoint: str = "best", processes: Processes = ALONE
     ) -> None:
+        for path in (folder / name for name in _FILES):
+            if path.is_dir() and not path.is_symlink():
+                raise UsageError(f"'{path}' is a folder; move it away: a file is written there")
         self._folder, self._processes = folder, processes
         self._checkpoint = checkpoint
         self._parts: list[dict[str, Tensor]] = []
@@ -127,6 +134,8 @@ class TestResultsWriter:
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         write_whole(self._folder / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
+
+_FILES = (TEST_RESULTS, CLASS_REPORT, CONFUSION, TEST_PREDICTIONS, TEST_INFLUENCES)
 
 _PLACES = ""
 """Stands for the places of samples in the split where a layer's name is expected."""

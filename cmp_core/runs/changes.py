@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from cmp_core.console import warn
 from cmp_core.errors import UsageError
 from cmp_core.runs.directory import PARAMS
 from cmp_core.runs.environment import read_environment, write_environment
+from cmp_core.text import in_one_line
 
 _COMPUTING = ("chain-of-metric-predictors", "torch", "numpy", "scikit-learn")
 """Packages whose versions decide the numbers of a run."""
@@ -78,8 +79,14 @@ def heed_changes(directory: Path, now: Mapping[str, Any], step: int, *, allowed:
         warn(f"since the run was begun: {_listed(found)}")
 
 
-def _listed(found: Iterable[Change]) -> str:
-    return "; ".join(change.what for change in found)
+def _listed(found: Sequence[Change]) -> str:
+    """Return the changes in a line that is not too long, whatever the run's file says."""
+    more = [f"{len(found) - _MOST:,} more"] if len(found) > _MOST else []
+    return "; ".join([*(in_one_line(change.what) for change in found[:_MOST]), *more])
+
+
+_MOST = 20
+"""Changes that a message lists."""
 
 
 def _of_packages(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:

@@ -17,15 +17,19 @@ def threads(number: object) -> Iterator[None]:
     """Compute with a number of threads within a `with` block, as sums are rounded by it.
 
     Args:
-        number: of threads; anything else than a whole number above 0 changes nothing.
+        number: of threads; anything else than a whole number from 1 to 1,024 changes nothing.
     """
     before = torch.get_num_threads()
-    if isinstance(number, int) and number > 0:
+    if isinstance(number, int) and 0 < number <= _MOST_THREADS:
         torch.set_num_threads(number)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+_MOST_THREADS = 1024
+"""A run's file may say anything, and the system ends processes that ask for too many."""
 
 
 def choose_device(config: Config) -> torch.device:

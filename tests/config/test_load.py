@@ -160,5 +160,8 @@ def test_a_missing_configuration_is_told(source: str, message: str) -> None:
 
 
 def test_a_setting_without_a_value_is_told() -> None:
-    with pytest.raises(UsageError, match="--set expects key=value"):
+    with pytest.raises(UsageError, match=r"--set expects key=value.* got 'lr'$"):
         load_config(settings=["lr"])
+    with pytest.raises(UsageError, match=r"x…$") as caught:
+        load_config(settings=["x" * 10**6])
+    assert len(str(caught.value)) < 300

@@ -8,14 +8,12 @@ Prints how many of each kind ended how, and the memory that took; what is neithe
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import random
 import resource
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import time
@@ -25,39 +23,43 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import attrs
-import numpy as np
 import torch
-from click.testing import CliRunner
-from PIL import Image
 
-from tests.fuzz.damages import (
-    BYTES,
-    MARKER,
-    of_checkpoint,
-    of_json,
-    of_lines,
-    of_npy,
-    of_npz,
-    of_yaml,
-    replace,
+from tests.fuzz.archives import of_checkpoint, of_npy, of_npz
+from tests.fuzz.damages import BYTES, MARKER, of_json, of_lines, of_yaml, replace
+from tests.fuzz.readers import (
+    EVAL,
+    EVAL_LAST,
+    INFO,
+    PLOT,
+    RECOMPUTE,
+    REPORT,
+    REPORT_SEEDS,
+    RESUME,
+    TRAIN_CONFIG,
+    TRAIN_IDX,
+    TRAIN_IMAGES,
+    Action,
+    FindingError,
+    answers,
+    compare,
+    config,
+    idx,
+    images,
+    load,
+    settings,
 )
-from tests.small_runs import small
+from tests.fuzz.sandbox import IDX_FILES, IMAGE_FILES, make_sandbox
 
 VALUES, SENTENCE = "values", "one sentence"
 SECONDS, WAITING = 20, 60
 """Of computing, and in all on a busy machine, until an input counts as one that hangs."""
 MEMORY = 6 * 2**30
 """Bytes that a child may take."""
-LONGEST, LONGEST_SCREEN = 2000, 20_000
-"""Characters of a line that tells an error, and of all that is printed."""
+LONGEST = 2000
+"""Characters of a line that tells an error."""
 
 Change = Callable[[bytes, random.Random], bytes]
-Action = Callable[[Path], None]
-
-
-class FindingError(Exception):
-    """An input has ended in neither values nor a sentence."""
 
 
 class Kind(NamedTuple):
@@ -76,205 +78,42 @@ class Kind(NamedTuple):
     weight: int
 
 
-# What reads
-
-
-def _load(root: Path) -> None:
-    from cmp_core import load_run
-
-    run = load_run(root / "run")
-    _ = run.rows, run.test_accuracies, run.class_names, run.confusion, run.predictions, repr(run)
-    _ = run.headlines, run.tested_epoch, run.output, run.hidden_layers, run._repr_html_()
-    for phase, layer, metric in run.log.series:
-        _ = run.influence(layer, metric), run.influence_ids(metric), run.unit_of(metric)
-        _ = run.grid(phase, metric), run.pairs(phase, metric), run.metric_info_of(metric)
-
-
-def _answers(root: Path) -> None:
-    from cmp_core import answers_of
-
-    _ = [repr(answer) for answer in answers_of([root / "run", root / "other"]).values()]
-
-
-def _compare(root: Path) -> None:
-    from cmp_core import compare
-
-    _ = [repr(one) for one in compare([root / "run", root / "mlp"])]
-
-
-def _cli(*arguments: str) -> Action:
-    def call(root: Path) -> None:
-        from cmp_core.cli import cli
-
-        result = CliRunner().invoke(cli, [text.format(root=root) for text in arguments])
-        check_screen(result.output)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        if result.exit_code not in (0, 3):  # 3: done, without what a warning names
-            errors = [x for x in result.output.splitlines() if x.startswith(("error: ", "Error: "))]
-            if result.exit_code not in (1, 2) or not errors:
-                raise FindingError(f"exit code {result.exit_code}: {result.output[-500:]}")
-            raise OSError("\n".join(errors))
-
-    call.__name__ = f"cmp {arguments[0]}"
-    return call
-
-
-def check_screen(text: str) -> None:
-    """Raise where what is printed steers a terminal, is a traceback, or is no sentence."""
-    from cmp_core.text import printable
-
-    if printable(text) != text:
-        raise FindingError(f"control characters: {text[:300]!r}")
-    if "Traceback" in text or "Warning: " in text:
-        raise FindingError(f"of Python: {text[-1000:]}")
-    if len(text) > LONGEST_SCREEN:
-        raise FindingError(f"{len(text):,} characters on the screen")
-
-
-def _config(root: Path) -> None:
-    from cmp_core.config.load import build_config, dump_config, load_config, parse_yaml, read_yaml
-
-    config = load_config(root / "cwd/config.yaml")
-    written = dump_config(config)
-    if dump_config(build_config(parse_yaml(written, "it"))) != written:
-        raise FindingError("a configuration that is another one when it is read again")
-    _ = read_yaml(root / "cwd/config.yaml")
-
-
-def _settings(root: Path) -> None:
-    from cmp_core.config.load import load_config
-
-    path = root / "cwd/config.yaml"
-    text = path.read_text(errors="surrogateescape") if path.is_file() else ""
-    lines = text.replace("\n ", " ").splitlines()
-    load_config(settings=[line.replace(": ", "=", 1) for line in lines])
-
-
-def _images(root: Path) -> None:
-    from cmp_core.config.schema import Config
-    from cmp_core.datasets.image_folder import load_image_folder
-
-    load_image_folder(Config(dataset="image_folder", data_dir=str(root / "images"), image_size=8))
-
-
-def _idx(root: Path) -> None:
-    from cmp_core.config.schema import Config
-    from cmp_core.data.load import load_data
-    from cmp_core.datasets.mnist import load_mnist
-
-    config = Config(dataset="mnist", data_dir=str(root / "data"))
-    load_data(config, lambda: load_mnist(config), torch.device("cpu"))
-
-
-_SMALL = [x for k in ("epochs=1", "N=12", "layers=2", "device=cpu") for x in ("--set", k)]
-_TRAIN = ("train", "--no-snapshots", "--metrics", "accuracy", *_SMALL, "--set")
-_TRAIN_CONFIG = _cli(*_TRAIN, "batch_size=512", "-c", "{root}/cwd/config.yaml")
-_TRAIN_IMAGES = _cli(
-    *_TRAIN, "dataset=image_folder", "--set", "data_dir={root}/images", "--set", "image_size=8"
-)
-_TRAIN_IDX = _cli(*_TRAIN, "dataset=mnist", "--set", "data_dir={root}/data")
-_INFO, _PLOT = _cli("info", "{root}/run"), _cli("plot", "training_curves", "{root}/run")
-_REPORT = _cli("report", "{root}/run")
-_REPORT_SEEDS = _cli("report", "{root}/run", "{root}/other", "--out", "{root}/run/report.html")
-_EVAL, _EVAL_LAST = _cli("eval", "{root}/run"), _cli("eval", "{root}/run", "--checkpoint", "last")
-_RESUME = _cli("train", "--resume", "{root}/run")
-_RECOMPUTE = _cli("recompute", "{root}/run", "--metrics", "accuracy")
-
-_READ = ((_load, 40), (_INFO, 12), (_answers, 12), (_compare, 12), (_PLOT, 2), (_REPORT, 1))
-_READ_CONFIG = ((_config, 10), (_settings, 4), (_TRAIN_CONFIG, 2))
-_USE = ((_EVAL, 2), (_RESUME, 2), (_EVAL_LAST, 1))
-_FORMATS = ("png", "jpg", "tiff", "bmp", "webp", "ppm")
-_IDX = tuple(
-    f"data/MNIST/raw/{split}-{kind}-ubyte"
-    for split in ("train", "t10k")
-    for kind in ("images-idx3", "labels-idx1")
-)
+_READ = ((load, 40), (INFO, 12), (answers, 12), (compare, 12), (PLOT, 2), (REPORT, 1))
+_READ_CONFIG = ((config, 10), (settings, 4), (TRAIN_CONFIG, 2))
+_USE = ((EVAL, 2), (RESUME, 2), (EVAL_LAST, 1))
 
 KINDS: dict[str, Kind] = {
-    "params.yaml": Kind(["run/params.yaml"], of_yaml, (*_READ, (_EVAL, 4)), 12),
-    "metrics.json": Kind(["run/metrics.json"], of_json, (*_READ, (_RESUME, 1)), 10),
+    "params.yaml": Kind(["run/params.yaml"], of_yaml, (*_READ, (EVAL, 4)), 12),
+    "metrics.json": Kind(["run/metrics.json"], of_json, (*_READ, (RESUME, 1)), 10),
     "environment.json": Kind(["run/environment.json"], of_json, (*_READ, *_USE), 10),
-    "log.jsonl": Kind(["run/log.jsonl"], of_lines, (*_READ, (_RESUME, 2)), 14),
-    "status.json": Kind(["run/status.json"], of_json, (*_READ, (_RESUME, 1)), 4),
+    "log.jsonl": Kind(["run/log.jsonl"], of_lines, (*_READ, (RESUME, 2)), 14),
+    "status.json": Kind(["run/status.json"], of_json, (*_READ, (RESUME, 1)), 4),
     "test_results.json": Kind(["run/test_results.json"], of_json, (*_READ, *_USE), 14),
     "test_predictions.npz": Kind(["run/test_predictions.npz"], of_npz, _READ, 9),
     "test_influences.npz": Kind(["run/test_influences.npz"], of_npz, _READ, 8),
     "confusion.npy": Kind(["run/confusion.npy"], of_npy, _READ, 6),
-    "class_report.json": Kind(["run/class_report.json"], of_json, (*_READ, (_EVAL, 4)), 2),
+    "class_report.json": Kind(["run/class_report.json"], of_json, (*_READ, (EVAL, 4)), 2),
     "recomputed.jsonl": Kind(["run/recomputed.jsonl"], of_lines, _READ, 10),
-    "answers.json": Kind(["run/answers.json"], of_json, ((_REPORT, 1), (_load, 9)), 2),
+    "answers.json": Kind(["run/answers.json"], of_json, ((REPORT, 1), (load, 9)), 2),
     "report.seed_baseline.json": Kind(
-        ["run/report.seed_baseline.json"], of_json, ((_REPORT_SEEDS, 1), (_load, 5)), 2
+        ["run/report.seed_baseline.json"], of_json, ((REPORT_SEEDS, 1), (load, 5)), 2
     ),
-    "best.pt": Kind(["run/best.pt"], of_checkpoint, ((_EVAL, 2), (_RESUME, 1)), 4),
-    "last.pt": Kind(["run/last.pt"], of_checkpoint, ((_RESUME, 2), (_EVAL_LAST, 1)), 4),
-    "snapshots": Kind(["run/activations/step_00000006.h5"], None, ((_INFO, 1), (_RECOMPUTE, 1)), 1),
+    "best.pt": Kind(["run/best.pt"], of_checkpoint, ((EVAL, 2), (RESUME, 1)), 4),
+    "last.pt": Kind(["run/last.pt"], of_checkpoint, ((RESUME, 2), (EVAL_LAST, 1)), 4),
+    "snapshots": Kind(["run/activations/step_00000006.h5"], None, ((INFO, 1), (RECOMPUTE, 1)), 1),
     "folders and locks": Kind(
         [
             *("run/activations", "run/plots", "run/eval_last", "run/report.html"),
             *("run/.training.lock", "run/.report.lock", "run/.training.json", "run/.snapshot.h5"),
         ],
         None,
-        ((_INFO, 2), (_REPORT, 1), (_PLOT, 1), *_USE),
+        ((INFO, 2), (REPORT, 1), (PLOT, 1), *_USE),
         3,
     ),
     "configurations": Kind(["cwd/config.yaml"], of_yaml, _READ_CONFIG, 14),
-    "images": Kind(
-        [f"images/a/1.{form}" for form in _FORMATS], None, ((_images, 30), (_TRAIN_IMAGES, 1)), 14
-    ),
-    "idx": Kind([*_IDX, f"{_IDX[0]}.gz"], None, ((_idx, 20), (_TRAIN_IDX, 1)), 7),
+    "images": Kind(IMAGE_FILES, None, ((images, 30), (TRAIN_IMAGES, 1)), 14),
+    "idx": Kind([*IDX_FILES, f"{IDX_FILES[0]}.gz"], None, ((idx, 20), (TRAIN_IDX, 1)), 7),
 }
-
-
-# What is read
-
-
-def make_sandbox(root: Path) -> None:
-    """Make runs, images and configurations in a folder."""
-    from cmp_core import recompute, run
-    from cmp_core.config.schema import Selection
-
-    names = ("accuracy", "margin", "linear_cka", "eigenspectrum", "within_class_variance")
-    metrics = tuple(Selection(name, name) for name in names)
-    config = small(root / "made", epochs=2, metrics=metrics, plots=())
-    for name, values in (("run", {}), ("other", {"seed": 1}), ("mlp", {"model": "mlp"})):
-        made = run(attrs.evolve(config, **values)).directory
-        if name == "run":
-            list(recompute([made], ["participation_ratio"], save=True))
-        shutil.copytree(made, root / name)
-    shutil.rmtree(root / "made")
-    params = root / "run/params.yaml"  # so that it can be gone on with
-    told = params.read_text().replace("epochs: 2", "epochs: 3")
-    params.write_text(told.replace(str(root / "made"), "runs"))
-    (root / "cwd").mkdir()
-    shutil.copy(params, root / "cwd/config.yaml")
-    _write_images(root / "images")
-    _write_idx(root)
-    (root / "outside").mkdir()
-    (root / "outside/victim").write_text("not yours\n")
-
-
-def _write_images(folder: Path) -> None:
-    rng = np.random.default_rng(0)
-    for name in ("a", "b"):
-        (folder / name).mkdir(parents=True)
-        for form in _FORMATS:
-            pixels = rng.integers(0, 256, (9, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"1.{form}")
-            Image.fromarray(pixels // 2).save(folder / name / f"2.{form}")
-
-
-def _write_idx(root: Path) -> None:
-    rng = np.random.default_rng(0)
-    (root / _IDX[0]).parent.mkdir(parents=True)
-    for path, n in zip(_IDX, (100, 100, 40, 40), strict=True):
-        is_images = "images" in path
-        shape = (n, 6, 6) if is_images else (n,)
-        values = rng.integers(0, 256, shape) if is_images else np.arange(n) % 10
-        header = bytes((0, 0, 8, len(shape))) + struct.pack(f">{len(shape)}I", *shape)
-        (root / path).write_bytes(header + values.astype(np.uint8).tobytes())
-    (root / f"{_IDX[0]}.gz").write_bytes(gzip.compress((root / _IDX[0]).read_bytes()))
 
 
 def damage(kind: Kind, root: Path, rng: random.Random) -> Path:
@@ -321,13 +160,13 @@ def try_seed(base: Path, root: Path, seed: int) -> tuple[str, str, str]:
     action = rng.choices(actions, [weight for _, weight in kind.actions])[0]
     _copy(base, root, kind, action)
     damage(kind, root, rng)
-    return name, action.__name__.strip("_"), outcome_of(action, root)
+    return name, action.__name__, outcome_of(action, root)
 
 
 def _copy(base: Path, root: Path, kind: Kind, action: Action) -> None:
     """Copy of the sandbox what an action reads of it; snapshots take it the most time."""
     root.mkdir()
-    needs_snapshots = action is _RESUME or any("/." in x or "act" in x for x in kind.files)
+    needs_snapshots = action is RESUME or any("/." in x or "act" in x for x in kind.files)
     skipped = () if needs_snapshots else ("activations",)
     for part in base.iterdir():
         if part.name not in ("images", "data") or kind.files[0].startswith(f"{part.name}/"):
@@ -343,7 +182,7 @@ def read_whole(base: Path, folder: Path) -> None:
     tried: set[Action] = set()
     for name, kind in KINDS.items():
         for action, _ in kind.actions:
-            if action not in tried and action is not _RECOMPUTE:
+            if action not in tried and action not in (RECOMPUTE, REPORT_SEEDS):  # as they are slow
                 tried.add(action)
                 _copy(base, folder / "whole", kind, action)
                 if (outcome := outcome_of(action, folder / "whole")) != VALUES:

@@ -11,7 +11,9 @@ import pytest
 import torch
 from sklearn.metrics import classification_report, confusion_matrix as sklearn_confusion
 
+from cmp_core import evaluate, resume
 from cmp_core.config.schema import Config
+from cmp_core.errors import UsageError
 from cmp_core.events.activations import LayerActivations
 from cmp_core.events.payloads import Run, RunFinished
 from cmp_core.layers.layer import Layer
@@ -89,3 +91,18 @@ def test_a_run_that_was_only_trained_leaves_none_of_them(tmp_path: Path) -> None
     writer = TestResultsWriter(tmp_path)
     writer.cmp_run_finished(RunFinished(2, 8), Run(Config(), ("a",), ("head",)))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["class_report.json", "confusion.npy", "test_influences.npz"])
+@pytest.mark.parametrize("act", [evaluate, resume])
+def test_a_folder_in_the_way_costs_no_results(
+    tiny_copy: Outcome, name: str, act: Callable[[Path], object]
+) -> None:
+    directory = tiny_copy.directory
+    (directory / name).unlink()
+    (directory / name).mkdir()
+    files = [path for path in directory.iterdir() if path.is_file() and path.suffix != ".lock"]
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    with pytest.raises(UsageError, match=f"{name}' is a folder; move it away"):
+        act(directory)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files} == before

@@ -13,7 +13,7 @@ import torch
 from cmp_core import evaluate, resume, run
 from cmp_core.config.schema import Config, Selection
 from cmp_core.errors import UsageError
-from cmp_core.runs.changes import Change, changes
+from cmp_core.runs.changes import Change, changes, tell_changes
 from tests.interruption import interrupt
 from tests.run_files import lines
 
@@ -128,6 +128,17 @@ def test_a_test_with_an_edited_plugin_is_told(
     evaluate(directory)
     assert "the file of the plugin mine has been edited" in capsys.readouterr().err
     assert "changes" not in content(directory)
+
+
+def test_many_and_long_changes_are_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packages = {f"package_{i}": "1\n" + "0" * 10**5 for i in range(10**3)}
+    (tmp_path / "environment.json").write_text(json.dumps({"packages": packages}))
+    tell_changes(tmp_path, {"packages": dict.fromkeys(packages, "2")})
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("warning: since the run was begun: package_0 1; package_1 1; ")
+    assert told.endswith("; 980 more")
 
 
 def test_a_run_goes_on_with_its_own_number_of_threads(interrupted: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from cmp_core.config.schema import Config
 from cmp_core.errors import ConfigError
-from cmp_core.training.device import choose_device
+from cmp_core.training.device import choose_device, threads
 
 
 @pytest.fixture(params=[(0, False), (2, False), (0, True), (1, True)])
@@ -44,3 +44,10 @@ def test_mixed_precision_is_for_cuda(machine: tuple[int, bool]) -> None:
         assert choose_device(Config(amp=True)).type == "cuda"
     with pytest.raises(ConfigError, match="amp: expected a CUDA device, got cpu"):
         choose_device(Config(device="cpu", amp=True))
+
+
+@pytest.mark.parametrize("number", [0, -1, 1025, 2**31, 2**63, 10**30, "2", None, 1.0])
+def test_a_number_of_threads_that_nobody_means_changes_nothing(number: object) -> None:
+    before = torch.get_num_threads()
+    with threads(number):
+        assert torch.get_num_threads() == before
