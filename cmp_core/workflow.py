@@ -5,9 +5,8 @@ This is the one place where plugins, data, model, learning rule and listeners ar
 
 from __future__ import annotations
 
-import copy
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,38 +17,26 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from cmp_core.config.load import dump_config, load_config, read_yaml
-from cmp_core.config.schema import Config, Selection, keys_about
+from cmp_core.config.load import dump_config
+from cmp_core.config.schema import Config
 from cmp_core.console import out, warn
-from cmp_core.data.load import FITTING, Data, load_data
+from cmp_core.data.load import FITTING
 from cmp_core.distributed.processes import Processes
-from cmp_core.errors import (
-    CmpError,
-    ConfigError,
-    PluginError,
-    UsageError,
-    one_line,
-    text_of,
-    unknown,
-)
-from cmp_core.events.payloads import Run
-from cmp_core.layers.layer import Layer
+from cmp_core.errors import UsageError, text_of
 from cmp_core.layers.sampling import choose
 from cmp_core.listeners.checkpoints import CheckpointWriter, load_checkpoint
 from cmp_core.listeners.log import LogWriter, cut_log
 from cmp_core.listeners.screen import Screen
-from cmp_core.listeners.snapshots import SnapshotListener, chosen_layers
+from cmp_core.listeners.snapshots import SnapshotListener
 from cmp_core.listeners.status import StatusWriter
 from cmp_core.listeners.test_results import TestResultsWriter
 from cmp_core.measurement.measurer import Measurer
-from cmp_core.measurement.metric import Metric
-from cmp_core.measurement.selection import select_metrics
-from cmp_core.plotting.plot import Plot, select_plots
+from cmp_core.plotting.plot import Plot
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.failures import Failure, write_plugin_errors
-from cmp_core.plugins.fence import Fence, is_built_in
 from cmp_core.plugins.fingerprints import fingerprints
-from cmp_core.plugins.loader import Plugins, load_plugins, new_manager
+from cmp_core.plugins.loader import new_manager
+from cmp_core.preparation import Parts, naming, prepare, prepare_again, resolved
 from cmp_core.runs.changes import heed_changes, tell_changes
 from cmp_core.runs.directory import (
     BEST,
@@ -58,7 +45,6 @@ from cmp_core.runs.directory import (
     EVAL_PLUGIN_ERRORS,
     LAST,
     METRICS,
-    OBSERVED,
     PARAMS,
     PLUGIN_ERRORS,
     TEST_RESULTS,
@@ -75,14 +61,12 @@ from cmp_core.runs.environment import (
 )
 from cmp_core.runs.json_file import read_optional
 from cmp_core.runs.lock import TRAINING, locked
-from cmp_core.runs.metric_info import dump_metric_info, is_margin
+from cmp_core.runs.metric_info import dump_metric_info
 from cmp_core.runs.progress import Progress
 from cmp_core.text import in_one_line
-from cmp_core.training.device import choose_device, threads
-from cmp_core.training.evaluator import Evaluator, probe
-from cmp_core.training.learning_rule import LearningRule
-from cmp_core.training.model import LayeredModel, check_size
-from cmp_core.training.trainer import Trainer, steps_per_epoch
+from cmp_core.training.device import threads
+from cmp_core.training.evaluator import Evaluator
+from cmp_core.training.trainer import Trainer
 
 
 @attrs.frozen(eq=False)
@@ -129,7 +113,7 @@ def run(
         KeyboardInterrupt: Ctrl-C came; `resume` goes on from the last checkpoint.
     """
     with Processes.of_torchrun() as processes:
-        parts = _prepare(config, _load_plugins(config, plugins_dir), processes)
+        parts = prepare(config, plugins_dir, processes)
         directory = processes.on_first(lambda: _new_run(parts))
         with _locked(directory, processes):
             return _train(parts, directory, console or out(), None, tests)
@@ -165,11 +149,11 @@ def resume(
         last = directory / LAST
         checkpoint = load_checkpoint(last, torch.device("cpu")) if last.exists() else None
         if checkpoint is None:
-            parts = _prepare_again(directory, settings, processes)
+            parts = prepare_again(directory, settings, processes)
             processes.on_first(lambda: _describe(parts, directory))
             return _train(parts, directory, console or out(), None, tests)
         with threads(read_environment(directory).get("threads")):
-            parts = _prepare_again(directory, settings, processes)
+            parts = prepare_again(directory, settings, processes)
             processes.on_first(lambda: _go_on(parts, directory, checkpoint, allow_changes))
             return _train(parts, directory, console or out(), checkpoint, tests)
 
@@ -187,10 +171,10 @@ def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str]
     """
     directory = open_run(path)
     with Processes.of_torchrun() as processes, _locked(directory, processes):
-        return _evaluate(_prepare_again(directory, settings, processes), directory, checkpoint)
+        return _evaluate(prepare_again(directory, settings, processes), directory, checkpoint)
 
 
-def _evaluate(parts: _Parts, directory: Path, checkpoint: str) -> Outcome:
+def _evaluate(parts: Parts, directory: Path, checkpoint: str) -> Outcome:
     saved = load_checkpoint(directory / (BEST if checkpoint == "best" else LAST), parts.device)
     with _must_fit(directory):
         parts.model.load_state_dict(saved["model"])
@@ -205,7 +189,7 @@ def _evaluate(parts: _Parts, directory: Path, checkpoint: str) -> Outcome:
     measurer = _measurer(parts, directory)
     dispatcher = measurer.dispatcher
     dispatcher.add_essential(writer)
-    with _naming(parts.foreign):
+    with naming(parts.foreign):
         finished = _evaluator(parts, measurer).test(progress.epoch, progress.step)
     # The run itself was finished before: only the files of the test are written again.
     writer.cmp_run_finished(finished, dispatcher.run)
@@ -217,41 +201,9 @@ def _evaluate(parts: _Parts, directory: Path, checkpoint: str) -> Outcome:
 # The pieces
 
 
-@attrs.frozen(eq=False)
-class _Parts:
-    """Everything that is built from a configuration before the first step."""
-
-    config: Config
-    plugins: Plugins
-    metrics: list[Metric]
-    plots: list[Plot]
-    device: torch.device
-    data: Data
-    model: LayeredModel
-    rule: LearningRule
-    layers: tuple[Layer, ...]
-    untrained: dict[str, Any]
-    processes: Processes
-    foreign: tuple[str, ...]
-    """Dataset, model and learning rule, as far as they are not built in, each with its origin."""
-
-    def describe(self, directory: Path) -> Run:
-        names = tuple(layer.name for layer in self.layers)
-        # Scores without anchors are a layer's own: it is the readout of those before it.
-        output = names[-1] if self.layers[-1].anchors is None else None
-        return Run(self.config, self.data.class_names, names, directory, output)
-
-
-def _load_plugins(config: Config, plugins_dir: Path | None = None) -> Plugins:
-    plugins = load_plugins(config.plugins, plugins_dir)
-    for broken in plugins.broken:
-        warn(str(broken))
-    return plugins
-
-
-def _new_run(parts: _Parts) -> Path:
+def _new_run(parts: Parts) -> Path:
     """Make a run directory with what is known before training."""
-    params = dump_config(_resolve(parts))
+    params = dump_config(resolved(parts))
     directory = make_run_directory(parts.config)
     try:
         write_whole(directory / PARAMS, params)
@@ -262,14 +214,14 @@ def _new_run(parts: _Parts) -> Path:
     return directory
 
 
-def _describe(parts: _Parts, directory: Path) -> None:
+def _describe(parts: Parts, directory: Path) -> None:
     """Write what the metrics mean and what the run rests on."""
     info = (metric.info(parts.config.margins.get(metric.label)) for metric in parts.metrics)
     write_whole(directory / METRICS, dump_metric_info(info))
     write_environment(directory, _environment(parts, directory))
 
 
-def _environment(parts: _Parts, directory: Path) -> dict[str, Any]:
+def _environment(parts: Parts, directory: Path) -> dict[str, Any]:
     return describe_environment(
         parts.describe(directory),
         parts.device,
@@ -280,7 +232,7 @@ def _environment(parts: _Parts, directory: Path) -> dict[str, Any]:
 
 
 def _go_on(
-    parts: _Parts, directory: Path, checkpoint: Mapping[str, Any], allow_changes: bool
+    parts: Parts, directory: Path, checkpoint: Mapping[str, Any], allow_changes: bool
 ) -> None:
     """Write what a killed program has not, and heed what has changed since."""
     if not ((directory / METRICS).exists() and (directory / ENVIRONMENT).exists()):
@@ -290,129 +242,7 @@ def _go_on(
     heed_changes(directory, _environment(parts, directory), step, allowed=allow_changes)
 
 
-def _prepare(config: Config, plugins: Plugins, processes: Processes) -> _Parts:
-    metrics, plots = _check_names(config, plugins)
-    device = choose_device(config)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # where what other processes send is placed
-
-    foreign: list[str] = []
-
-    def make(kind: str, name: str, *arguments: Any) -> Any:
-        entry = plugins.registry.get(kind, name)
-        described = f"{kind} '{name}' of {entry.origin}"
-        if not is_built_in(entry.factory):
-            foreign.append(described)
-        try:
-            # What a model draws is drawn from the run's generators, which go on from there.
-            with Fence().around(entry.plugin, kind, generators=False):
-                return entry.factory(*arguments)
-        except (CmpError, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            raise PluginError(f"{described} raised {one_line(error)}") from error
-
-    def dataset() -> Any:  # which the first process downloads for all
-        return processes.first_then_others(lambda: make("dataset", config.dataset, config))
-
-    data = load_data(config, dataset, device)
-    check_size(config, data.input_size, device)
-    torch.manual_seed(config.seed)
-    model = make("model", config.model, config, data.input_size, len(data.class_names)).to(device)
-    total_steps = config.epochs * steps_per_epoch(data, config)
-    rule_name = config.learning_rule or model.learning_rule
-    rule = make("learning rule", rule_name, model, config, total_steps)
-    for warning in rule.warnings():
-        warn(warning)
-    with _naming(foreign):
-        layers = probe(model, rule, data)
-    if config.snapshots is not None:
-        chosen_layers(config.snapshots, layers)
-    untrained = copy.deepcopy(model.state_dict())
-    return _Parts(
-        config,
-        plugins,
-        metrics,
-        plots,
-        device,
-        data,
-        model,
-        rule,
-        layers,
-        untrained,
-        processes,
-        tuple(foreign),
-    )
-
-
-CHANGEABLE = keys_about("place")
-"""Keys of an existing run that may be given anew."""
-
-
-def _prepare_again(directory: Path, settings: Iterable[str], processes: Processes) -> _Parts:
-    """Return the parts of an existing run: its own metrics, none that were installed since."""
-    for setting in settings:
-        key = setting.partition("=")[0].strip()
-        if key not in CHANGEABLE:
-            allowed = ", ".join(sorted(CHANGEABLE))
-            raise UsageError(f"--set {key}: of an existing run only {allowed} may be changed")
-    if OBSERVED in read_yaml(directory / PARAMS):
-        raise UsageError(f"'{directory}' was observed: its model is not cmp's to train or to test")
-    config = load_config(directory / PARAMS, settings)
-    return _prepare(config, attrs.evolve(_load_plugins(config), named=()), processes)
-
-
-def _check_names(config: Config, plugins: Plugins) -> tuple[list[Metric], list[Plot]]:
-    """Return the selected metrics and plots; raise one error for all names that nothing has."""
-    wanted = {"dataset": config.dataset, "model": config.model}
-    if config.learning_rule is not None:
-        wanted["learning rule"] = config.learning_rule
-    problems: list[str] = []
-    metrics: list[Metric] = []
-    plots: list[Plot] = []
-    for kind, name in wanted.items():
-        try:
-            plugins.registry.get(kind, name)
-        except UsageError as error:
-            problems.append(f"{kind.replace(' ', '_')}: {error}")
-    try:
-        metrics = select_metrics(plugins, config)
-    except ConfigError as error:
-        problems += error.problems
-    try:
-        plots = select_plots(plugins, config.plots)
-    except ConfigError as error:
-        problems += error.problems
-    problems += _wrong_margins(config, metrics)
-    if problems:
-        raise ConfigError(problems)
-    return metrics, plots
-
-
-def _wrong_margins(config: Config, metrics: Sequence[Metric]) -> Iterator[str]:
-    """Yield which of the stated margins are of no evidence, or none."""
-    evidence = {x.label: x.definition for x in metrics if x.definition.evidence is not None}
-    for label, margin in config.margins.items():
-        if label not in evidence:
-            yield f"margins: {unknown('metric that counts as evidence', label, list(evidence))}"
-        elif not is_margin(margin, evidence[label].evidence, evidence[label].unit):
-            yield f"margins.{label}: expected a number above 0, of shares below 1, got {margin}"
-
-
-def _resolve(parts: _Parts) -> Config:
-    """Return the configuration that gives the same run from any folder."""
-    config = parts.config
-    return attrs.evolve(
-        config,
-        data_dir=str(Path(config.data_dir).absolute()),
-        out=str(Path(config.out).absolute()),
-        plugins=parts.plugins.specs,
-        metrics=tuple(Selection(m.definition.name, m.label, m.options) for m in parts.metrics),
-        plots=tuple(Selection(p.definition.name, p.label, p.options) for p in parts.plots),
-    )
-
-
-def _measurer(parts: _Parts, directory: Path) -> Measurer:
+def _measurer(parts: Parts, directory: Path) -> Measurer:
     return Measurer(
         parts.metrics,
         parts.describe(directory),
@@ -424,7 +254,7 @@ def _measurer(parts: _Parts, directory: Path) -> Measurer:
 
 
 def _train(
-    parts: _Parts,
+    parts: Parts,
     directory: Path,
     console: Console,
     checkpoint: dict[str, Any] | None,
@@ -465,12 +295,12 @@ def _train(
             dispatcher.add_essential(snapshots)
         if processes.is_first:
             dispatcher.add_essential(StatusWriter(directory, dispatcher))
-        with _naming(parts.foreign):
+        with naming(parts.foreign):
             trainer.fit(tests=tests)
     return _outcome(directory, parts, dispatcher, directory / PLUGIN_ERRORS)
 
 
-def _warn_of_left_out_layers(parts: _Parts, measurer: Measurer, widths: Mapping[str, int]) -> None:
+def _warn_of_left_out_layers(parts: Parts, measurer: Measurer, widths: Mapping[str, int]) -> None:
     """Say before training which layers are too wide for statistics over a split, and why."""
     data = parts.data
     sizes = (len(data.val.ids), len(data.measured), len(data.test.ids))
@@ -483,7 +313,7 @@ def _warn_of_left_out_layers(parts: _Parts, measurer: Measurer, widths: Mapping[
 
 
 def _snapshots(
-    parts: _Parts, directory: Path, dispatcher: Dispatcher, console: Console
+    parts: Parts, directory: Path, dispatcher: Dispatcher, console: Console
 ) -> SnapshotListener | None:
     options, data = parts.config.snapshots, parts.data
     if options is None:
@@ -494,7 +324,7 @@ def _snapshots(
         fitting = choose(data.train.ids, FITTING, parts.config.seed)
     return SnapshotListener(
         options,
-        _resolve(parts),
+        resolved(parts),
         ids[options.phase],
         data.train.ids[fitting],
         parts.layers,
@@ -516,23 +346,6 @@ def _locked(directory: Path, processes: Processes) -> Iterator[None]:
 
 
 @contextmanager
-def _naming(foreign: Sequence[str]) -> Iterator[None]:
-    """Name what is not built in, where it may have raised an error that has no sentence.
-
-    Raises:
-        PluginError: there is such an error; of those that are not errors, as `SystemExit`, too.
-    """
-    try:
-        yield
-    except (CmpError, OSError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        if not foreign:
-            raise
-        raise PluginError(f"{' or '.join(foreign)} raised {one_line(error)}") from error
-
-
-@contextmanager
 def _must_fit(directory: Path) -> Iterator[None]:
     """Turn torch's error about other names or shapes into one that says what they differ from."""
     try:
@@ -542,7 +355,7 @@ def _must_fit(directory: Path) -> Iterator[None]:
         raise UsageError(f"'{directory}': the checkpoint does not fit {PARAMS}: {why}") from error
 
 
-def _evaluator(parts: _Parts, measurer: Measurer) -> Evaluator:
+def _evaluator(parts: Parts, measurer: Measurer) -> Evaluator:
     return Evaluator(
         parts.model,
         parts.rule,
@@ -555,7 +368,7 @@ def _evaluator(parts: _Parts, measurer: Measurer) -> Evaluator:
     )
 
 
-def _outcome(folder: Path, parts: _Parts, dispatcher: Dispatcher, plugin_errors: Path) -> Outcome:
+def _outcome(folder: Path, parts: Parts, dispatcher: Dispatcher, plugin_errors: Path) -> Outcome:
     parts.processes.gather(None)  # the first one has written its files
     problems: list[str] = []
     results = read_optional(folder / TEST_RESULTS, problems)

@@ -195,7 +195,7 @@ def test_events_come_in_the_promised_order(tiny: Config, monkeypatch: pytest.Mon
         plugins.manager.register(recorder)
         return plugins
 
-    monkeypatch.setattr("cmp_core.workflow.load_plugins", load)
+    monkeypatch.setattr("cmp_core.preparation.load_plugins", load)
     run(attrs.evolve(tiny, epochs=1, batch_size=512, metrics_log_frequency=3))
     splits = [f"{phase} {what}" for phase in ("val", "train") for what in ("chunk", "finished")]
     assert recorder.events == [
