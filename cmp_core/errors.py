@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import traceback
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -84,6 +85,19 @@ def text_of(error: BaseException, most: int = 2000) -> str:
 def message_of(error: BaseException, most: int = MOST) -> str:
     """Return the first line of an error's message, printable, and cut where it is too long."""
     return in_one_line(text_of(error), most)
+
+
+def reason_of(error: Exception) -> str:
+    """Return why something could not be done: of the system's errors, which file was in the way.
+
+    What is printed has no name of a file: where its disk is full, it is standard output.
+    """
+    if not isinstance(error, OSError) or error.strerror is None:
+        return text_of(error)
+    if error.filename is not None:
+        return f"'{error.filename}': {error.strerror}"
+    is_output = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+    return f"{'standard output: ' * is_output}{error.strerror}"
 
 
 def traceback_of(error: BaseException) -> str:

@@ -5,6 +5,7 @@ This is the one place where plugins, data, model, learning rule and listeners ar
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -41,7 +42,6 @@ from cmp_core.runs.changes import heed_changes, tell_changes
 from cmp_core.runs.directory import (
     BEST,
     CONFUSION,
-    ENVIRONMENT,
     EVAL_PLUGIN_ERRORS,
     LAST,
     METRICS,
@@ -152,7 +152,7 @@ def resume(
             parts = prepare_again(directory, settings, processes)
             processes.on_first(lambda: _describe(parts, directory))
             return _train(parts, directory, console or out(), None, tests)
-        with threads(read_environment(directory).get("threads")):
+        with threads(read_environment(directory, problems=[]).get("threads")):
             parts = prepare_again(directory, settings, processes)
             processes.on_first(lambda: _go_on(parts, directory, checkpoint, allow_changes))
             return _train(parts, directory, console or out(), checkpoint, tests)
@@ -216,9 +216,13 @@ def _new_run(parts: Parts) -> Path:
 
 def _describe(parts: Parts, directory: Path) -> None:
     """Write what the metrics mean and what the run rests on."""
+    _describe_metrics(parts, directory)
+    write_environment(directory, _environment(parts, directory))
+
+
+def _describe_metrics(parts: Parts, directory: Path) -> None:
     info = (metric.info(parts.config.margins.get(metric.label)) for metric in parts.metrics)
     write_whole(directory / METRICS, dump_metric_info(info))
-    write_environment(directory, _environment(parts, directory))
 
 
 def _environment(parts: Parts, directory: Path) -> dict[str, Any]:
@@ -226,6 +230,7 @@ def _environment(parts: Parts, directory: Path) -> dict[str, Any]:
         parts.describe(directory),
         parts.device,
         processes=parts.processes.size,
+        params=hashlib.sha256((directory / PARAMS).read_bytes()).hexdigest(),
         plugins=fingerprints(parts.plugins),
         data=parts.data.fingerprint(),
     )
@@ -235,8 +240,8 @@ def _go_on(
     parts: Parts, directory: Path, checkpoint: Mapping[str, Any], allow_changes: bool
 ) -> None:
     """Write what a killed program has not, and heed what has changed since."""
-    if not ((directory / METRICS).exists() and (directory / ENVIRONMENT).exists()):
-        _describe(parts, directory)
+    if not (directory / METRICS).exists():
+        _describe_metrics(parts, directory)
     with _must_fit(directory):
         step = int(checkpoint["progress"]["step"])
     heed_changes(directory, _environment(parts, directory), step, allowed=allow_changes)
@@ -341,7 +346,7 @@ def _snapshots(
 def _locked(directory: Path, processes: Processes) -> Iterator[None]:
     """Keep other programs from training or testing a run within a `with` block."""
     with ExitStack() as held:
-        processes.on_first(lambda: held.enter_context(locked(directory, TRAINING)))
+        processes.on_first(lambda: held.enter_context(locked(directory, TRAINING, seconds=1)))
         yield
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from cmp_core.errors import (
@@ -13,6 +15,7 @@ from cmp_core.errors import (
     UndefinedError,
     UsageError,
     one_line,
+    reason_of,
     traceback_of,
     unknown,
 )
@@ -131,3 +134,16 @@ def test_a_traceback_asks_the_class_for_nothing_but_the_message() -> None:
             return EndlessError()
 
     assert traceback_of(EndlessError("x")).count("EndlessError: x") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space", "/run/a.json"), "'/run/a.json': No space"),
+        (OSError(errno.ENOSPC, "No space"), "standard output: No space"),
+        (OSError("of its own"), "of its own"),
+        (UsageError("a sentence"), "a sentence"),
+    ],
+)
+def test_what_was_in_the_way_is_named(error: Exception, told: str) -> None:
+    assert reason_of(error) == told

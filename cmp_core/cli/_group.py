@@ -20,7 +20,7 @@ from cmp_core.cli.recompute import recompute_command
 from cmp_core.cli.report import report_command
 from cmp_core.cli.run import run_command
 from cmp_core.cli.train import train_command
-from cmp_core.errors import CmpError, PluginError, text_of, traceback_of, unknown
+from cmp_core.errors import CmpError, PluginError, reason_of, text_of, traceback_of, unknown
 from cmp_core.plugins.interruption import INTERRUPTED, Interruption
 from cmp_core.text import printable
 
@@ -86,8 +86,7 @@ class _Group(click.Group):
         except BrokenPipeError:
             raise  # the reader of a pipe has gone; click ends without a word
         except OSError as error:
-            place = "" if error.filename is None else f"'{error.filename}': "
-            click.echo(printable(f"error: {place}{error.strerror or text_of(error)}"), err=True)
+            click.echo(printable(f"error: {reason_of(error)}"), err=True)
             sys.exit(CmpError.exit_code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)

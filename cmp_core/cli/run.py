@@ -10,7 +10,7 @@ import click
 from cmp_core.cli._options import selection, training_options
 from cmp_core.cli._streams import lasting_output
 from cmp_core.cli._train import train
-from cmp_core.errors import CmpError
+from cmp_core.errors import CmpError, UsageError, reason_of
 
 
 @click.command(
@@ -88,12 +88,10 @@ def run_command(
             return
         try:
             code = finish(outcome, others, research_only=research_only, show=show)
-        except OSError as error:
-            run = outcome.directory
+        except (OSError, UsageError) as error:
             raise CmpError(
-                f"'{error.filename or run}' could not be written: {error.strerror or error}; the "
-                "training and its test are saved. Mend that, then draw and report with: "
-                f"cmp plot all {run} && cmp report {run}"
+                f"{reason_of(error)}. The training and its test are saved; draw and report with: "
+                f"cmp plot all {outcome.directory} && cmp report {outcome.directory}"
             ) from error
     sys.exit(code)
 

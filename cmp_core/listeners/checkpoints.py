@@ -76,7 +76,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         UsageError: the file is missing or damaged.
     """
     if not path.is_file():
-        raise UsageError(f"'{path}' does not exist: the run was stopped before it was written")
+        raise UsageError(f"'{path}' does not exist: it was not written yet, or has been removed")
     try:
         _check_records(path)
         with warnings.catch_warnings():

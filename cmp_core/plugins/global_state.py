@@ -107,6 +107,9 @@ def _of_python() -> tuple[_Setting, ...]:
             is_same=lambda before: _broad(before) == _broad(warnings.filters),
         ),
         _Setting("the handlers of signals", _handlers, _set_handlers),
+        _Setting("the alarm timer", _has_alarm, _set_alarm),
+        _Setting("the module path", lambda: tuple(sys.path), _set_path, is_same=_on_path),
+        _Setting("the hook for exceptions", lambda: sys.excepthook, _set_excepthook),
         _Setting(
             "environment variables",
             lambda: _VARIABLES.copy(),
@@ -134,6 +137,29 @@ def _folder() -> str | None:
 def _change_folder(folder: str | None) -> None:
     if folder is not None:
         os.chdir(folder)
+
+
+def _has_alarm() -> bool:
+    """Return whether a timer will send the signal that ends a program."""
+    return hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+
+
+def _set_alarm(is_on: bool) -> None:
+    if not is_on:  # one that was switched off cannot be brought back
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _set_path(path: tuple[str, ...]) -> None:
+    sys.path[:] = path
+
+
+def _on_path(path: tuple[str, ...]) -> bool:
+    """Return whether all of a path is there still; a plugin may add to it."""
+    return set(path) <= set(sys.path)
+
+
+def _set_excepthook(hook: Any) -> None:
+    sys.excepthook = hook
 
 
 def _broad(filters: Iterable[Any]) -> list[Any]:
@@ -287,8 +313,35 @@ def _of_torch() -> tuple[_Setting, ...]:
         ),
         _Setting("oneDNN's flag", lambda: mkldnn.enabled, mkldnn.set_flags, lambda: True),
         _Setting("the flushing of denormal numbers", _flushes, torch.set_flush_denormal),
+        _Setting("the hooks of all modules", _module_hooks, _set_module_hooks, lambda: _NO_HOOKS),
         _Setting(None, _torch_generators, _set_torch_generators),
     )
+
+
+_HOOKS = (
+    "_global_forward_pre_hooks",
+    "_global_forward_hooks",
+    "_global_backward_pre_hooks",
+    "_global_backward_hooks",
+)
+"""Of every module, by their names in `torch.nn.modules.module`."""
+
+_NO_HOOKS: tuple[dict[int, Any], ...] = ({},) * len(_HOOKS)
+
+
+def _module_hooks() -> tuple[dict[int, Any], ...]:
+    from torch.nn.modules import module
+
+    return tuple(dict(getattr(module, name)) for name in _HOOKS)
+
+
+def _set_module_hooks(hooks: tuple[dict[int, Any], ...]) -> None:
+    from torch.nn.modules import module
+
+    for name, own in zip(_HOOKS, hooks, strict=True):
+        found = getattr(module, name)
+        found.clear()
+        found.update(own)
 
 
 def _set_default_device(device: Any) -> None:

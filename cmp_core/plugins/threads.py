@@ -55,5 +55,5 @@ def _running() -> str:
         for plugin in [_STARTED_BY.get(thread)]
     ]
     if not named:
-        return "a child process is"
+        return "a child process is" if active_children() else "what is called at its exit is"
     return f"{', '.join(named)} {'is' if len(named) == 1 else 'are'}"

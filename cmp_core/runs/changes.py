@@ -10,7 +10,7 @@ import attrs
 
 from cmp_core.console import warn
 from cmp_core.errors import UsageError
-from cmp_core.runs.directory import PARAMS
+from cmp_core.runs.directory import ENVIRONMENT, PARAMS
 from cmp_core.runs.environment import read_environment, write_environment
 from cmp_core.text import in_one_line
 
@@ -46,7 +46,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
 
 def tell_changes(directory: Path, now: Mapping[str, Any]) -> list[Change]:
     """Warn of what has changed since a run was begun, and return it."""
-    found = changes(read_environment(directory), now)
+    found = changes(_begun_with(directory), now)
     if found:
         warn(f"since the run was begun: {_listed(found)}")
     return found
@@ -64,7 +64,9 @@ def heed_changes(directory: Path, now: Mapping[str, Any], step: int, *, allowed:
     Raises:
         UsageError: they would, and may not.
     """
-    before = read_environment(directory)
+    before = _begun_with(directory)
+    if not before:
+        write_environment(directory, now)
     found = changes(before, now)
     if not allowed and any(change.decides for change in found):
         raise UsageError(
@@ -77,6 +79,16 @@ def heed_changes(directory: Path, now: Mapping[str, Any], step: int, *, allowed:
         noted = [*before.get("changes", []), entry]
         write_environment(directory, {**now, "command": before.get("command"), "changes": noted})
         warn(f"since the run was begun: {_listed(found)}")
+
+
+def _begun_with(directory: Path) -> dict[str, Any]:
+    """Return a run's environment, empty where there is none that can be read, which is told."""
+    problems: list[str] = []
+    before = read_environment(directory, problems)
+    if not before:
+        why = problems[0] if problems else f"'{directory / ENVIRONMENT}' is missing"
+        warn(f"{why}; whether anything has changed since the run was begun cannot be told")
+    return before
 
 
 def _listed(found: Sequence[Change]) -> str:
@@ -103,6 +115,9 @@ def _of_plugins(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[C
             yield Change(f"the plugin {name} is not loaded now", decides=True)
         elif there[name] != sha256:
             yield Change(f"the file of the plugin {name} has been edited", decides=True)
+    if isinstance(before.get("plugins"), Mapping):
+        for name in there.keys() - _mapping(before, "plugins").keys():
+            yield Change(f"the plugin {name} is new", decides=False)
 
 
 def _of_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
@@ -110,6 +125,8 @@ def _of_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[C
         if name in before and name in now and before[name] != now[name]:
             # These round sums in another way, and are what `--set device=…` or a move asks for.
             yield Change(f"{name} {before[name]} is {now[name]} now", decides=False)
+    if "params" in before and before["params"] != now.get("params"):
+        yield Change(f"{PARAMS} has been edited", decides=True)
     data, found = _mapping(before, "data"), _mapping(now, "data")
     if data and found and data != found:
         names = ("train", "val", "test")

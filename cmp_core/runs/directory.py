@@ -145,8 +145,9 @@ def open_to_append(path: Path) -> BinaryIO:
     """Open a file of a run for lines that are added at its end.
 
     Raises:
-        OSError: it cannot be written to, or is a link.
+        OSError: it cannot be written to, or is a link, a pipe or a device.
     """
+    check_regular(path)
     no_links = getattr(os, "O_NOFOLLOW", 0)
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | no_links, 0o666)
     return os.fdopen(handle, "ab")

@@ -53,9 +53,12 @@ def describe_environment(run: Run, device: torch.device, **basis: Any) -> dict[s
     }
 
 
-def read_environment(directory: Path) -> dict[str, Any]:
-    """Return the content of a run's file, empty where there is none that can be read."""
-    return read_optional(directory / ENVIRONMENT, problems=[])
+def read_environment(directory: Path, problems: list[str]) -> dict[str, Any]:
+    """Return the content of a run's file, empty where there is none that can be read.
+
+    Why it cannot be read is appended to `problems`, in a sentence.
+    """
+    return read_optional(directory / ENVIRONMENT, problems)
 
 
 def write_environment(directory: Path, content: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -47,7 +47,8 @@ def locked(directory: Path, what: str, seconds: float = 0) -> Iterator[None]:
         ) from error
     try:
         about = {"pid": os.getpid(), "host": socket.gethostname()}
-        write_whole(owner, json.dumps(about) + "\n")
+        with suppress(OSError):  # a full disk: then the others are not told who it is
+            write_whole(owner, json.dumps(about) + "\n")
         yield
     finally:
         owner.unlink(missing_ok=True)

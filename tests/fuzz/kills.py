@@ -65,7 +65,8 @@ CALLS = (
 """What a run does while it writes, or between."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-NO_RUN = "stopped before there was a run, which is not counted"
+UNCOUNTED = "which is not counted"
+NO_RUN = f"stopped before there was a run, {UNCOUNTED}"
 PATIENCE = 30.0
 """Seconds for which workers that were left behind may hold a run."""
 
@@ -239,8 +240,9 @@ def outcome(folder: Path, plugin: Path | None, minutes: float, death: Death, cle
         return f"WRONG, resuming ended with {code}"
     if wrong := list(differences(directory, clean)):
         return f"WRONG, differs in {', '.join(wrong)}"
-    how = "finished before" if ended == 0 else f"{death.signal.name} outlived"
-    return f"{how}, {'with' if plugin else 'without'} workers"
+    if ended == 0:
+        return f"finished before, {UNCOUNTED}"
+    return f"{death.signal.name} outlived, {'with' if plugin else 'without'} workers"
 
 
 def main() -> None:
@@ -265,7 +267,7 @@ def main() -> None:
         assert directory is not None
         clean[has_workers] = directory, time.monotonic() - begun
     index = 0
-    while counts.total() - counts[NO_RUN] < asked.count:
+    while sum(n for how, n in counts.items() if not how.endswith(UNCOUNTED)) < asked.count:
         index += 1
         has_workers = bool(index % 2)
         expected, seconds = clean[has_workers]

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import style
+from torch.nn.modules.module import register_module_forward_hook
 
 from cmp_core.plugins.global_state import GlobalState
 
@@ -36,6 +37,10 @@ CHANGES: dict[str, Callable[[], object]] = {
     "the warnings filters": lambda: warnings.simplefilter("ignore"),
     "the handlers of signals": lambda: signal.signal(signal.SIGINT, lambda *_: None),
     "environment variables": lambda: os.environ.pop("PATH"),
+    "the alarm timer": lambda: signal.setitimer(signal.ITIMER_REAL, 60),
+    "the module path": lambda: sys.path.clear(),
+    "the hook for exceptions": lambda: setattr(sys, "excepthook", None),
+    "the hooks of all modules": lambda: register_module_forward_hook(lambda *_: None),
     "the umask": lambda: os.umask(0o777),
     "the locale": lambda: locale.setlocale(locale.LC_ALL, "C.UTF-8"),
     "the recursion limit": lambda: sys.setrecursionlimit(sys.getrecursionlimit() + 1),

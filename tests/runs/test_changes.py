@@ -50,8 +50,10 @@ def test_nothing_has_changed_where_all_is_as_it_was() -> None:
         ({"packages": {"torch": "2.6.0"}}, "torch 2.6.0 is 2.7.0 now", True),
         ({"packages": {"pluggy": "1.6.0"}}, "pluggy 1.6.0 is 1.7.0 now", False),
         ({"plugins": {"mine": "c" * 64}}, "the file of the plugin mine has been edited", True),
-        ({"plugins": {"gone": "a" * 64}}, "the plugin gone is not loaded now", True),
+        ({"plugins": NOW["plugins"] | {"gone": "a"}}, "the plugin gone is not loaded now", True),
         ({"data": ONE_BIT_MORE}, "the data are others: labels now", True),
+        ({"plugins": {}}, "the plugin mine is new", False),
+        ({"params": "c" * 64}, "params.yaml has been edited", True),
         ({"device": "cuda"}, "device cuda is cpu now", False),
         ({"threads": 8}, "threads 8 is 2 now", False),
         (
@@ -115,6 +117,40 @@ def test_where_it_is_allowed_it_is_told_once_and_noted(
     assert noted["command"] == command
     resume(interrupted)  # which compares with the state of the file that was allowed
     assert capsys.readouterr().err == ""
+
+
+def test_a_configuration_that_was_edited_is_refused(interrupted: Path) -> None:
+    """What `--set` may not change, an editor may not either."""
+    params = interrupted / "params.yaml"
+    text = params.read_text()
+    params.write_text(text.replace("lr: 0.001", "lr: 0.1"))
+    assert params.read_text() != text
+    with pytest.raises(UsageError, match=r"params\.yaml has been edited.*--allow-changes"):
+        resume(interrupted)
+    params.write_text(text)
+    resume(interrupted, settings=["data_dir=elsewhere"])
+
+
+@pytest.mark.parametrize("damage", ["x", None])
+def test_that_nothing_can_be_compared_is_told(
+    interrupted: Path, capsys: pytest.CaptureFixture[str], damage: str | None
+) -> None:
+    path = interrupted / "environment.json"
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_text(damage)
+    resume(interrupted)
+    told = capsys.readouterr().err
+    assert "whether anything has changed since the run was begun cannot be told" in told
+    assert content(interrupted)["plugins"].keys() == {"mine"}
+
+
+def test_missing_descriptions_of_metrics_hide_no_change(interrupted: Path, plugin: Path) -> None:
+    (interrupted / "metrics.json").unlink()
+    plugin.write_text(METRIC.format(value=2))
+    with pytest.raises(UsageError, match="the plugin mine has been edited"):
+        resume(interrupted)
 
 
 def test_a_test_with_an_edited_plugin_is_told(

@@ -157,6 +157,16 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(
         act(tiny_copy.directory)
 
 
+@pytest.mark.usefixtures("_alarm")
+def test_a_pipe_in_place_of_the_lines_set_aside_is_not_waited_for(tiny_copy: Outcome) -> None:
+    os.mkfifo(tiny_copy.directory / "log.unreadable")
+    log = tiny_copy.directory / "log.jsonl"
+    log.write_text("{}\n" + log.read_text())
+    with pytest.raises(OSError, match="expected a regular file"):
+        resume(tiny_copy.directory)
+    assert log.read_text().startswith("{}\n")  # nothing of it is lost
+
+
 @pytest.mark.parametrize(
     "name", ["../..", "/abs", "a/b", ".", "", ".hidden", "a\0b", "a\nb", "a\\b"]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from cmp_core import evaluate, resume, run
+from cmp_core import evaluate, report, resume, run
 from cmp_core.errors import UsageError
-from cmp_core.runs.lock import SAVING, TRAINING, locked
+from cmp_core.runs.lock import REPORTING, SAVING, TRAINING, is_held, locked
+from cmp_core.workflow import Outcome
+from tests.cli.calls import call
 from tests.small_runs import posix, small
 
 HOLD = """
@@ -53,6 +56,45 @@ def test_a_program_that_is_killed_leaves_no_lock_behind(tmp_path: Path) -> None:
         other.wait()
         with locked(tmp_path, TRAINING):
             pass
+
+
+def test_whether_a_lock_is_held_is_told_by_its_state(tmp_path: Path) -> None:
+    assert not is_held(tmp_path, TRAINING)
+    with held(tmp_path, TRAINING):
+        assert is_held(tmp_path, TRAINING)
+    assert not is_held(tmp_path, TRAINING)
+    with locked(tmp_path, TRAINING):
+        pass
+
+
+def test_a_disk_without_room_for_the_owners_name_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cmp_core.runs.lock.write_whole", full)
+    with locked(tmp_path, TRAINING):
+        assert is_held(tmp_path, TRAINING)
+
+
+def test_a_report_waits_for_another_one_of_the_run(
+    tiny_copy: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tiny_copy.directory
+    with held(directory, REPORTING) as other:
+        monkeypatch.setattr("cmp_core.reporting.write._WAIT_SECONDS", 0.2)
+        with pytest.raises(UsageError, match=f"is in use by process {other.pid}"):
+            report([directory])
+        assert not (directory / "report.html").exists()
+        result = call("run", "--resume", directory, "--research-only")
+        assert result.exit_code == 1
+        assert "The training and its test are saved; draw and report with: " in result.stderr
+        monkeypatch.setattr("cmp_core.reporting.write._WAIT_SECONDS", 60)
+        assert other.stdin is not None
+        other.stdin.close()  # upon which it ends
+        report([directory])
+    assert (directory / "report.html").exists()
 
 
 def test_one_may_wait_for_a_lock(tmp_path: Path) -> None:
