@@ -56,8 +56,8 @@ def _read(
 ) -> Any:
     is_new = not Path(root).exists()
     try:
-        for file in files:
-            check_regular(Path(root) / file)
+        for file in (*files, *(f"{file}.gz" for file in files), getattr(dataset, "filename", "")):
+            _check_file(Path(root) / file)
         try:
             return dataset(root=root, train=train, download=False)
         except RuntimeError:  # torchvision's word for "not there, or not whole"
@@ -73,6 +73,17 @@ def _read(
             "Put these files there, delete damaged ones, or set data_dir to the folder that has "
             "them: --set data_dir=FOLDER"
         ) from error
+
+
+_MOST_BYTES = 2**30
+"""Of a file, of which torchvision computes a checksum before it is read; CIFAR's has 170 MB."""
+
+
+def _check_file(path: Path) -> None:
+    """Raise where reading a file would not come to an end."""
+    check_regular(path)
+    if path.is_file() and (size := path.stat().st_size) > _MOST_BYTES:
+        raise DataError(f"'{path}': expected at most {_MOST_BYTES:,} bytes, got {size:,}")
 
 
 def _remove_empty(folder: Path) -> None:
