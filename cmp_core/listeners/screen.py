@@ -16,6 +16,7 @@ from cmp_core.events.payloads import (
     RunStarted,
     StepFinished,
 )
+from cmp_core.runs.directory import LAST
 
 
 class Screen:
@@ -92,7 +93,10 @@ class Screen:
         if not isinstance(event.error, KeyboardInterrupt) or run.directory is None:
             return
         self._print(f"interrupted in epoch {event.epoch}, after step {event.step}")
-        how = "state saved; go on" if event.state else "go on from the last checkpoint"
+        has_any = (run.directory / LAST).exists()
+        how = "go on from the last checkpoint" if has_any else "begin it again"
+        if event.state:
+            how = "state saved; go on"
         self._print(f"{how} with: cmp run --resume {run.directory}")
 
     @hookimpl

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from cmp_core.config.schema import Config
@@ -63,14 +64,16 @@ def test_a_terminal_has_a_bar_as_well() -> None:
         assert line in bar
 
 
-def test_after_an_interruption_it_says_how_to_go_on() -> None:
+def test_after_an_interruption_it_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     saved = shown(ends=(RunFailed(KeyboardInterrupt(), 1, 2, dict),))
     assert saved == LINES + (
         "interrupted in epoch 1, after step 2\n"
         "state saved; go on with: cmp run --resume /some [red]where[/red]\n"
     )
-    unsaved = shown(ends=(RunFailed(KeyboardInterrupt(), 1, 2),))
-    assert "go on from the last checkpoint with: cmp run --resume" in unsaved
+    unsaved = (RunFailed(KeyboardInterrupt(), 1, 2),)
+    assert "begin it again with: cmp run --resume" in shown(ends=unsaved)
+    monkeypatch.setattr(Path, "exists", lambda _: True)  # there is a checkpoint
+    assert "go on from the last checkpoint with: cmp run --resume" in shown(ends=unsaved)
 
 
 def test_another_error_is_for_others_to_tell() -> None:
