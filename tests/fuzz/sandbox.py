@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import shutil
 import struct
 from pathlib import Path
@@ -39,6 +41,10 @@ def make_sandbox(root: Path) -> None:
     params = root / "run/params.yaml"  # so that it can be gone on with
     told = params.read_text().replace("epochs: 2", "epochs: 3")
     params.write_text(told.replace(str(root / "made"), "runs"))
+    environment = root / "run/environment.json"
+    begun = json.loads(environment.read_text())
+    begun["params"] = hashlib.sha256(params.read_bytes()).hexdigest()
+    environment.write_text(json.dumps(begun))
     (root / "cwd").mkdir()
     shutil.copy(params, root / "cwd/config.yaml")
     _write_images(root / "images")
