@@ -213,6 +213,8 @@ def _call(sender: Connection, function: Callable[..., Any], arguments: tuple[Any
     with contextlib.redirect_stderr(said):
         outcome = _called(function, arguments)
     sender.send(attrs.evolve(outcome, said=said.getvalue()))
+    sys.stdout.flush()
+    os._exit(0)  # Python would wait for threads that a plugin has left on
 
 
 def _called(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:

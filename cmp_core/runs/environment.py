@@ -33,7 +33,7 @@ def describe_environment(run: Run, device: torch.device, **basis: Any) -> dict[s
     Args:
         run: whose seed, classes and layers are stored.
         device: that computes.
-        basis: what else the numbers rest on, by name: `plugins`, `data`, `processes`.
+        basis: what else the numbers rest on, by name: `params`, `plugins`, `data`, `processes`.
     """
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {

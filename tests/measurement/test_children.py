@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -206,3 +207,13 @@ def is_there(process: int) -> bool:
     if sys.platform == "linux":  # one that nobody waits for is none
         return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
     return True
+
+
+def leave_a_thread() -> str:
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+    return "done"
+
+
+def test_a_thread_that_is_left_on_is_not_waited_for() -> None:
+    with Children(1) as children:
+        assert children.result((f"{__name__}:leave_a_thread", ())) == "done"
