@@ -7,11 +7,9 @@ from torch import Tensor
 from cmp_core import (
     Array,
     LayerView,
-    Register,
     as_labels,
     as_matrix,
     average,
-    hookimpl,
     metric,
 )
 
@@ -53,9 +51,3 @@ def accuracy_metric(view: LayerView) -> Tensor:
 
 def _hits(scores: Tensor, labels: Tensor) -> Tensor:
     return (scores.argmax(dim=1) == labels).float()
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(accuracy_metric)

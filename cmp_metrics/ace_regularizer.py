@@ -10,11 +10,9 @@ from cmp_core import (
     ACE_VARIANTS,
     Array,
     LayerView,
-    Register,
     UsageError,
     as_matrices,
     average,
-    hookimpl,
     kl,
     metric,
 )
@@ -64,9 +62,3 @@ def ace_regularizer_metric(view: LayerView) -> Mapping[str, Tensor]:
     values = {name: variant(log_q, log_q_next) for name, variant in ACE_VARIANTS.items()}
     headline = values.pop("ce_i_next")
     return {"": headline, **values, "kl": kl(log_q, log_q_next)}
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(ace_regularizer_metric)

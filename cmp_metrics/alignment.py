@@ -7,12 +7,10 @@ from torch import Tensor
 from cmp_core import (
     Array,
     LayerView,
-    Register,
     as_labels,
     as_matrix,
     average,
     defined_cosine,
-    hookimpl,
     metric,
     of_class,
 )
@@ -54,9 +52,3 @@ def alignment_metric(view: LayerView) -> Tensor:
     compare layers of one kind of anchor only.
     """
     return of_class(view.statistics.cosines, view.labels)
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(alignment_metric)

@@ -7,11 +7,9 @@ from torch import Tensor, log_softmax
 from cmp_core import (
     Array,
     LayerView,
-    Register,
     as_labels,
     as_matrix,
     average,
-    hookimpl,
     metric,
     of_class,
 )
@@ -49,9 +47,3 @@ def cross_entropy_metric(view: LayerView) -> Tensor:
     layer's loss, which has the ACE term as well.
     """
     return -of_class(view.statistics.log_q, view.labels)
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(cross_entropy_metric)

@@ -9,9 +9,7 @@ from cmp_core import (
     Array,
     LayerView,
     PositiveInt,
-    Register,
     UndefinedError,
-    hookimpl,
     metric,
     statistics_of,
 )
@@ -64,9 +62,3 @@ def eigenspectrum_metric(view: LayerView, *, top: PositiveInt = 64) -> Tensor:
     """
     values = view.statistics.eigenvalues()
     return torch.where(values[:1] > 0, values, torch.nan)[:top]
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(eigenspectrum_metric)

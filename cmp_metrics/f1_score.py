@@ -13,11 +13,9 @@ from cmp_core import (
     LayerStatistics,
     LayerView,
     Positive,
-    Register,
     TensorSum,
     UndefinedError,
     held_out_statistics_of,
-    hookimpl,
     metric,
 )
 
@@ -106,9 +104,3 @@ def _macro_f1(counts: Tensor) -> Tensor:
     hits, both = counts
     f1: Tensor = hits / both  # 0/0 where a class is absent
     return f1.nanmean()
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(F1Score)

@@ -10,9 +10,7 @@ from cmp_core import (
     Array,
     LayerStatistics,
     LayerView,
-    Register,
     UndefinedError,
-    hookimpl,
     metric,
     statistics_of,
 )
@@ -72,9 +70,3 @@ def gaussian_entropy_metric(view: LayerView) -> Tensor:
 def _entropy(statistics: LayerStatistics) -> Tensor:
     constant = statistics.width * math.log(2 * math.pi * math.e)
     return (statistics.shrunk_log_det() + constant) / 2
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(gaussian_entropy_metric)

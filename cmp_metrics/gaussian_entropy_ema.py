@@ -11,11 +11,9 @@ from torch import Tensor
 from cmp_core import (
     Array,
     LayerView,
-    Register,
     UndefinedError,
     UsageError,
     as_tensor,
-    hookimpl,
     metric,
 )
 
@@ -104,9 +102,3 @@ def _entropy(variances: Tensor) -> Tensor:
     mean = (variances / len(variances)).sum()  # whose sum may be out of range
     raised = torch.maximum(variances, _FLOOR * mean)
     return (raised.log() + math.log(2 * math.pi * math.e)).sum() / 2
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(GaussianEntropyEma)

@@ -14,11 +14,9 @@ from cmp_core import (
     LayerStatistics,
     LayerView,
     Positive,
-    Register,
     TensorSum,
     UndefinedError,
     held_out_statistics_of,
-    hookimpl,
     metric,
     of_class,
 )
@@ -125,9 +123,3 @@ def _information(surprise: Tensor) -> Tensor:
     is_best = others <= others.amin(dim=0) + _TIE * n
     best = is_best.to(torch.uint8).argmax(dim=0, keepdim=True)
     return (sums[0] - sums.gather(0, best).squeeze(0)).sum() / n
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(LabelInformation)

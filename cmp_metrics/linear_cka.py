@@ -10,9 +10,7 @@ from torch import Tensor
 from cmp_core import (
     Array,
     LayerView,
-    Register,
     UndefinedError,
-    hookimpl,
     metric,
     statistics_of,
 )
@@ -91,9 +89,3 @@ def linear_cka_metric(first: LayerView, second: LayerView, *, debiased: bool = T
 
 def _normalised(xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
     return torch.where((xx > 0) & (yy > 0), xy / (xx.sqrt() * yy.sqrt()), torch.nan)
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(linear_cka_metric)

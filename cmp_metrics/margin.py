@@ -7,13 +7,11 @@ from torch import Tensor
 from cmp_core import (
     Array,
     LayerView,
-    Register,
     UndefinedError,
     as_labels,
     as_matrix,
     average,
     defined_cosine,
-    hookimpl,
     metric,
     of_class,
 )
@@ -61,9 +59,3 @@ def _lead(cosines: Tensor, labels: Tensor) -> Tensor:
         raise UndefinedError("a margin needs two classes")
     others = cosines.scatter(1, labels[:, None], float("-inf"))
     return of_class(cosines, labels) - others.amax(dim=1)
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(margin_metric)

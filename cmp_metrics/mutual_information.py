@@ -17,12 +17,10 @@ from cmp_core import (
     LayerView,
     Positive,
     PositiveInt,
-    Register,
     UndefinedError,
     UsageError,
     as_matrices,
     centred,
-    hookimpl,
     metric,
     rescaled,
     statistics_of,
@@ -207,9 +205,3 @@ def _first_component(activations: Tensor) -> NDArray[np.float64]:
 def _binned(values: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
     edges = np.histogram_bin_edges(values, bins)
     return np.digitize(values, edges[1:-1])
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(mutual_information_metric)

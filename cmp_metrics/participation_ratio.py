@@ -9,9 +9,7 @@ from cmp_core import (
     Array,
     LayerStatistics,
     LayerView,
-    Register,
     UndefinedError,
-    hookimpl,
     metric,
     statistics_of,
 )
@@ -72,9 +70,3 @@ def participation_ratio_metric(view: LayerView, *, debiased: bool = True) -> Ten
 def _ratio(statistics: LayerStatistics, debiased: bool) -> Tensor:
     trace, norm = statistics.squared_trace(debiased), statistics.squared_norm(debiased)
     return torch.where((trace > 0) & (norm > 0), trace / norm, torch.nan)
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(participation_ratio_metric)

@@ -13,10 +13,8 @@ from cmp_core import (
     LayerStatistics,
     LayerView,
     Positive,
-    Register,
     UndefinedError,
     held_out_statistics_of,
-    hookimpl,
     metric,
 )
 
@@ -88,9 +86,3 @@ def _hits(statistics: LayerStatistics, penalty: float) -> Tensor:
     scores = statistics.held_out_scores(penalty)
     hits = (scores.argmax(dim=1) == statistics.columns()).to(scores.dtype)
     return torch.where(scores[:, 0].isnan(), torch.nan, hits)
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(probe_accuracy_metric)

@@ -13,11 +13,9 @@ from cmp_core import (
     LayerStatistics,
     LayerView,
     Positive,
-    Register,
     TensorSum,
     UndefinedError,
     held_out_statistics_of,
-    hookimpl,
     metric,
 )
 
@@ -111,9 +109,3 @@ def _r2(sums: Tensor) -> Tensor:
     n, errors, squares = sums[:3]
     r2: Tensor = 1 - errors / (squares - sums[3:].square().sum() / n)
     return r2
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(RidgeR2)

@@ -8,9 +8,7 @@ from cmp_core import (
     Array,
     LayerStatistics,
     LayerView,
-    Register,
     UndefinedError,
-    hookimpl,
     metric,
     statistics_of,
 )
@@ -70,9 +68,3 @@ def within_class_variance_metric(view: LayerView) -> Tensor:
 def _share(statistics: LayerStatistics) -> Tensor:
     n = statistics.n
     return statistics.within_class_variance() / (statistics.variance() * n / (n - 1))
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(within_class_variance_metric)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cmp_core import PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, plot
 from cmp_plots._lines import depth_key, draw_by_layer
 from cmp_plots._style import (
     by_scale,
@@ -42,9 +42,3 @@ def architecture_comparison(view: PlotView) -> Figure:
         axes.set_ylabel(metric_label(view, metric))
     title(figure, f"{view.metric} by layer", context(view, view.phase), depth_key(view))
     return figure
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(architecture_comparison)

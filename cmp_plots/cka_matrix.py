@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
+from cmp_core import PlotView, ReplicateGroup, plot
 from cmp_plots._cells import colour_bar, draw_cells, in_digits
 from cmp_plots._lines import mean_of_known, some_epochs
 from cmp_plots._style import context, layer_ticks, panel_title, panels, require, title
@@ -71,9 +71,3 @@ def _matrices(group: ReplicateGroup, phase: str, metric: str) -> dict[int, NDArr
             if entry.value.shape == (count, count) and np.isfinite(entry.value).any():
                 found.setdefault(entry.epoch, []).append(entry.value)
     return {epoch: mean_of_known(found[epoch]) for epoch in some_epochs(found, _MOST_PANELS)}
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(cka_matrix)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
+from cmp_core import PlotView, ReplicateGroup, plot
 from cmp_plots._cells import colour_bar, draw_cells
 from cmp_plots._style import context, name_ticks, panel_title, panels, require, title
 
@@ -67,9 +67,3 @@ def _draw(axes: Axes, counts: NDArray[np.int64], names: tuple[str, ...], normali
     bar = colour_bar(image, axes, "share of the true class")
     ticks = [0, 0.01, 0.05, 0.2, 0.5, 1]
     bar.set_ticks([math.sqrt(tick) for tick in ticks], labels=[f"{tick:g}" for tick in ticks])
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(confusion)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import PlotView, Register, ReplicateGroup, RunRecord, hookimpl, plot
+from cmp_core import PlotView, ReplicateGroup, RunRecord, plot
 from cmp_plots._cells import colour_bar, draw_cells, in_digits
 from cmp_plots._style import context, measured, name_ticks, panel_title, panels, require, title
 
@@ -71,9 +71,3 @@ def _points(run: RunRecord, phase: str, metrics: list[str]) -> Floats:
     for metric, (epochs, grid) in grids.items():
         points[metrics.index(metric)][:, np.searchsorted(times, epochs)] = grid
     return points.reshape(len(metrics), -1)
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(correlation)

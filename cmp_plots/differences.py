@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmp_core import Comparison, Difference, PlotView, Register, hookimpl, plot
+from cmp_core import Comparison, Difference, PlotView, plot
 from cmp_plots._style import (
     Style,
     context,
@@ -92,9 +92,3 @@ def _scale(one: Difference) -> float:
 def _unit(comparisons: tuple[Comparison, ...], metric: str) -> str:
     unit = next(one.unit for c in comparisons for one in c.by_layer if one.metric == metric)
     return "points" if unit == "fraction" else unit
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(differences)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
+from cmp_core import PlotView, ReplicateGroup, plot
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
     bounds,
@@ -88,9 +88,3 @@ def _trained(view: PlotView, group: ReplicateGroup, layer: str, metric: str) -> 
     found = [run.log.series.get((view.phase, layer, metric)) for run in group.runs]
     values = [series.values[series.epochs > 0] for series in found if series is not None]
     return np.concatenate(values or [np.zeros(0)])
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(distributions)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
+from cmp_core import PlotView, ReplicateGroup, plot
 from cmp_plots._lines import INPUT, INPUT_LEVEL
 from cmp_plots._scales import set_ticks
 from cmp_plots._style import context, layer_colours, layer_key, panel_title, panels, require, title
@@ -75,9 +75,3 @@ def _shares(
     length = min(map(len, spectra), default=0)
     mean = np.mean([spectrum[:length] for spectrum in spectra] or [np.zeros(0)], axis=0)
     return np.where(mean > _SMALLEST, mean, np.nan)
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(eigenspectrum)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
+from cmp_core import PlotView, ReplicateGroup, plot
 from cmp_plots._cells import colour_bar, draw_cells, in_digits
 from cmp_plots._lines import profiles
 from cmp_plots._scales import colour_scale
@@ -58,9 +58,3 @@ def heatmap(view: PlotView) -> Figure:
     axes.set_xlabel("epoch (0: untrained)" if what == "epoch" else "")
     title(figure, f"{view.metric} by layer and {what}", context(view, view.phase))
     return figure
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(heatmap)

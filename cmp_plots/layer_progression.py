@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cmp_core import PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, plot
 from cmp_plots._lines import depth_key, draw_by_layer
 from cmp_plots._style import (
     by_scale,
@@ -40,9 +40,3 @@ def layer_progression(view: PlotView) -> Figure:
         axes.set_ylabel(unit(view, metric))
     title(figure, "From layer to layer", context(view, view.phase), depth_key(view))
     return figure
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(layer_progression)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmp_core import PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, plot
 from cmp_plots._lines import NORMAL, UNTRAINED, error_bars, mean_of_known, profiles, some_epochs
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
@@ -68,9 +68,3 @@ def layerwise(view: PlotView) -> Figure:
     key = {f"epoch {epoch}" if epoch else "untrained": style for epoch, style in styles.items()}
     title(figure, f"{view.metric} by layer", context(view, view.phase), key)
     return figure
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(layerwise)

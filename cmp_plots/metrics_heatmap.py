@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmp_core import PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, plot
 from cmp_plots._cells import colour_bar, draw_cells, in_digits
 from cmp_plots._lines import mean_of_known, profiles
 from cmp_plots._style import (
@@ -55,9 +55,3 @@ def metrics_heatmap(view: PlotView) -> Figure:
         panel_title(axes, label if len(view.groups) > 1 else "", size[0] - 3.2)
     title(figure, "All metrics at the tested weights", context(view, view.phase))
     return figure
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(metrics_heatmap)

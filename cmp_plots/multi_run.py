@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmp_core import PlotView, Register, hookimpl, plot
+from cmp_core import PlotView, plot
 from cmp_plots._lines import mean_and_spread, over_time
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
@@ -54,9 +54,3 @@ def multi_run(view: PlotView) -> Figure:
     what = f"{view.metric} at {view.layer}"
     title(figure, what, context(view, view.phase), shown if len(view.groups) > 1 else None)
     return figure
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(multi_run)

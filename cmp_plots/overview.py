@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
+from cmp_core import PlotView, ReplicateGroup, plot
 from cmp_plots._lines import mean_and_spread, over_time
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
@@ -66,9 +66,3 @@ def _layers(view: PlotView, group: ReplicateGroup, metric: str) -> list[str]:
     layers = view.run_set.layers if len(view.groups) == 1 else group.runs[0].hidden_layers
     there = {key for run in group.runs for key in run.log.series}
     return [layer for layer in layers if (view.phase, layer, metric) in there]
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(overview)

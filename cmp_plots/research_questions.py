@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import PALETTE, QUESTIONS, Answer, MetricEvidence, PlotView, Register, hookimpl, plot
+from cmp_core import PALETTE, QUESTIONS, Answer, MetricEvidence, PlotView, plot
 from cmp_plots._lines import INPUT_LEVEL, UNTRAINED, mean_and_spread
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
@@ -152,9 +152,3 @@ def _set_shares(axes: Axes, values: Floats) -> None:
     axes.yaxis.set_major_formatter("{x:.2g}")
     axes.minorticks_off()
     axes.set_ylabel("relative to the first layer")
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(research_questions)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmp_core import PALETTE, PlotView, Register, ReplicateGroup, hookimpl, plot
+from cmp_core import PALETTE, PlotView, ReplicateGroup, plot
 from cmp_plots._lines import mean_and_spread, mean_of_known, over_time
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
@@ -116,9 +116,3 @@ def _draw(
     width = max(9, len(means) // 20)
     mean_and_spread(axes, steps, uniform_filter1d(means, width, mode="nearest")[None], **style)
     return values.ravel()
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(timeline)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmp_core import PlotView, Register, ReplicateGroup, hookimpl, plot
+from cmp_core import PlotView, ReplicateGroup, plot
 from cmp_plots._lines import mean_and_spread, over_time
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
@@ -80,9 +80,3 @@ def _layers(view: PlotView, group: ReplicateGroup) -> list[str]:
             for phase in ("train", "val")
         )
     ]
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(train_val)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmp_core import Curve, PlotView, Register, hookimpl, plot
+from cmp_core import Curve, PlotView, plot
 from cmp_plots._lines import mean_and_spread
 from cmp_plots._scales import set_scale
 from cmp_plots._style import context, group_colours, panels, require, title, whole_ticks
@@ -64,9 +64,3 @@ def _means(times: NDArray[np.int64], values: Floats, epochs: NDArray[np.int64]) 
     counts = np.bincount(place, minlength=len(epochs))
     totals = np.bincount(place, values[known], minlength=len(epochs))
     return np.asarray(np.where(counts > 0, totals / np.maximum(counts, 1), np.nan))
-
-
-@hookimpl
-def cmp_register_plots(register: Register) -> None:
-    """Register the plot."""
-    register(training_curves)

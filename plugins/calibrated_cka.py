@@ -13,11 +13,9 @@ from torch import Tensor
 from cmp_core import (
     Array,
     LayerView,
-    Register,
     UndefinedError,
     as_matrices,
     centred,
-    hookimpl,
     metric,
     rescaled,
 )
@@ -140,9 +138,3 @@ def _shifted_products(a: Tensor, b: Tensor) -> Tensor:
     weights[-1] = 2 - (n + 1) % 2  # with n even, the diagonal n/2 is its own mirror image
     products: Tensor = torch.fft.irfft(weights @ f.conj().mul_(g), n=n)
     return products
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(calibrated_cka_metric)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cmp_core import LayerView, Register, UndefinedError, hookimpl, metric
+from cmp_core import LayerView, UndefinedError, metric
 
 
 @metric(
@@ -55,9 +55,3 @@ class DeadUnits:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self._alive = state["alive"]
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(DeadUnits)

@@ -13,9 +13,7 @@ from torch import Tensor
 from cmp_core import (
     Array,
     LayerView,
-    Register,
     UndefinedError,
-    hookimpl,
     metric,
     statistics_of,
 )
@@ -93,9 +91,3 @@ def _exp_entropy(values: Tensor) -> Tensor:
     shares = values / values.sum(dim=-1, keepdim=True)
     entropy: Tensor = torch.special.entr(shares).sum(dim=-1)
     return entropy.exp()
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(effective_rank_metric)

@@ -12,11 +12,9 @@ from cmp_core import (
     Array,
     LayerView,
     PositiveInt,
-    Register,
     UndefinedError,
     as_matrices,
     centred,
-    hookimpl,
     metric,
     rescaled,
 )
@@ -134,9 +132,3 @@ def _distances(activations: Tensor) -> tuple[Tensor, Tensor]:
     size = torch.where(is_zero, 0.0, squares).max()
     unit = 16 * torch.finfo(size.dtype).eps  # of the directions, which are of length 1
     return distances.fill_diagonal_(torch.inf), _TIE * size + unit * size.sqrt() + unit**2
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(mutual_knn_metric)

@@ -14,14 +14,12 @@ from torch import Tensor
 from cmp_core import (
     Array,
     LayerView,
-    Register,
     TensorSum,
     UndefinedError,
     UsageError,
     as_labels,
     as_matrix,
     class_indices,
-    hookimpl,
     metric,
     rescaled,
 )
@@ -220,9 +218,3 @@ class _Centres(NamedTuple):
             "nc3": duality,
             "nc4": (differs * self.counts).sum() / self.counts.sum() * differ,
         }
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(NeuralCollapse)

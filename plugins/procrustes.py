@@ -11,11 +11,9 @@ from torch import Tensor
 from cmp_core import (
     Array,
     LayerView,
-    Register,
     UndefinedError,
     as_matrices,
     centred,
-    hookimpl,
     metric,
     rescaled,
 )
@@ -90,9 +88,3 @@ def _shape(activations: Tensor) -> Tensor:
     rows = rows.div(torch.linalg.matrix_norm(rows))
     n, p = rows.shape
     return rows if p <= n else torch.linalg.qr(rows.T, mode="r").R.T
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(procrustes_metric)

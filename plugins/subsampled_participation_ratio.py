@@ -15,12 +15,10 @@ from cmp_core import (
     Array,
     LayerView,
     PositiveInt,
-    Register,
     UndefinedError,
     UsageError,
     as_matrix,
     centred,
-    hookimpl,
     metric,
     rescaled,
 )
@@ -157,9 +155,3 @@ def _moments(n: int, squares: Tensor, lengths: Tensor, total: Tensor) -> Tensor:
     trace = (n * n - 3 * n + 1) * total.square() - n * (n - 1) * lengths + 2 * squares
     norm = squares - lengths * (n / (n - 2)) + total.square() / ((n - 1) * (n - 2))
     return torch.stack([trace / (n * (n - 1) * (n - 2) * (n - 3)), norm / (n * (n - 3))])
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(SubsampledParticipationRatio)

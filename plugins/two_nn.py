@@ -11,11 +11,9 @@ from torch import Tensor
 from cmp_core import (
     Array,
     LayerView,
-    Register,
     UndefinedError,
     as_matrix,
     centred,
-    hookimpl,
     metric,
     rescaled,
 )
@@ -115,9 +113,3 @@ def _two_nearest(rows: Tensor, samples: Tensor, near: Tensor) -> Tensor:
     """
     squares = (rows[samples, None] - rows[near]).square().sum(dim=2)
     return squares.topk(2, dim=1, largest=False).values
-
-
-@hookimpl
-def cmp_register_metrics(register: Register) -> None:
-    """Register the metric."""
-    register(two_nn_metric)

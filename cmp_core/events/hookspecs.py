@@ -1,7 +1,8 @@
 """The hooks: what plugins may register, and the events that they may listen to.
 
 An implementation may take any subset of a hook's arguments. `register(factory, name=…)` files a
-factory under a name; a metric's own name is the one that `@metric` gives it.
+factory under a name; a metric's own name is the one that `@metric` gives it. A module without the
+hook for metrics, or for plots, registers what it defines under `@metric`, or `@plot`.
 """
 
 from __future__ import annotations
@@ -124,5 +125,8 @@ REGISTRATIONS = {
     "cmp_register_learning_rules": "learning rule",
 }
 """Registration hooks and the kind of thing that each files by `register`."""
+
+DECLARED = {"metric": "cmp_register_metrics", "plot": "cmp_register_plots"}
+"""Kinds that a decorator of this name declares, and the hook that may file them instead."""
 
 COMMANDS = "cmp_register_commands"

@@ -15,7 +15,7 @@ import attrs
 
 from cmp_core.config.load import shipped_folder
 from cmp_core.errors import UsageError, one_line, unknown
-from cmp_core.events.hookspecs import COMMANDS, REGISTRATIONS
+from cmp_core.events.hookspecs import COMMANDS, DECLARED, REGISTRATIONS
 
 DISTRIBUTION = "chain-of-metric-predictors"
 ENTRY_POINTS = "cmp.plugins"
@@ -126,13 +126,24 @@ def example_folder() -> Path:
 
 
 def kinds_in(path: Path) -> tuple[str, ...]:
-    """Return what a source file registers, by the names of the hooks that it defines or imports.
+    """Return what a source file registers.
+
+    That is told by the names of the hooks that it defines or imports, and by the decorators that it
+    has of `cmp_core`.
 
     Raises:
         SyntaxError: it is not Python.
     """
+    tree = ast.parse(path.read_bytes(), str(path))
+    decorators = _declaring(tree)
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names |= {
+                DECLARED[decorators[ast.unparse(decorator.func)]]
+                for decorator in node.decorator_list
+                if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) in decorators
+            }
         if isinstance(node, ast.FunctionDef):
             names.add(node.name)
         elif isinstance(node, ast.ImportFrom):
@@ -140,6 +151,27 @@ def kinds_in(path: Path) -> tuple[str, ...]:
     hooks = {name for name in names if name.startswith("cmp_")}
     listens = any(not name.startswith("cmp_register_") for name in hooks)
     return (*(kind for hook, kind in KINDS.items() if hook in hooks), *([EVENTS] * listens))
+
+
+def _declaring(tree: ast.Module) -> dict[str, str]:
+    """Return the decorators that declare, as a source spells them, and the kind that each declares.
+
+    >>> _declaring(ast.parse("import cmp_core as c; from cmp_core import metric as m"))
+    {'c.metric': 'metric', 'c.plot': 'plot', 'm': 'metric'}
+    """
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = [x.asname or x.name for x in node.names if x.name.startswith(_CORE)]
+            found |= {f"{module}.{kind}": kind for module in modules for kind in DECLARED}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_CORE):
+            for alias in node.names:
+                kinds = DECLARED if alias.name == "*" else {alias.name} & DECLARED.keys()
+                found |= {alias.asname or kind: kind for kind in kinds}
+    return found
+
+
+_CORE = "cmp_core"
 
 
 def _built_ins() -> Iterator[Listing]:

@@ -16,7 +16,7 @@ import pluggy
 from cmp_core.data.plugin_modules import PREFIX
 from cmp_core.errors import UsageError, one_line, text_of, unknown
 from cmp_core.events import hookspecs
-from cmp_core.events.hookspecs import PROJECT, REGISTRATIONS, Register
+from cmp_core.events.hookspecs import DECLARED, PROJECT, REGISTRATIONS, Register
 from cmp_core.plugins.discovery import (
     BLOCK,
     BUILT_IN_PACKAGES,
@@ -29,14 +29,11 @@ from cmp_core.plugins.discovery import (
     origin_of,
 )
 from cmp_core.plugins.fence import Fence
-from cmp_core.plugins.registry import Registry, definition_of
+from cmp_core.plugins.registry import Registry, declared_in, definition_of
 from cmp_core.text import NAME, described, is_name
 
 LOADING = "loading"
 """Stands where changes of global state in an event name its hook."""
-
-DECLARED = ("metric", "plot")
-"""Kinds whose factories are under a decorator that names them."""
 
 
 @attrs.frozen
@@ -262,10 +259,9 @@ def load_entry_point(entry: metadata.EntryPoint) -> object:
 
 
 def check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
-    """Raise where a hook is misspelt, is a wrapper, or lacks the marker, or there is none."""
+    """Raise where a hook is misspelt, is a wrapper, or lacks the marker."""
     known = [name for name in vars(hookspecs) if name.startswith("cmp_")]
-    callers = manager.get_hookcallers(plugin) or ()
-    for caller in callers:
+    for caller in manager.get_hookcallers(plugin) or ():
         if caller.name not in known:
             raise UsageError(unknown("hook", caller.name, known))
         for implementation in caller.get_hookimpls():
@@ -277,27 +273,40 @@ def check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
         is_own = getattr(function, "__module__", None) == getattr(plugin, "__name__", "")
         if function is not None and is_own and not hasattr(function, f"{PROJECT}_impl"):
             raise UsageError(f"put @hookimpl above {name}, or it is never called")
-    if not callers:
-        raise UsageError(
-            "it implements no hook; a metric, for example, is registered by a function "
-            "cmp_register_metrics(register) under @hookimpl"
-        )
+
+
+_IS_NONE = (
+    "it defines nothing under @metric or @plot, and no hook under @hookimpl (what it imports does "
+    'not count); a metric is a function under @metric, such as: @metric("mean_norm") above '
+    "def mean_norm(view): return view.activations.norm(dim=1).mean()"
+)
+"""What is said of a module that is no plugin."""
 
 
 def _collect(
     manager: pluggy.PluginManager, plugin: object, registry: Registry, name: str, origin: str
 ) -> None:
-    """Call the plugin's registration hooks."""
+    """File what the plugin offers of each kind: what its hook registers, or what it declares.
+
+    Raises:
+        UsageError: it offers nothing and listens to nothing, or a rule of registration is broken.
+    """
     for hook, kind in REGISTRATIONS.items():
         register = _register_as(registry, kind, name, origin)
-        for implementation in getattr(manager.hook, hook).get_hookimpls():
-            if implementation.plugin is plugin:
-                try:
-                    implementation.function(register)
-                except (UsageError, KeyboardInterrupt):
-                    raise
-                except BaseException as error:
-                    raise UsageError(f"{hook} raised {one_line(error)}") from error
+        hooks = getattr(manager.hook, hook).get_hookimpls()
+        own = [implementation for implementation in hooks if implementation.plugin is plugin]
+        for implementation in own:
+            try:
+                implementation.function(register)
+            except (UsageError, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                raise UsageError(f"{hook} raised {one_line(error)}") from error
+        if not own and kind in DECLARED:
+            for factory in declared_in(plugin, kind):
+                register(factory)
+    if not (manager.get_hookcallers(plugin) or registry.of(name)):
+        raise UsageError(_IS_NONE)
 
 
 def _register_as(registry: Registry, kind: str, plugin: str, origin: str) -> Register:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -23,6 +24,24 @@ def definition_of(factory: object, kind: str) -> Any:
         name = getattr(factory, "__name__", repr(factory))
         raise UsageError(f"'{name}' is not declared to be a {kind}: put @{kind}(...) above it")
     return definition
+
+
+def declared_in(plugin: object, kind: str) -> Iterator[Any]:
+    """Yield what a module defines under the decorator of a kind, once each, in source order.
+
+    What it has imported is another module's, and a subclass is not what its base was declared to
+    be; an object that is a plugin declares nothing.
+    """
+    seen: set[int] = set()
+    for value in vars(plugin).values() if isinstance(plugin, ModuleType) else ():
+        if (
+            callable(value)
+            and getattr(value, "__module__", None) == plugin.__name__  # type: ignore[attr-defined]
+            and f"{kind}_definition" in getattr(value, "__dict__", {})
+            and id(value) not in seen
+        ):
+            seen.add(id(value))
+            yield value
 
 
 @attrs.frozen

@@ -68,7 +68,7 @@ def test_the_help_of_plot_lists_every_type_in_a_line() -> None:
         ("plot research_questions unpredicted", "test_predictions.npz' cannot be read: "),
         ("plot mine A -p none.py", "-p none.py: there is no such file"),
         ("plot mine A -p broken.py", "plugin 'broken.py' could not be loaded: SyntaxError"),
-        ("plot mine A -p idle.py", "idle.py: it implements no hook"),
+        ("plot mine A -p idle.py", "idle.py: it defines nothing under @metric or @plot"),
         ("plot mine A -p braces.py", "file: unknown choice 'xetric'; did you mean 'metric'?"),
         ("plot mine A -p no:heatmap", "unknown plugin 'heatmap'; did you mean 'heatmap_plot'?"),
         ("plot heatmap A -p no:heatmap_plot", "unknown plot 'heatmap'"),

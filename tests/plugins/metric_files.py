@@ -7,16 +7,12 @@ from cmp_core.measurement.selection import select_metrics
 from cmp_core.plugins.loader import load_plugins
 
 METRIC = """
-from cmp_core import hookimpl, metric
+from cmp_core import metric
 
 @metric("{name}")
 def it(view, *, power: int = 1):
     '''The mean activation.'''
     return view.activations.mean() ** power
-
-@hookimpl
-def cmp_register_metrics(register):
-    register(it)
 """
 
 

@@ -58,6 +58,25 @@ def test_hooks_that_are_imported_count(tmp_path: Path) -> None:
     assert kinds_in(path) == ("metric", "events")
 
 
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("from cmp_core import metric\n@metric('a')\ndef a(view): ...", ("metric",)),
+        ("from cmp_core import plot as p\n@p('a', file='a')\ndef a(view): ...", ("plot",)),
+        ("import cmp_core\n@cmp_core.metric('a')\nclass A: ...", ("metric",)),
+        ("import cmp_core as c\n@c.plot('a', file='a')\ndef a(view): ...", ("plot",)),
+        ("from cmp_core import *\n@metric('a')\ndef a(view): ...", ("metric",)),
+        ("from other import metric\n@metric('a')\ndef a(view): ...", ()),
+        ("from cmp_core import metric\n@metric\ndef a(view): ...", ()),
+        ("from cmp_core import metric\nimport app\n@app.metric('a')\ndef a(view): ...", ()),
+    ],
+)
+def test_decorators_of_cmp_core_count(tmp_path: Path, text: str, kinds: tuple[str, ...]) -> None:
+    path = tmp_path / "plugin.py"
+    path.write_text(text)
+    assert kinds_in(path) == kinds
+
+
 def test_a_plugin_inside_a_package_is_found_without_its_parents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

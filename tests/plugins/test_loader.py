@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from cmp_core import hookimpl
 from cmp_core.config.schema import Config
 from cmp_core.errors import UsageError
+from cmp_core.plugins.discovery import kinds_in
 from cmp_core.plugins.loader import load_plugins
 from tests.plugins.metric_files import names
 
@@ -37,11 +40,82 @@ def test_a_name_that_is_not_installed_is_told(site: Path, monkeypatch: pytest.Mo
     assert str(caught.value) == message
 
 
-def test_a_plugin_without_hooks_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "nothing.py"
-    path.write_text("x = 1\n")
-    with pytest.raises(UsageError, match="it implements no hook; a metric, for example"):
+@pytest.mark.parametrize("text", ["x = 1", "from cmp_metrics.margin import margin_metric"])
+def test_a_file_that_is_no_plugin_is_told_with_the_shortest_one(
+    write: Callable[..., Path], text: str
+) -> None:
+    path = write("nothing", text)
+    with pytest.raises(UsageError) as caught:
         load_plugins([str(path)])
+    told = str(caught.value)
+    assert told.startswith(f"{path}: it defines nothing under @metric or @plot, and no hook under")
+    name, function = re.findall(r'@metric\("(\w+)"\) above (def .*)$', told)[0]
+    header, body = function.split(": ", 1)
+    source = f"from cmp_core import metric\n@metric('{name}')\n{header}:\n    {body}\n"
+    assert load_plugins([str(write("shortest", source))]).registry.of("shortest")[0][1] == name
+
+
+DECLARED = """
+from matplotlib.figure import Figure
+from cmp_core import hookimpl, metric, plot, TensorSum
+from cmp_metrics.margin import margin_metric
+
+@plot("drawn", file="drawn")
+def drawn(view):
+    return Figure()
+
+@metric("second")
+def second(view):
+    return view.activations.mean()
+
+@metric("first", split="state")
+class First(TensorSum):
+    def update(self, view):
+        self.add(view.activations.sum())
+
+    def compute(self):
+        return self.total
+
+class Deeper(First):
+    pass
+
+@metric("of_a_plot_too")
+def other(view):
+    return 0.0
+
+again = second
+"""
+
+
+@pytest.mark.parametrize(
+    ("hook", "metrics", "plots"),
+    [
+        ("", ["first", "of_a_plot_too", "second"], ["drawn"]),
+        ("metrics(register):\n    register(second)", ["second"], ["drawn"]),
+        ("plots(register): pass", ["first", "of_a_plot_too", "second"], []),
+        ("models(register): pass", ["first", "of_a_plot_too", "second"], ["drawn"]),
+    ],
+)
+def test_what_a_file_declares_is_registered_where_no_hook_of_its_kind_does(
+    write: Callable[..., Path], hook: str, metrics: list[str], plots: list[str]
+) -> None:
+    text = DECLARED + (f"\n@hookimpl\ndef cmp_register_{hook}\n" if hook else "")
+    path = write("mine", text)
+    registry = load_plugins([str(path)]).registry
+    assert registry.names("metric", "mine") == metrics
+    assert registry.names("plot", "mine") == plots
+    assert set(kinds_in(path)) >= {kind for kind, _, _ in registry.of("mine")}
+
+
+def test_of_a_module_and_an_installed_plugin_the_same_is_registered(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("declaring_module", DECLARED)
+    monkeypatch.syspath_prepend(tmp_path)
+    named = load_plugins(["declaring_module"])
+    assert "second" in named.registry.names("metric", "declaring_module")
+    install_entries(monkeypatch, installed=sys.modules.pop("declaring_module"))
+    assert "second" in load_plugins().registry.names("metric", "installed")
 
 
 def test_built_ins_are_found_by_file_name() -> None:
