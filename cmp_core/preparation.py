@@ -32,6 +32,7 @@ from cmp_core.measurement.selection import select_metrics
 from cmp_core.plotting.plot import Plot, select_plots
 from cmp_core.plugins.fence import Fence, is_built_in
 from cmp_core.plugins.loader import Plugins, load_plugins
+from cmp_core.plugins.stored import missing_packages, stand_ins
 from cmp_core.runs.directory import (
     OBSERVED,
     PARAMS,
@@ -81,18 +82,23 @@ def prepare(config: Config, plugins_dir: Path | None, processes: Processes) -> P
     Raises:
         CmpError: something that was asked for cannot be done; all wrong names are told together.
     """
-    return _prepare(config, _load_plugins(config, plugins_dir), processes)
+    plugins = _warned_of(load_plugins(config.plugins, plugins_dir))
+    return _prepare(config, plugins, _check_names(config, plugins), processes)
 
 
-def _load_plugins(config: Config, plugins_dir: Path | None = None) -> Plugins:
-    plugins = load_plugins(config.plugins, plugins_dir)
+def _warned_of(plugins: Plugins) -> Plugins:
     for broken in plugins.broken:
         warn(str(broken))
     return plugins
 
 
-def _prepare(config: Config, plugins: Plugins, processes: Processes) -> Parts:
-    metrics, plots = _check_names(config, plugins)
+def _prepare(
+    config: Config,
+    plugins: Plugins,
+    selected: tuple[list[Metric], list[Plot]],
+    processes: Processes,
+) -> Parts:
+    metrics, plots = selected
     device = choose_device(config)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # where what other processes send is placed
@@ -150,16 +156,25 @@ CHANGEABLE = keys_about("place")
 """Keys of an existing run that may be given anew."""
 
 
-def prepare_again(directory: Path, settings: Iterable[str], processes: Processes) -> Parts:
+def prepare_again(
+    directory: Path,
+    settings: Iterable[str],
+    processes: Processes,
+    *,
+    plugins_from_run: bool = False,
+) -> Parts:
     """Return the parts of an existing run: its own metrics, none that were installed since.
 
     Args:
         directory: of the run.
         settings: `key=value` texts for what `CHANGEABLE` names.
         processes: that go on together.
+        plugins_from_run: whether the copies of plugin files in the run directory are executed, and
+            not the originals.
 
     Raises:
-        CmpError: as `prepare`, or another key is to be changed, or the run was observed.
+        CmpError: as `prepare`, or another key is to be changed, or the run was observed, or a copy
+            is not what the run has kept. Where a plugin is gone, the message says how to have it.
     """
     for setting in settings:
         key = setting.partition("=")[0].strip()
@@ -169,7 +184,15 @@ def prepare_again(directory: Path, settings: Iterable[str], processes: Processes
     if OBSERVED in read_yaml(directory / PARAMS):
         raise UsageError(f"'{directory}' was observed: its model is not cmp's to train or to test")
     config = load_config(directory / PARAMS, settings)
-    return _prepare(config, attrs.evolve(_load_plugins(config), named=()), processes)
+    copies = stand_ins(directory, config.plugins, asked=plugins_from_run)
+    try:
+        plugins = attrs.evolve(_warned_of(load_plugins(config.plugins, copies=copies)), named=())
+        selected = _check_names(config, plugins)
+    except UsageError as error:
+        if missing := missing_packages(directory):
+            raise UsageError(f"{error}\n{missing}") from error
+        raise
+    return _prepare(config, plugins, selected, processes)
 
 
 @contextmanager

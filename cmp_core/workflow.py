@@ -35,8 +35,8 @@ from cmp_core.measurement.measurer import Measurer
 from cmp_core.plotting.plot import Plot
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.plugins.failures import Failure, write_plugin_errors
-from cmp_core.plugins.fingerprints import fingerprints
 from cmp_core.plugins.loader import new_manager
+from cmp_core.plugins.stored import keep_plugins, plugins_basis
 from cmp_core.preparation import Parts, naming, prepare, prepare_again, resolved
 from cmp_core.runs.changes import heed_changes, tell_changes
 from cmp_core.runs.directory import (
@@ -126,6 +126,7 @@ def resume(
     *,
     tests: bool = True,
     allow_changes: bool = False,
+    plugins_from_run: bool = False,
 ) -> Outcome:
     """Go on with an interrupted run from its last checkpoint, or from the start if it has none.
 
@@ -138,6 +139,8 @@ def resume(
         tests: whether to test the best weights after training.
         allow_changes: go on although plugins, versions or the data are not those that the run was
             begun with; `environment.json` then tells which.
+        plugins_from_run: execute the copies of plugin files that lie in the run directory, and not
+            the originals.
 
     Raises:
         CmpError: there is no such run, its checkpoint cannot be read, another program trains or
@@ -149,29 +152,37 @@ def resume(
         last = directory / LAST
         checkpoint = load_checkpoint(last, torch.device("cpu")) if last.exists() else None
         if checkpoint is None:
-            parts = prepare_again(directory, settings, processes)
+            parts = prepare_again(directory, settings, processes, plugins_from_run=plugins_from_run)
             processes.on_first(lambda: _describe(parts, directory))
             return _train(parts, directory, console or out(), None, tests)
         with threads(read_environment(directory, problems=[]).get("threads")):
-            parts = prepare_again(directory, settings, processes)
+            parts = prepare_again(directory, settings, processes, plugins_from_run=plugins_from_run)
             processes.on_first(lambda: _go_on(parts, directory, checkpoint, allow_changes))
             return _train(parts, directory, console or out(), checkpoint, tests)
 
 
-def evaluate(path: str | Path, checkpoint: str = "best", settings: Iterable[str] = ()) -> Outcome:
+def evaluate(
+    path: str | Path,
+    checkpoint: str = "best",
+    settings: Iterable[str] = (),
+    *,
+    plugins_from_run: bool = False,
+) -> Outcome:
     """Test a checkpoint of a run: `best` rewrites the run's test files, `last` has its own folder.
 
     Args:
         path: the run directory.
         checkpoint: `best` or `last`.
         settings: `key=value` texts for what `CHANGEABLE` names.
+        plugins_from_run: as `resume`.
 
     Raises:
         CmpError: there is no such run or checkpoint, or another program trains or tests it.
     """
     directory = open_run(path)
     with Processes.of_torchrun() as processes, _locked(directory, processes):
-        return _evaluate(prepare_again(directory, settings, processes), directory, checkpoint)
+        parts = prepare_again(directory, settings, processes, plugins_from_run=plugins_from_run)
+        return _evaluate(parts, directory, checkpoint)
 
 
 def _evaluate(parts: Parts, directory: Path, checkpoint: str) -> Outcome:
@@ -217,6 +228,7 @@ def _new_run(parts: Parts) -> Path:
 def _describe(parts: Parts, directory: Path) -> None:
     """Write what the metrics mean and what the run rests on."""
     _describe_metrics(parts, directory)
+    keep_plugins(parts.plugins, directory)
     write_environment(directory, _environment(parts, directory))
 
 
@@ -231,7 +243,7 @@ def _environment(parts: Parts, directory: Path) -> dict[str, Any]:
         parts.device,
         processes=parts.processes.size,
         params=hashlib.sha256((directory / PARAMS).read_bytes()).hexdigest(),
-        plugins=fingerprints(parts.plugins),
+        **plugins_basis(parts.plugins),
         data=parts.data.fingerprint(),
     )
 
@@ -245,6 +257,7 @@ def _go_on(
     with _must_fit(directory):
         step = int(checkpoint["progress"]["step"])
     heed_changes(directory, _environment(parts, directory), step, allowed=allow_changes)
+    keep_plugins(parts.plugins, directory)  # those that may differ from here on
 
 
 def _measurer(parts: Parts, directory: Path) -> Measurer:

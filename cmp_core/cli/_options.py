@@ -39,6 +39,17 @@ def plugin_options(command: Command) -> Command:
     return plugin(folder(command))
 
 
+def plugins_from_run_option(command: Command) -> Command:
+    """Add `--plugins-from-run`."""
+    option = click.option(
+        "--plugins-from-run",
+        is_flag=True,
+        help="Load the copies of plugin files that the run keeps in RUN/plugins, and not the "
+        "originals: this runs code that lies in the run directory.",
+    )
+    return option(command)
+
+
 def training_options(command: Command) -> Command:
     """Add what `cmp run` and `cmp train` have in common."""
     options = (
@@ -66,6 +77,7 @@ def training_options(command: Command) -> Command:
             is_flag=True,
             help="Resume although plugins, versions or the data have changed.",
         ),
+        plugins_from_run_option,
         click.option(
             "--presets",
             is_flag=True,

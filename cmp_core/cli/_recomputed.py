@@ -34,11 +34,13 @@ def show(
     target: Path | None,
     *,
     save: bool,
+    plugins_from_run: bool,
 ) -> int:
     """Measure the snapshots, print, write or save their rows, and return the exit code.
 
     Args:
-        paths, metrics, plugins, plugins_dir, workers, save: as `recompute` takes them.
+        paths, metrics, plugins, plugins_dir, workers, save, plugins_from_run: as `recompute`
+            takes them.
         results_to: where rows are written as JSON lines; none: tables are printed.
         target: a file that the rows are written to instead, or none.
     """
@@ -48,7 +50,9 @@ def show(
         raise UsageError(f"--out: there is no folder '{target.parent}'")
     count = len(find_snapshots(paths))
     results = []
-    found = recompute_in_children(paths, metrics, plugins, plugins_dir, workers, save=save)
+    found = recompute_in_children(
+        paths, metrics, plugins, plugins_dir, workers, save=save, plugins_from_run=plugins_from_run
+    )
     for result in track(found, "snapshots", count):
         results.append(result)
         if result.error is None and results_to is not None:

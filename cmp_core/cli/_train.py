@@ -22,6 +22,7 @@ def train(
     no_snapshots: bool,
     resumed: str | None,
     allow_changes: bool,
+    plugins_from_run: bool,
     *,
     tests: bool = True,
 ) -> Outcome:
@@ -31,15 +32,25 @@ def train(
         overrides["snapshots"] = None
     if resumed and (source or overrides or plugins or plugins_dir):
         raise UsageError(
-            "--resume goes on with the run's own params.yaml: only --set and --allow-changes may "
-            "be given"
+            "--resume goes on with the run's own params.yaml: only --set, --allow-changes and "
+            "--plugins-from-run may be given"
         )
-    if allow_changes and not resumed:
-        raise UsageError("--allow-changes is for --resume")
+    for option, given in (
+        ("--allow-changes", allow_changes),
+        ("--plugins-from-run", plugins_from_run),
+    ):
+        if given and not resumed:
+            raise UsageError(f"{option} is for --resume")
     config = None if resumed else load_config(source, settings, plugins, **overrides)
 
     from cmp_core import workflow
 
     if config is None:
-        return workflow.resume(str(resumed), settings, tests=tests, allow_changes=allow_changes)
+        return workflow.resume(
+            str(resumed),
+            settings,
+            tests=tests,
+            allow_changes=allow_changes,
+            plugins_from_run=plugins_from_run,
+        )
     return workflow.run(config, plugins_dir, tests=tests)

@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from cmp_core.cli._options import plugins_from_run_option
+
 
 @click.command(
     "eval",
@@ -29,8 +31,15 @@ Examples:
     metavar="KEY=VALUE",
     help="Where things are now: data_dir, device or num_workers. Repeatable.",
 )
+@plugins_from_run_option
 @click.option("--confusion", is_flag=True, help="Print the confusion matrix as well.")
-def eval_command(run: str, checkpoint: str, settings: tuple[str, ...], confusion: bool) -> None:
+def eval_command(
+    run: str,
+    checkpoint: str,
+    settings: tuple[str, ...],
+    plugins_from_run: bool,
+    confusion: bool,
+) -> None:
     """Test a checkpoint of RUN on the test split, layer by layer.
 
     `best` writes the run's test files again; `last` writes them to RUN/eval_last.
@@ -39,7 +48,7 @@ def eval_command(run: str, checkpoint: str, settings: tuple[str, ...], confusion
     from cmp_core.cli._results import exit_code, print_confusion, print_failures, print_test
     from cmp_core.console import say
 
-    outcome = workflow.evaluate(run, checkpoint, settings)
+    outcome = workflow.evaluate(run, checkpoint, settings, plugins_from_run=plugins_from_run)
     print_test(outcome)
     say(f"files in {outcome.directory}")
     print_failures(outcome.failures, outcome.plugin_errors)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cmp_core.cli._options import plugin_options, selection
+from cmp_core.cli._options import plugin_options, plugins_from_run_option, selection
 from cmp_core.cli._streams import results_alone
 
 
@@ -34,6 +34,7 @@ Exit codes: 0 done, 2 wrong usage or a snapshot that cannot be read (the others 
     "no:NAME leaves one out.",
 )
 @plugin_options
+@plugins_from_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, not a table.")
 @click.option(
     "--out",
@@ -58,6 +59,7 @@ def recompute_command(
     metrics: str | None,
     plugins: tuple[str, ...],
     plugins_dir: Path | None,
+    plugins_from_run: bool,
     as_json: bool,
     target: Path | None,
     save: bool,
@@ -69,7 +71,8 @@ def recompute_command(
     what the run would have logged for these samples.
 
     Of the plugins that a file names, those that are built in, installed or shipped are loaded. A
-    path or module is code of anyone's, and loaded only with -p; metrics that need it are left out.
+    path or module is code of anyone's, and loaded only when asked for, by -p or by
+    --plugins-from-run; metrics that need it are left out.
     """
     asked = selection(metrics, "--metrics")
 
@@ -78,6 +81,14 @@ def recompute_command(
     prints_json = as_json and target is None
     with results_alone() if prints_json else nullcontext() as results:
         code = _recomputed.show(
-            paths, asked, plugins, plugins_dir, workers, results, target, save=save
+            paths,
+            asked,
+            plugins,
+            plugins_dir,
+            workers,
+            results,
+            target,
+            save=save,
+            plugins_from_run=plugins_from_run,
         )
     sys.exit(code)

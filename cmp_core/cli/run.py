@@ -54,6 +54,7 @@ def run_command(
     no_snapshots: bool,
     resumed: str | None,
     allow_changes: bool,
+    plugins_from_run: bool,
     plots: str | None,
     research_only: bool,
     compared: tuple[str, ...],
@@ -79,6 +80,7 @@ def run_command(
             no_snapshots,
             resumed,
             allow_changes,
+            plugins_from_run,
         )
 
         from cmp_core.cli._finish import finish

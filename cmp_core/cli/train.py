@@ -29,6 +29,7 @@ def train_command(
     no_snapshots: bool,
     resumed: str | None,
     allow_changes: bool,
+    plugins_from_run: bool,
 ) -> None:
     """Train a network and measure every layer, without the test, plots and report of `cmp run`."""
     asked = {"metrics": selection(metrics, "--metrics")}
@@ -42,6 +43,7 @@ def train_command(
             no_snapshots,
             resumed,
             allow_changes,
+            plugins_from_run,
             tests=False,
         )
 

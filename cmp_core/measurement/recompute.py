@@ -13,7 +13,9 @@ from cmp_core.errors import UsageError
 from cmp_core.measurement.children import Call, Children
 from cmp_core.measurement.recomputed import Recomputed
 from cmp_core.measurement.saving import runs_to_save_to, saved
-from cmp_core.runs.directory import ACTIVATIONS
+from cmp_core.plugins.loader import is_path
+from cmp_core.plugins.stored import copies_of
+from cmp_core.runs.directory import ACTIVATIONS, open_run, run_of
 
 _SNAPSHOT = "cmp_core.measurement.snapshot"  # which imports torch
 
@@ -53,6 +55,7 @@ def recompute(
     workers: int | None = None,
     *,
     save: bool = False,
+    plugins_from_run: bool = False,
 ) -> Iterator[Recomputed]:
     """Yield what each snapshot gives, in the order of `find_snapshots`, as soon as it is there.
 
@@ -72,19 +75,32 @@ def recompute(
         save: add the values to the runs, each as soon as all of its snapshots are measured; what
             `load_run` returns, and so plots and reports, then have them. Of a metric without a
             value at any layer of a snapshot nothing is added, which is warned of.
+        plugins_from_run: load the copies of plugin files that the runs keep, which is code that
+            lies in the run directories. One of `plugins` takes the place of a copy of its name.
 
     Raises:
         UsageError: a path holds no snapshot, or what is asked for is not there; nothing is saved
-            of metrics that a run has logged itself, and to what is no run.
+            of metrics that a run has logged itself, and to what is no run; a copy is not what the
+            run has kept.
     """
     files = find_snapshots(paths)
     if workers != 1 and (workers or len(files)) > 1:
-        return recompute_in_children(paths, metrics, plugins, plugins_dir, workers, save=save)
+        return recompute_in_children(
+            paths,
+            metrics,
+            plugins,
+            plugins_dir,
+            workers,
+            save=save,
+            plugins_from_run=plugins_from_run,
+        )
     from cmp_core.measurement.snapshot import labels_of, measured
 
-    labels = [] if metrics is None else labels_of(metrics, plugins, plugins_dir)
+    copies = _copies(files, plugins, plugins_from_run)
+    asked = (metrics, plugins, plugins_dir)
+    labels = [] if metrics is None else labels_of(*asked, list(copies.values()))
     runs = runs_to_save_to(paths, labels) if save else []
-    results = (measured(file, metrics, plugins, plugins_dir, 1, workers) for file in files)
+    results = (measured(file, *asked, copies[file], 1, workers) for file in files)
     return saved(results, runs) if save else results
 
 
@@ -96,21 +112,25 @@ def recompute_in_children(
     workers: int | None = None,
     *,
     save: bool = False,
+    plugins_from_run: bool = False,
 ) -> Iterator[Recomputed]:
     """Do as `recompute`, with a process for each file, a single one too; torch is not imported."""
     files = find_snapshots(paths)
+    copies = _copies(files, plugins, plugins_from_run)
     count = min(workers or joblib.cpu_count(), len(files))
     threads = None if workers is None and len(files) == 1 else 1
     children = Children(count, f"{_SNAPSHOT}:import_built_ins")
     asked = (metrics, plugins, plugins_dir)
     try:
         # A mistake in the selection is one mistake, however many files there are.
-        labels = [] if metrics is None else children.result((f"{_SNAPSHOT}:labels_of", asked))
+        selection = (*asked, list(copies.values()))
+        labels = [] if metrics is None else children.result((f"{_SNAPSHOT}:labels_of", selection))
         runs = runs_to_save_to(paths, labels) if save else []
     except BaseException:
         children.close()
         raise
-    calls = [(f"{_SNAPSHOT}:measured_in_child", (file, *asked, count, threads)) for file in files]
+    measured = f"{_SNAPSHOT}:measured_in_child"
+    calls = [(measured, (file, *asked, copies[file], count, threads)) for file in files]
     results = _results(children, files, calls)
     return saved(results, runs) if save else results
 
@@ -122,6 +142,24 @@ def _results(
         for file, outcome in zip(files, children.results(calls), strict=True):
             problem = None if outcome.problem is None else f"'{file}': {outcome.problem}"
             yield outcome.value if problem is None else Recomputed(file, error=problem)
+
+
+def _copies(
+    files: Sequence[Path], plugins: Sequence[str], plugins_from_run: bool
+) -> dict[Path, dict[str, Path]]:
+    """Return for each file the copies of plugins that its run keeps, as `load_plugins` takes them.
+
+    Raises:
+        UsageError: a file is of no run, or a copy is not what the run has kept.
+    """
+    if not plugins_from_run:
+        return {file: {} for file in files}
+    given = {Path(spec).stem for spec in plugins if is_path(spec)}
+    by_run: dict[Path, dict[str, Path]] = {}
+    for run in dict.fromkeys(map(run_of, files)):
+        copies = copies_of(open_run(run)).items()
+        by_run[run] = {str(path): path for name, path in copies if name not in given}
+    return {file: by_run[run_of(file)] for file in files}
 
 
 def _natural(path: Path) -> list[Any]:

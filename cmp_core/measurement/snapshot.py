@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ from cmp_core.plugins.discovery import (
     is_known_here,
 )
 from cmp_core.plugins.loader import Plugins, is_path, load_plugins
+from cmp_core.plugins.stored import how_to_have, missing_packages
+from cmp_core.runs.directory import run_of
 from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.replay import replay, replay_fitting
 
@@ -37,6 +39,7 @@ def measured(
     metrics: Any,
     plugins: Sequence[str],
     plugins_dir: Path | None,
+    copies: Mapping[str, Path],
     processes: int,
     threads: int | None,
     limits: Callable[[int], AbstractContextManager[Any]] = nullcontext,
@@ -46,6 +49,7 @@ def measured(
     Args:
         path: the file.
         metrics, plugins, plugins_dir: as of `recompute`.
+        copies: as `load_plugins`, of plugins that the file's run keeps.
         processes: how many share the memory.
         threads: of torch, none for one on each core.
         limits: takes how many bytes are read, and limits what reading them may cost.
@@ -59,12 +63,15 @@ def measured(
             with limits(snapshot.nbytes):
                 snapshot.verify()
             config, foreign = selection_of(snapshot, metrics, plugins)
-            return measure(snapshot, config, plugins_dir, foreign, processes)
+            return measure(snapshot, config, plugins_dir, foreign, processes, copies=copies)
     except CmpError as error:
         about = "" if str(path) in str(error) else f"'{path}': "
         is_selection = isinstance(error, UsageError) and not isinstance(error, DataError)
-        hint = " (--metrics A,B needs none of the run's own plugins)" if is_selection else ""
-        return Recomputed(path, error=f"{about}{error}{'' if metrics else hint}")
+        hint = ""
+        if is_selection and not metrics:
+            missing = "".join(f"; {told}" for told in [missing_packages(run_of(path))] if told)
+            hint = f"{missing} (--metrics A,B needs none of the run's own plugins)"
+        return Recomputed(path, error=f"{about}{error}{hint}")
     finally:
         torch.set_num_threads(before)
 
@@ -73,15 +80,27 @@ measured_in_child = partial(measured, limits=limited)
 """The same in a process that ends then, and so may be limited."""
 
 
-def labels_of(metrics: Any, plugins: Sequence[str], plugins_dir: Path | None) -> list[str]:
+def labels_of(
+    metrics: Any,
+    plugins: Sequence[str],
+    plugins_dir: Path | None,
+    copies: Sequence[Mapping[str, Path]],
+) -> list[str]:
     """Return the labels of metrics that are asked for.
+
+    Args:
+        metrics, plugins, plugins_dir: as of `recompute`.
+        copies: as `load_plugins`, those for each file.
 
     Raises:
         UsageError: there is no such metric, or a plugin cannot be loaded.
     """
     config = build_config({"metrics": metrics, "plugins": list(plugins)}, _SELECTION)
-    selected = select_metrics(load_plugins(config.plugins, plugins_dir), config)
-    return [metric.label for metric in selected]
+    labels: dict[str, None] = {}
+    for own in {tuple(own): own for own in copies}.values():
+        loaded = load_plugins((*config.plugins, *own), plugins_dir, copies=own)
+        labels |= dict.fromkeys(metric.label for metric in select_metrics(loaded, config))
+    return list(labels)
 
 
 def import_built_ins() -> None:
@@ -99,6 +118,7 @@ def measure(
     foreign: Sequence[str] = (),
     processes: int = 1,
     listeners: Sequence[object] = (),
+    copies: Mapping[str, Path] | None = None,
 ) -> Recomputed:
     """Measure an open snapshot with the metrics of a configuration.
 
@@ -110,12 +130,14 @@ def measure(
             that nothing has registered are taken for theirs, and left out.
         processes: how many share the memory.
         listeners: hear of the events beside the metrics.
+        copies: as `load_plugins`.
 
     Raises:
         CmpError: a metric or plugin of the configuration is unknown, or the data are damaged.
     """
-    loaded = load_plugins(config.plugins, plugins_dir)
-    config, notes = _without_skipped(loaded, config, foreign)
+    copies = copies or {}
+    loaded = load_plugins((*config.plugins, *copies), plugins_dir, copies=copies)
+    config, notes = _without_skipped(loaded, config, foreign, run_of(snapshot.path))
     classes = tuple(map(str, range(snapshot.num_classes)))
     names = tuple(layer.name for layer in snapshot.layers)
     run = Run(config, classes, names, output=snapshot.output or None)
@@ -152,7 +174,7 @@ def measure(
 
 
 def _without_skipped(
-    loaded: Plugins, config: Config, foreign: Sequence[str]
+    loaded: Plugins, config: Config, foreign: Sequence[str], run: Path
 ) -> tuple[Config, tuple[str, ...]]:
     """Return a configuration without the metrics of plugins that were not loaded, and what to say.
 
@@ -173,8 +195,10 @@ def _without_skipped(
     what = "plugins" if len(skipped) > 1 else "plugin"
     left_out = f"metrics left out: {', '.join(lost)}; " if lost else ""
     load = " ".join(f"-p {shlex.quote(spec)}" for spec in skipped)
+    ways = " or ".join(filter(None, [load, how_to_have(run, skipped)]))
+    missing = "".join(f"; {told}" for told in [missing_packages(run)] if told)
     return config, (
-        f"{left_out}{what} named by the file, and loaded only when asked for: add {load}",
+        f"{left_out}{what} named by the file, and loaded only when asked for: add {ways}{missing}",
     )
 
 

@@ -418,6 +418,7 @@ class Observer:
                 layers,
                 subject.capture.reductions,
                 stores=self._stores,
+                plugins=self._plugins,
                 dispatcher=self._measurer.dispatcher,
                 processes=self._processes,
             )

@@ -26,6 +26,8 @@ from cmp_core.measurement.metric import Metric
 from cmp_core.observation.capture import device_of
 from cmp_core.observation.reduction import Reduction
 from cmp_core.plugins.dispatch import Dispatcher
+from cmp_core.plugins.loader import Plugins
+from cmp_core.plugins.stored import keep_plugins, plugins_basis
 from cmp_core.runs.directory import METRICS, OBSERVED, PARAMS, write_whole
 from cmp_core.runs.environment import describe_environment, write_environment
 from cmp_core.runs.metric_info import dump_metric_info
@@ -41,6 +43,7 @@ class RunWriter:
         layers: without samples.
         reductions: by path of the module.
         stores: whether tests leave snapshots.
+        plugins: that are loaded.
         dispatcher: emits the events.
         processes: that share the run.
     """
@@ -52,11 +55,12 @@ class RunWriter:
         reductions: Mapping[str, Reduction],
         *,
         stores: bool,
+        plugins: Plugins,
         dispatcher: Dispatcher,
         processes: Processes,
     ) -> None:
         assert run.directory is not None  # otherwise nothing is written
-        self._run, self._layers, self._stores = run, layers, stores
+        self._run, self._layers, self._stores, self._plugins = run, layers, stores, plugins
         self._reductions = {path: name_of(reduction) for path, reduction in reductions.items()}
         self._directory, self._dispatcher, self._processes = run.directory, dispatcher, processes
         self._log: LogWriter | None = None
@@ -84,9 +88,11 @@ class RunWriter:
             **told,
         }
         device = device_of(model)
-        description = describe_environment(run, device) | {"seed": told.get("seed")}
+        basis = plugins_basis(self._plugins)
+        description = describe_environment(run, device, **basis) | {"seed": told.get("seed")}
         write_whole(directory / PARAMS, dump_yaml(params))
         write_whole(directory / METRICS, dump_metric_info(metric.info() for metric in metrics))
+        keep_plugins(self._plugins, directory)
         write_environment(directory, description)
         self._log = LogWriter(directory)
         self._dispatcher.add_essential(self._log)

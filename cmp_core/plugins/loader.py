@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pluggy
 
-from cmp_core.data.plugin_modules import PREFIX
+from cmp_core.data.plugin_modules import PREFIX, PluginFile
 from cmp_core.errors import UsageError, one_line, text_of, unknown
 from cmp_core.events import hookspecs
 from cmp_core.events.hookspecs import DECLARED, PROJECT, REGISTRATIONS, Register
@@ -58,6 +58,7 @@ class Plugins:
         specs: what loads the same plugins again, from any folder and without a plugins folder.
         broken: installed plugins that were left out because they are broken.
         origins: where each plugin comes from, by name.
+        files: what was executed of those that are files, examples among them, by name.
     """
 
     manager: pluggy.PluginManager
@@ -66,12 +67,14 @@ class Plugins:
     specs: tuple[str, ...] = ()
     broken: tuple[Broken, ...] = ()
     origins: Mapping[str, str] = attrs.field(factory=dict)
+    files: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
 
 
 def load_plugins(
     specs: Iterable[str] = (),
     plugins_dir: Path | None = None,
     built_ins: Iterable[str] = BUILT_IN_PACKAGES,
+    copies: Mapping[str, Path] | None = None,
 ) -> Plugins:
     """Load built-in plugins, installed ones (entry points), those of a folder, and `specs`.
 
@@ -80,18 +83,23 @@ def load_plugins(
             (`cmp:dead_units`), the name of an installed plugin, or `no:NAME` to leave one out.
         plugins_dir: a folder each of whose `*.py` files is a plugin.
         built_ins: those of `BUILT_IN_PACKAGES` that are wanted.
+        copies: files of a run that are loaded in place of those that specs name, by the spec; they
+            were not asked for by name, and so are not among the `named`.
 
     Raises:
         UsageError: a plugin that was asked for cannot be loaded, or breaks a rule of the hooks.
     """
     specs = list(specs)
-    loader = _Loader(blocked={s.removeprefix(BLOCK) for s in specs if s.startswith(BLOCK)})
+    copies = copies or {}
+    blocked = {spec.removeprefix(BLOCK) for spec in specs if spec.startswith(BLOCK)}
+    loader = _Loader(blocked, copies)
     loader.load_built_ins(built_ins)
     wanted = [spec for spec in specs if not spec.startswith(BLOCK)]
     loader.load_entry_points(wanted)
     if plugins_dir is not None:
         loader.load_folder(plugins_dir)
-    named = tuple(dict.fromkeys(loader.load(spec) for spec in wanted))
+    names = {spec: loader.load(spec) for spec in wanted}
+    named = tuple(dict.fromkeys(names[spec] for spec in wanted if spec not in copies))
     loader.check_blocked()
     return Plugins(
         manager=loader.manager,
@@ -100,6 +108,7 @@ def load_plugins(
         specs=tuple(loader.specs),
         broken=tuple(loader.broken),
         origins=loader.origins,
+        files=loader.files,
     )
 
 
@@ -118,13 +127,15 @@ def new_manager() -> pluggy.PluginManager:
 class _Loader:
     """Adds plugins to a fresh manager and registry, each under a name of its own."""
 
-    def __init__(self, blocked: set[str]) -> None:
+    def __init__(self, blocked: set[str], copies: Mapping[str, Path]) -> None:
         self.manager = new_manager()
         self.registry = Registry()
         self.origins: dict[str, str] = {}
         self.specs: list[str] = []
         self.broken: list[Broken] = []
+        self.files: dict[str, bytes] = {}
         self._blocked = blocked
+        self._copies = copies
         self._left_out: set[str] = set()
         self._fence = Fence()
 
@@ -169,6 +180,9 @@ class _Loader:
         if spec in self.origins:
             self.specs.append(spec)
             return spec
+        if spec in self._copies:
+            self.specs.append(spec)
+            return self._execute(self._copies[spec])
         if is_path(spec):
             return self._load_file(Path(spec))
         if Path(spec).is_file() and Path(spec).suffix:
@@ -204,19 +218,21 @@ class _Loader:
     def _execute(self, path: Path) -> str:
         name = path.stem
         module_name = PREFIX + name
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None:
-            raise UsageError(f"-p {path}: expected a Python file")
-        module = importlib.util.module_from_spec(spec)
+        if path.suffix != ".py":
+            raise UsageError(f"-p {path}: expected a Python file, whose name ends in .py")
+        loader = PluginFile(module_name, str(path))
+        module = importlib.util.module_from_spec(loader.spec())
         sys.modules[module_name] = module  # so that its classes can be inspected
         try:
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
         except BaseException as error:
             del sys.modules[module_name]
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise UsageError(f"plugin '{path}' could not be loaded: {one_line(error)}") from error
-        return self._add(module, name, str(path.resolve()))
+        name = self._add(module, name, str(path.resolve()))
+        self.files.setdefault(name, loader.content)  # named twice, the first one is registered
+        return name
 
     def _add(self, plugin: object, name: str, origin: str) -> str:
         """Register a plugin and what it offers, or nothing of it."""

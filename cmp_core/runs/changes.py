@@ -10,8 +10,9 @@ import attrs
 
 from cmp_core.console import warn
 from cmp_core.errors import UsageError
-from cmp_core.runs.directory import ENVIRONMENT, PARAMS
+from cmp_core.runs.directory import ENVIRONMENT, PARAMS, PLUGINS
 from cmp_core.runs.environment import read_environment, write_environment
+from cmp_core.runs.requirements import pip_line
 from cmp_core.text import in_one_line
 
 _COMPUTING = ("chain-of-metric-predictors", "torch", "numpy", "scikit-learn")
@@ -69,10 +70,16 @@ def heed_changes(directory: Path, now: Mapping[str, Any], step: int, *, allowed:
         write_environment(directory, now)
     found = changes(before, now)
     if not allowed and any(change.decides for change in found):
+        copies = ""
+        if _edited(before, now) and (directory / PLUGINS).is_dir():
+            copies = (
+                "go on with the plugin files that the run has kept by --plugins-from-run, which "
+                "runs the code in its directory, "
+            )
         raise UsageError(
             f"'{directory}' was begun with something else: {_listed(found)}. What follows would "
             "not be of one run with what is there: bring that back, begin anew with "
-            f"cmp run -c '{directory / PARAMS}', or go on all the same with --allow-changes"
+            f"cmp run -c '{directory / PARAMS}', {copies}or go on all the same with --allow-changes"
         )
     if found:
         entry = {"step": step, "what": [change.what for change in found]}
@@ -110,14 +117,28 @@ def _of_packages(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
 
 def _of_plugins(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
     there = _mapping(now, "plugins")
-    for name, sha256 in _mapping(before, "plugins").items():
+    required, installed = (_mapping(told, "plugin_packages") for told in (before, now))
+    others = {name for name in installed if required.get(name, installed[name]) != installed[name]}
+    edited = _edited(before, now)
+    for name in _mapping(before, "plugins"):
         if name not in there:
-            yield Change(f"the plugin {name} is not loaded now", decides=True)
-        elif there[name] != sha256:
+            line = pip_line(required.get(name))
+            how = f" ({line})" if line else ""
+            yield Change(f"the plugin {name} is not loaded now{how}", decides=True)
+        elif name in others:
+            versions = f"{required[name]} is {installed[name]} now"
+            yield Change(f"of the plugin {name}, {versions}", decides=True)
+        elif name in edited:
             yield Change(f"the file of the plugin {name} has been edited", decides=True)
     if isinstance(before.get("plugins"), Mapping):
         for name in there.keys() - _mapping(before, "plugins").keys():
             yield Change(f"the plugin {name} is new", decides=False)
+
+
+def _edited(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """Return the plugins whose files were others."""
+    there, was = _mapping(now, "plugins"), _mapping(before, "plugins")
+    return {name for name in there if was.get(name, there[name]) != there[name]}
 
 
 def _of_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:

@@ -43,6 +43,8 @@ SNAPSHOT_BEGUN = ".snapshot.h5"
 """Where a snapshot is written until it is whole; `activations/` has none but whole ones."""
 PLOTS = "plots"
 """The folder of the pictures."""
+PLUGINS = "plugins"
+"""The folder of the copies of plugin files."""
 
 
 _FILES = (
@@ -124,6 +126,15 @@ def open_run(path: str | Path) -> Path:
         hint = f"; did you mean '{runs[-1]}'?" if runs else ""
         raise UsageError(f"'{path}' is not a run directory: it has no {PARAMS}{hint}")
     return folder.absolute()
+
+
+def run_of(snapshot: Path) -> Path:
+    """Return the directory of the run that has stored a snapshot file.
+
+    >>> run_of(Path("/runs/0001/activations/step_1.h5")).as_posix()
+    '/runs/0001'
+    """
+    return snapshot.absolute().parent.parent
 
 
 def folder_of_run(directory: Path, name: str) -> Path:

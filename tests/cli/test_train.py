@@ -63,9 +63,9 @@ def test_a_dangerous_weight_is_warned_about() -> None:
     ("command", "message"),
     [
         ("train --plots heatmap", "No such option"),
-        ("train --resume x --metrics margin", "only --set and --allow-changes may be given"),
-        ("train --resume x --no-snapshots", "only --set and --allow-changes may be given"),
-        ("train --resume x -c greedy_mnist", "only --set and --allow-changes may be given"),
+        ("train --resume x --metrics margin", "only --set, --allow-changes and"),
+        ("train --resume x --no-snapshots", "only --set, --allow-changes and"),
+        ("train --resume x -c greedy_mnist", "only --set, --allow-changes and"),
         ("train --resume none", "run 'none' does not exist"),
     ],
 )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import py_compile
+from importlib.util import module_from_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import torch
 
 from cmp_core.config.schema import Config
 from cmp_core.data.load import load_data
+from cmp_core.data.plugin_modules import PluginFile
 from cmp_core.plugins.loader import load_plugins
 
 PLUGIN = """
@@ -29,6 +33,21 @@ class Points(Dataset):
 def cmp_register_datasets(register):
     register(lambda config: Points(), name="points")
 """
+
+
+def test_what_was_compiled_earlier_is_not_taken_for_the_file(tmp_path: Path) -> None:
+    """Python's own loader does, where time and size agree."""
+    path = tmp_path / "mine.py"
+    path.write_text("VALUE = 1\n")
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    py_compile.compile(str(path))
+    path.write_text("VALUE = 2\n")
+    os.utime(path, ns=times)
+    loader = PluginFile("mine", str(path))
+    module = module_from_spec(loader.spec())
+    loader.exec_module(module)
+    assert module.VALUE == 2
+    assert loader.content == b"VALUE = 2\n"
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

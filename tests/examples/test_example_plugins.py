@@ -41,7 +41,7 @@ Array = NDArray[np.float64]
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "plugins").glob("[!_]*.py"))
 NAMES = [path.stem for path in FILES]
-MEASURING = [path.stem for path in FILES if "cmp_register_metrics" in path.read_text()]
+MEASURING = [path.stem for path in FILES if "@metric(" in path.read_text()]
 SEEDS = range(20)
 steady = settings(derandomize=True, deadline=None, max_examples=30)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from click.testing import Result
 
 from cmp_core.measurement.recompute import recompute
+from cmp_core.measurement.recomputed import Recomputed
 from tests.cli.calls import call
 from tests.installed import METRIC, install
 from tests.snapshots.test_read import by_hand
@@ -90,6 +92,59 @@ def test_what_was_not_loaded_is_said_once(
         "warning: metrics left out: mine; plugins named by the file, and loaded only when asked "
         "for: add -p own.py -p 'also here/it.py'\n"
     )
+
+
+@pytest.fixture
+def kept(foreign: Callable[[str, str], Path], tmp_path: Path) -> Path:
+    """A run directory that keeps the plugin of its snapshot, whose original is gone."""
+    run = tmp_path / "run"
+    for folder in ("activations", "plugins"):
+        (run / folder).mkdir(parents=True)
+    foreign("/gone/mine.py", "[margin, mine]").rename(run / "activations" / "x.h5")
+    (run / "plugins" / "mine.py").write_text(MARKED)
+    (run / "params.yaml").write_text("model: greedy\n")
+    hashes = {"mine": hashlib.sha256(MARKED.encode()).hexdigest()}
+    told = {"plugins": hashes, "plugin_packages": {"too": "no-such==1.0"}}
+    (run / "environment.json").write_text(json.dumps(told))
+    return run
+
+
+def measured(result: Recomputed) -> set[str]:
+    assert result.error is None
+    return {row.metric for row in result.rows}
+
+
+def test_the_copy_of_a_run_is_loaded_when_it_is_asked_for(kept: Path, tmp_path: Path) -> None:
+    (without,) = recompute([kept])
+    assert measured(without) == {"margin"}
+    assert without.notes == (
+        "metrics left out: mine; plugin named by the file, and loaded only when asked for: add "
+        f"-p /gone/mine.py or to cmp recompute --plugins-from-run, which runs the code in "
+        f"{kept / 'plugins'}; plugins that the run had and that are missing: too (pip install "
+        "no-such==1.0)",
+    )
+    assert not was_executed(kept / "plugins")
+    (result,) = recompute([kept], plugins_from_run=True)
+    assert (measured(result), result.notes) == ({"margin", "mine"}, ())
+    assert was_executed(kept / "plugins")
+    for asked in ("margin", "mine"):  # a copy is there to be selected, and selects nothing
+        (result,) = recompute([kept], [asked], plugins_from_run=True)
+        assert measured(result) == {asked}
+    (tmp_path / "mine.py").write_text(MARKED.replace('"mine"', '"other"'))
+    (result,) = recompute([kept], ["other"], [str(tmp_path / "mine.py")], plugins_from_run=True)
+    assert measured(result) == {"other"}
+
+
+def test_a_copy_that_was_edited_or_is_of_no_run_is_not_loaded(kept: Path) -> None:
+    (kept / "plugins" / "mine.py").write_text(MARKED + "\n")
+    done = call("recompute", kept, "--plugins-from-run")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "is not the file that the run was made with, and is not run" in done.stderr
+    assert not was_executed(kept / "plugins")
+    (kept / "params.yaml").unlink()
+    done = call("recompute", kept / "activations" / "x.h5", "--plugins-from-run")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "is not a run directory" in done.stderr
 
 
 @pytest.mark.parametrize("option", [["-p", "own.py"], ["--plugins-dir", "."]])

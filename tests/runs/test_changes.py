@@ -23,6 +23,7 @@ NOW: dict[str, Any] = {
     "device": "cpu",
     "threads": 2,
     "plugins": {"mine": "a" * 64},
+    "plugin_packages": {"mine": "my-package==2.0"},
     "data": {"train": 8, "val": 1, "test": 1, "sha256": "b" * 64},
 }
 ONE_BIT_MORE = {"train": 8, "val": 1, "test": 1, "sha256": "c" * 64}
@@ -51,6 +52,19 @@ def test_nothing_has_changed_where_all_is_as_it_was() -> None:
         ({"packages": {"pluggy": "1.6.0"}}, "pluggy 1.6.0 is 1.7.0 now", False),
         ({"plugins": {"mine": "c" * 64}}, "the file of the plugin mine has been edited", True),
         ({"plugins": NOW["plugins"] | {"gone": "a"}}, "the plugin gone is not loaded now", True),
+        (
+            {
+                "plugins": NOW["plugins"] | {"gone": "a"},
+                "plugin_packages": {"gone": "gone-away==1.0"},
+            },
+            "the plugin gone is not loaded now (pip install gone-away==1.0)",
+            True,
+        ),
+        (
+            {"plugins": {"mine": "c" * 64}, "plugin_packages": {"mine": "my-package==1.0"}},
+            "of the plugin mine, my-package==1.0 is my-package==2.0 now",
+            True,
+        ),
         ({"data": ONE_BIT_MORE}, "the data are others: labels now", True),
         ({"plugins": {}}, "the plugin mine is new", False),
         ({"params": "c" * 64}, "params.yaml has been edited", True),
@@ -68,7 +82,7 @@ def test_each_change_is_named(before: dict[str, Any], what: str, *, decides: boo
 
 
 @pytest.mark.parametrize("odd", [None, 3, "text", [1]])
-@pytest.mark.parametrize("name", ["packages", "plugins", "data"])
+@pytest.mark.parametrize("name", ["packages", "plugins", "plugin_packages", "data"])
 def test_what_an_old_or_damaged_file_does_not_tell_is_not_compared(name: str, odd: object) -> None:
     assert changes({name: odd}, NOW) == []
 
@@ -117,6 +131,28 @@ def test_where_it_is_allowed_it_is_told_once_and_noted(
     assert noted["command"] == command
     resume(interrupted)  # which compares with the state of the file that was allowed
     assert capsys.readouterr().err == ""
+
+
+def test_with_the_copies_of_a_run_its_plugins_may_be_edited_or_gone(
+    interrupted: Path, plugin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin.write_text(METRIC.format(value=2))
+    with pytest.raises(UsageError, match=r"edited.*by --plugins-from-run, which runs"):
+        resume(interrupted)
+    plugin.unlink()
+    with pytest.raises(UsageError, match="--plugins-from-run runs the copy"):
+        resume(interrupted)
+    outcome = resume(interrupted, plugins_from_run=True)
+    again = evaluate(interrupted, plugins_from_run=True)
+    assert capsys.readouterr().err == ""
+    assert again.results == outcome.results
+    assert outcome.results["metrics"]["layer_0"]["constant"] == 1
+    assert "changes" not in content(interrupted)
+    plugin.write_text(METRIC.format(value=2))
+    resume(interrupted, allow_changes=True)  # the run rests on that from here on, and keeps it
+    assert (interrupted / "plugins" / "mine.py").read_text() == METRIC.format(value=2)
+    plugin.unlink()
+    assert evaluate(interrupted, plugins_from_run=True).results["metrics"]["layer_0"] != {}
 
 
 def test_a_configuration_that_was_edited_is_refused(interrupted: Path) -> None:
