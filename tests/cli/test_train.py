@@ -64,6 +64,7 @@ def test_a_dangerous_weight_is_warned_about() -> None:
     [
         ("train --plots heatmap", "No such option"),
         ("train --resume x --metrics margin", "only --set, --allow-changes and"),
+        ("train --plugins-from-run", "--plugins-from-run is for --resume"),
         ("train --resume x --no-snapshots", "only --set, --allow-changes and"),
         ("train --resume x -c greedy_mnist", "only --set, --allow-changes and"),
         ("train --resume none", "run 'none' does not exist"),
