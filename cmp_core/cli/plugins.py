@@ -46,9 +46,10 @@ def list_command(verbose: bool, as_json: bool) -> None:
 Examples:
   cmp plugins new metric class_cosine
   cmp plugins new plot losses --out plugins
+  cmp plugins new rule hebbian
   cmp plugins new metric class_cosine --package""",
 )
-@click.argument("kind", type=click.Choice(["metric", "plot", "dataset"]))
+@click.argument("kind", type=click.Choice(["metric", "plot", "dataset", "model", "rule"]))
 @click.argument("name")
 @click.option("--package", is_flag=True, help="Write an installable project around it.")
 @click.option(
@@ -60,10 +61,12 @@ Examples:
     help="Where to write; default: the current folder.",
 )
 def new_command(kind: str, name: str, package: bool, folder: Path) -> None:
-    """Write a working plugin NAME.py of KIND and its test, to start from.
+    """Write a working plugin NAME.py and its test, to start from; a rule is a learning rule.
 
     Nothing that is there is overwritten.
     """
+    from importlib.util import find_spec
+
     from cmp_core.console import say
     from cmp_core.plugins.scaffold import write_plugin
 
@@ -76,6 +79,8 @@ def new_command(kind: str, name: str, package: bool, folder: Path) -> None:
         say(f"next: pip install {project if project.is_absolute() else f'./{project}'}")
     else:
         say(f"next: cmp plugins check {written[0]}")
+        if find_spec("pytest") is None:
+            say(f"{written[1]} needs pytest: pip install pytest")
 
 
 @plugins_command.command(
@@ -84,19 +89,36 @@ def new_command(kind: str, name: str, package: bool, folder: Path) -> None:
 Examples:
   cmp plugins check my_metric.py
   cmp plugins check cmp:neural_collapse my_package.plugin
+  cmp plugins check my_metric.py --expect-fail "keeps to its bounds=1 + 1e-7 by rounding"
 
 \b
-Exit codes: 0 all checks passed, 1 some failed, 2 the plugin cannot be loaded.""",
+Exit codes: 0 all checks passed or failed as expected, 1 some did not, 2 the plugin cannot be
+loaded or there is no check of a name that is expected to fail.""",
 )
 @click.argument("plugins", nargs=-1, required=True, metavar="PLUGIN...")
-def check_command(plugins: tuple[str, ...]) -> None:
+@click.option(
+    "--expect-fail",
+    "expected",
+    multiple=True,
+    metavar="CHECK=REASON",
+    help="This check fails, and that is known; it is an error where it passes. CHECK is its name, "
+    "of all metrics and plots, or 'metric: name', as it is printed. Repeatable.",
+)
+def check_command(plugins: tuple[str, ...], expected: tuple[str, ...]) -> None:
     """Run the conformance kit on what plugins register, and show what failed, and on what.
 
     PLUGIN is what `-p` takes: a file, a module, an example (cmp:NAME), or an installed one's name.
     """
     from cmp_core.cli._checks import check_plugins
+    from cmp_core.errors import UsageError
 
-    sys.exit(check_plugins(plugins))
+    reasons: dict[str, str] = {}
+    for text in expected:
+        name, sign, reason = text.partition("=")
+        if not sign:
+            raise UsageError(f"--expect-fail: expected CHECK=REASON, got '{text}'")
+        reasons[name.strip()] = reason.strip()
+    sys.exit(check_plugins(plugins, reasons))
 
 
 def _list(*, verbose: bool, as_json: bool) -> None:

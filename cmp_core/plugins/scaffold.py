@@ -13,19 +13,24 @@ from cmp_core.errors import UsageError
 from cmp_core.plugins.discovery import DISTRIBUTION, list_plugins
 from cmp_core.runs.directory import write_whole
 
-_USAGE = {
+USAGE = {
     "metric": "cmp run",
     "plot": "cmp plot {name} RUN",
     "dataset": "cmp run --set dataset={name}",
+    "model": "cmp run --set model={name}",
+    "rule": "cmp run --set learning_rule={name}",
 }
-"""What calls an installed plugin of each kind."""
+"""The kinds that there are templates of, and what calls an installed plugin of each."""
+
+_IN_WORDS = {"rule": "learning rule"}
+"""What a kind is called in a sentence, where it is not called like the command's argument."""
 
 
 def write_plugin(kind: str, name: str, folder: Path, *, package: bool = False) -> list[Path]:
     """Write a plugin that works as it is, and return the files.
 
     Args:
-        kind: `metric`, `plot` or `dataset`.
+        kind: a key of `USAGE`.
         name: of what it registers, a Python name in lower case.
         folder: where the files or the project's folder go.
         package: whether to write an installable project, `cmp-NAME`.
@@ -42,7 +47,7 @@ def write_plugin(kind: str, name: str, folder: Path, *, package: bool = False) -
     project = f"cmp-{name.replace('_', '-')}"
     module = f"cmp_{name}" if package else name
     values = {
-        "kind": kind,
+        "kind": _IN_WORDS.get(kind, kind),
         "name": name,
         "title": name.replace("_", " ").capitalize(),
         "module": module,
@@ -50,7 +55,7 @@ def write_plugin(kind: str, name: str, folder: Path, *, package: bool = False) -
         "project": project,
         "distribution": DISTRIBUTION,
         "version": metadata.version(DISTRIBUTION),
-        "usage": _USAGE[kind].format(name=name),
+        "usage": USAGE[kind].format(name=name),
     }
     files = dict(_package(kind, name, module) if package else _files(kind, name))
     root = folder / project if package else folder

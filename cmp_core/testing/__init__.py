@@ -15,6 +15,8 @@ plots are drawn of example runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from cmp_core.errors import UsageError
@@ -24,6 +26,7 @@ from cmp_core.testing.events import (
     example_event as example_event,
     select as select,
 )
+from cmp_core.testing.expected import known_failures
 from cmp_core.testing.measure import (
     measure as measure,
     measure_batch as measure_batch,
@@ -54,9 +57,30 @@ def checks_of(factory: Any) -> list[Check]:
     raise UsageError(f"'{name}' is not under @metric or @plot: there is nothing to check")
 
 
-def each_check(*factories: Any) -> Any:
-    """Return a pytest decorator that runs a test once for every check, as its argument `check`."""
-    import pytest
+def each_check(*factories: Any, expect_fail: Mapping[str, str] | None = None) -> Any:
+    """Return a pytest decorator that runs a test once for every check, as its argument `check`.
 
+    Args:
+        factories: metrics and plots, as `checks_of` takes them.
+        expect_fail: reasons by the name of a check that is expected to fail; where it passes, the
+            test fails (pytest's strict xfail).
+
+    Raises:
+        UsageError: pytest is not installed, or no check has a name that is expected to fail.
+    """
+    try:
+        import pytest
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "each_check makes tests for pytest, which is not installed: pip install pytest; "
+            "cmp plugins check runs the same checks without it"
+        ) from error
+
+    fails = partial(pytest.mark.xfail, raises=AssertionError, strict=True)
     checks = [check for factory in factories for check in checks_of(factory)]
-    return pytest.mark.parametrize("check", checks, ids=str)
+    reasons = known_failures(checks, expect_fail or {})
+    cases = [
+        pytest.param(check, marks=fails(reason=reasons[place]) if place in reasons else ())
+        for place, check in enumerate(checks)
+    ]
+    return pytest.mark.parametrize("check", cases, ids=str)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from cmp_core.plugins.scaffold import USAGE
 from tests.cli.calls import assert_refused, call
 
 
@@ -48,13 +52,23 @@ def test_where_to_go_next_is_said() -> None:
     ]
 
 
+def test_that_the_test_needs_pytest_is_said_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda x: None if x == "pytest" else find(x))
+    said = call("plugins", "new", "metric", "mine").stdout
+    assert said.splitlines()[-1] == "test_mine.py needs pytest: pip install pytest"
+
+
 def test_a_package_is_to_be_installed_from_its_folder() -> None:
     said = call("plugins", "new", "metric", "mine", "--package").stdout
     assert said.splitlines()[-1] == "next: pip install ./cmp-mine"
 
 
 def test_wrong_input_is_told_and_writes_nothing() -> None:
-    assert_refused("plugins new metrik mine", "'metrik' is not one of 'metric', 'plot', 'dataset'")
+    kinds = ", ".join(f"'{kind}'" for kind in USAGE)
+    assert_refused("plugins new metrik mine", f"'metrik' is not one of {kinds}")
     assert_refused("plugins new metric margin", "there is a plugin 'margin' already")
     assert_refused("plugins check no:margin", "no:margin leaves a plugin out")
     assert_refused("plugins chekc", "No such command 'chekc'")
