@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import attrs
@@ -19,6 +20,19 @@ def test_a_run_can_be_told_where_its_data_is_now_and_nothing_else(tiny_copy: Out
     assert again.results == outcome.results
     with pytest.raises(UsageError, match="only data_dir, device, num_workers may be changed"):
         resume(outcome.directory, settings=["lr=1"])
+
+
+def test_a_plugin_that_was_installed_for_a_run_and_is_gone_is_told_with_the_line_for_pip(
+    tiny_copy: Outcome,
+) -> None:
+    params, environment = (tiny_copy.directory / x for x in ("params.yaml", "environment.json"))
+    params.write_text(params.read_text().replace("metrics: [", "metrics: [gone, "))
+    told = json.loads(environment.read_text())
+    environment.write_text(json.dumps(told | {"plugin_packages": {"gone": "gone-away==1.2"}}))
+    with pytest.raises(UsageError) as caught:
+        evaluate(tiny_copy.directory)
+    assert "unknown metric 'gone'" in str(caught.value)
+    assert "are missing: gone (pip install gone-away==1.2)" in str(caught.value)
 
 
 def test_a_rule_that_does_not_fit_the_model_is_told_before_a_directory_is_made(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -312,17 +313,25 @@ def _collect(
         hooks = getattr(manager.hook, hook).get_hookimpls()
         own = [implementation for implementation in hooks if implementation.plugin is plugin]
         for implementation in own:
-            try:
+            with _naming(hook):
                 implementation.function(register)
-            except (UsageError, KeyboardInterrupt):
-                raise
-            except BaseException as error:
-                raise UsageError(f"{hook} raised {one_line(error)}") from error
         if not own and kind in DECLARED:
-            for factory in declared_in(plugin, kind):
-                register(factory)
+            with _naming(f"looking for what is under @{kind}"):
+                for factory in declared_in(plugin, kind):
+                    register(factory)
     if not (manager.get_hookcallers(plugin) or registry.of(name)):
         raise UsageError(_IS_NONE)
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Say what has raised an error, where a plugin's code has: objects of it may do so anywhere."""
+    try:
+        yield
+    except (UsageError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UsageError(f"{what} raised {one_line(error)}") from error
 
 
 def _register_as(registry: Registry, kind: str, plugin: str, origin: str) -> Register:

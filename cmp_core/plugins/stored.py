@@ -20,7 +20,7 @@ from cmp_core.runs.directory import (
     PLUGINS,
     check_regular,
     folder_of_run,
-    save_whole,
+    whole_file,
 )
 from cmp_core.runs.json_file import read_optional
 from cmp_core.runs.requirements import pip_line
@@ -51,8 +51,8 @@ def keep_plugins(plugins: Plugins, directory: Path) -> None:
     folder = folder_of_run(directory, PLUGINS)
     folder.mkdir(exist_ok=True)
     for name in names:
-        content = plugins.files[name]
-        save_whole(folder / f"{name}.py", lambda file, content=content: file.write(content))
+        with whole_file(folder / f"{name}.py") as file:
+            file.write(plugins.files[name])
 
 
 def copies_of(directory: Path) -> dict[str, Path]:

@@ -10,7 +10,9 @@ import pytest
 from torch import Tensor
 
 from cmp_core import DataError, load_run, observe, open_snapshot
+from cmp_core.plugins.stored import copies_of
 from tests.observation.models import Net, loader
+from tests.plugins.metric_files import METRIC
 
 
 def halved(output: Tensor) -> Tensor:
@@ -37,6 +39,14 @@ def test_what_is_known_at_the_start_is_written_at_the_first_pass(tmp_path: Path)
         assert (run.config["dataset"], run.config["seed"], run.config["lr"]) == ("noise", 3, 0.1)
         assert (run.config["layers"], run.output) == (2, "logits")
     assert json.loads((out / "status.json").read_text())["state"] == "finished"
+
+
+def test_the_plugin_files_of_an_observed_run_are_kept(tmp_path: Path) -> None:
+    plugin, out = tmp_path / "mine.py", tmp_path / "run"
+    plugin.write_text(METRIC.format(name="mine"))
+    with observe(Net(), ["first"], ["mine"], out=out, plugins=[str(plugin)]) as watch:
+        watch.evaluate(loader())
+    assert copies_of(out) == {"mine": out / "plugins" / "mine.py"}
 
 
 def test_a_test_is_stored_and_a_failed_one_leaves_no_file(tmp_path: Path) -> None:

@@ -188,6 +188,15 @@ def test_no_leaves_a_plugin_out() -> None:
             "cmp_register_metrics raised ZeroDivisionError",
         ),
         (
+            "from cmp_core import metric\n@metric('margin')\ndef mine(view): return 0.0",
+            "the metric 'margin' is registered already, by cmp_metrics.margin; leave that one out",
+        ),
+        (
+            "class Odd:\n    def __call__(self): ...\n    __module__ = property(lambda x: 1 / 0)\n"
+            "odd = Odd()",
+            "looking for what is under @metric raised ZeroDivisionError",
+        ),
+        (
             "from cmp_core import hookimpl\n@hookimpl\ndef cmp_register_models(register):\n"
             "    register(lambda: 0, name='mlp')",
             "the model 'mlp' is registered already, by cmp_core.models.mlp; leave that one out",
