@@ -10,7 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from cmp_core import PlotView, ReplicateGroup, RunRecord
 from cmp_plots._scales import set_scale
-from cmp_plots._style import Style, bounds, group_colours, group_key, layer_ticks
+from cmp_plots._style import (
+    INTERVAL,
+    RANGE,
+    Shown,
+    Style,
+    bounds,
+    group_colours,
+    group_key,
+    layer_ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,24 +34,34 @@ INPUT_LEVEL: Style = {"color": "0.5", "linestyle": "--", "linewidth": 1}
 
 
 def mean_and_spread(
-    axes: Axes, x: ArrayLike, values: Floats, errors: Floats | None = None, **style: Any
+    axes: Axes,
+    x: ArrayLike,
+    values: Floats,
+    errors: Floats | None = None,
+    *,
+    breaks: bool = False,
+    **style: Any,
 ) -> None:
     """Draw the mean of values (runs, k) over x (k,).
 
-    For several runs with their range as a band, for one with 95 % intervals where it has errors.
+    For several runs with their range as a band, for one with 95 % intervals where it has errors;
+    `title` names both in the key. The line goes on over places without a value, unless it breaks
+    there.
     """
     present = np.isfinite(values).any(axis=0)
     if not present.any():
         return
-    at, kept = np.asarray(x)[present], values[:, present]
-    if len(at) == 1:
+    places = slice(None) if breaks else present
+    at, kept = np.asarray(x)[places], values[:, places]
+    if present.sum() == 1:
         style = {"marker": "o", **style}  # a line through one point cannot be seen
-    (line,) = axes.plot(at, np.nanmean(kept, axis=0), **style)
+    (line,) = axes.plot(at, mean_of_known(kept), **style)
+    colour = line.get_color()
     if len(values) > 1:
-        low, high = np.nanmin(kept, axis=0), np.nanmax(kept, axis=0)
-        axes.fill_between(at, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        low, high = np.fmin.reduce(kept), np.fmax.reduce(kept)
+        axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0, label=RANGE)
     elif errors is not None:
-        error_bars(axes, at, kept[0], NORMAL * errors[0, present], line.get_color())
+        error_bars(axes, at, kept[0], NORMAL * errors[0, places], colour)
 
 
 def mean_of_known(values: ArrayLike) -> Floats:
@@ -86,6 +105,17 @@ def over_time(
     return times, values, errors
 
 
+def samples_over_time(
+    run: RunRecord, phase: str, layer: str, metric: str, steps: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return how many samples a run's value at each step (k,) rests on, 0 where not known."""
+    counts = np.zeros(len(steps), dtype=np.int64)
+    series = run.log.series.get((phase, layer, metric))
+    if series is not None:
+        counts[np.searchsorted(steps, series.steps)] = series.n
+    return counts
+
+
 def profiles(
     group: ReplicateGroup,
     layers: Sequence[str],
@@ -109,10 +139,12 @@ def profiles(
     return values
 
 
-def draw_by_layer(
-    axes: Axes, view: PlotView, metric: str, groups: Sequence[ReplicateGroup]
-) -> None:
-    """Draw a metric by depth: each group with 95 % intervals, its untrained network, the input."""
+def draw_by_layer(axes: Axes, view: PlotView, metric: str, groups: Sequence[ReplicateGroup]) -> str:
+    """Draw a metric by depth: each group with 95 % intervals, its untrained network, the input.
+
+    The input is drawn where it is on the scale of the layers, see `input_level`. Returns the name
+    of the axis' scale.
+    """
     layers = view.run_set.layers
     colours = group_colours(view.groups)
     everything = []
@@ -124,15 +156,32 @@ def draw_by_layer(
         axes.plot(known, middle[known], color=colour, marker="o")
         error_bars(axes, known, middle[known], half[known], colour)
         mean_and_spread(axes, np.arange(len(layers)), untrained[None], color=colour, **UNTRAINED)
-        everything += [middle, middle - half, middle + half, untrained]
-    levels = [one for group in groups if (one := view.estimate(group, metric, INPUT)) is not None]
-    if len(levels) == len(groups) and len({run.dataset for run in view.runs}) == 1:
-        level = float(np.mean([one.effect for one in levels]))
+        everything += [middle, untrained]
+    level = input_level(view, groups, metric)
+    if level is not None:
         axes.axhline(level, **INPUT_LEVEL)
         everything.append(np.array([level]))
-    set_scale(axes, np.concatenate(everything), bounds(view, metric))
+    scale = set_scale(axes, np.concatenate(everything), bounds(view, metric))
     axes.set_xlim(-0.4, len(layers) - 0.6)
     layer_ticks(axes, layers)
+    return scale
+
+
+def input_level(view: PlotView, groups: Sequence[ReplicateGroup], metric: str) -> float | None:
+    """Return the value at the input, the mean over the groups, none where it is no reference.
+
+    It is one if the metric is on one scale in all models: the input has other units and, for
+    scores, other anchors than a layer. All groups must have it, and of inputs of one kind.
+    """
+    runs = [run for group in groups for run in group.runs]
+    info = [run.metric_info_of(metric) for run in runs]
+    if not all(one is not None and one.comparable for one in info):
+        return None
+    if len({(run.dataset, str(run.config.get("image_size"))) for run in runs}) > 1:
+        return None
+    found = [view.estimate(group, metric, INPUT) for group in groups]
+    levels = np.array([np.nan if one is None else one.effect for one in found])
+    return float(levels.mean()) if np.isfinite(levels).all() else None
 
 
 def estimates(
@@ -152,15 +201,14 @@ def error_bars(axes: Axes, x: ArrayLike, middle: Floats, half: Floats, colour: A
     known = np.isfinite(half)
     if known.any():
         at, around, bars = np.asarray(x)[known], middle[known], half[known]
-        axes.errorbar(at, around, bars, fmt="none", ecolor=colour, capsize=2)
+        axes.errorbar(at, around, bars, fmt="none", ecolor=colour, capsize=2, label=INTERVAL)
 
 
-def depth_key(view: PlotView) -> dict[str, Style]:
-    """Return the key of what `draw_by_layer` draws."""
-    series = {(phase, layer) for run in view.runs for phase, layer, _ in run.log.series}
+def depth_key(view: PlotView, shown: Sequence[Shown]) -> dict[str, Style]:
+    """Return the key of what `draw_by_layer` draws of some panels."""
     key = group_key(view.groups, marker="o")
     if any(0 in run.log.validation.epochs for run in view.runs):
         key["untrained"] = {"color": "0.4", **UNTRAINED}
-    if (view.phase, INPUT) in series:
+    if any(input_level(view, groups, metric) is not None for metric, groups, _ in shown):
         key["input"] = INPUT_LEVEL
     return key

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from cmp_core import PALETTE, PlotView, ReplicateGroup, UndefinedError
+from cmp_core import PALETTE, PlotView, ReplicateGroup, RunRecord, UndefinedError
 from cmp_plots._scales import UNBOUNDED, Bounds
 
 if TYPE_CHECKING:
@@ -30,6 +30,18 @@ PHASE_NAMES = {
 }
 MOST_IN_KEY = 12
 """Of more layers than this the key names some, from which the others' colours can be told."""
+
+# A leading underscore keeps matplotlib from putting them into keys of single axes.
+RANGE = "_range over runs (min–max)"
+INTERVAL = "_95 % interval"
+BEAM = "beam"
+"""The marker of a bar with caps."""
+
+MARKS: dict[str, Style] = {
+    RANGE: {"facecolor": "0.5", "alpha": 0.3, "linewidth": 0},
+    INTERVAL: {"color": "0.4", "linestyle": "none", "marker": BEAM},
+}
+"""How bands and bars look in a key, by the labels that their artists have."""
 
 _HEADLINE: Style = {"fontsize": 12, "fontweight": "bold"}
 _HANDLE = 0.6
@@ -60,10 +72,10 @@ def panels(
 def title(figure: Figure, text: str, context: str, key: Mapping[str, Style] | None = None) -> None:
     """Put a headline, a line of context and a key of the lines above all axes.
 
-    The figure grows by their height, and by that of turned names along the bottom of axes.
+    The key also names what bands and bars are, wherever there are any, see `MARKS`. The figure
+    grows by the height of all this, and by that of turned names along the bottom of axes.
     """
-    from matplotlib.lines import Line2D
-
+    key = {**(key or {}), **_marks(figure)}
     width = figure.get_figwidth() - 0.2
     body, below = figure.subfigs[0], literal(context, width)
     place: Style = {"x": 0.08 / figure.get_figwidth(), "ha": "left"}
@@ -71,14 +83,38 @@ def title(figure: Figure, text: str, context: str, key: Mapping[str, Style] | No
     if key:
         options: Style = {"loc": "outside upper left", "title": below, "alignment": "left"}
         options |= {"borderpad": 0, "borderaxespad": 0.6}
-        handles = [Line2D([], [], **style) for style in key.values()]
-        legend = body.legend(handles=handles, **key_layout(key, width), **options)
+        legend = body.legend(
+            handles=list(map(handle, key.values())), **key_layout(key, width), **options
+        )
         legend.get_title().set_alpha(0.75)
         above.append(legend)
     else:
         above.append(body.suptitle(below, fontsize=10, alpha=0.75, **place))
     pixels = sum(artist.get_window_extent().height for artist in above)
     grow(figure, pixels / figure.dpi + 0.17)
+
+
+def handle(style: Style) -> Artist:
+    """Return what stands beside a name in a key: a patch where there is a face, or a line."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+    from matplotlib.path import Path
+
+    if "facecolor" in style:
+        return Patch(**style)
+    if style.get("marker") == BEAM:
+        caps_and_bar = [(-0.35, 1), (0.35, 1), (0, 1), (0, -1), (-0.35, -1), (0.35, -1)]
+        beam = Path(caps_and_bar, [Path.MOVETO, Path.LINETO] * 3)
+        look = {"marker": beam, "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.2}
+        style = {**style, **look}
+    return Line2D([], [], **style)
+
+
+def _marks(figure: Figure) -> dict[str, Style]:
+    """Return the key of those of `MARKS` that are drawn somewhere."""
+    drawn = {one.get_label() for axes in figure.axes for one in axes.collections}
+    drawn |= {one.get_label() for axes in figure.axes for one in axes.containers}
+    return {name.removeprefix("_"): style for name, style in MARKS.items() if name in drawn}
 
 
 def grow(figure: Figure, inches: float = 0) -> None:
@@ -102,13 +138,29 @@ def key_layout(names: Iterable[str], width: float) -> Style:
     return {"labels": labels, "ncols": max(1, min(len(labels), columns))}
 
 
-def context(view: PlotView, phase: str | None = None) -> str:
-    """Return which runs, split and numbers of samples a picture shows."""
+def context(view: PlotView, phase: str | None = None, *, tested: bool = False) -> str:
+    """Return which runs, split and numbers of samples a picture shows, and of which weights.
+
+    Args:
+        view: what is drawn.
+        phase: the split, if it shows one.
+        tested: whether it shows the tested weights alone, whose epochs are told.
+    """
     groups = [_described(group) for group in view.groups]
     who = "; ".join(groups) if len(groups) <= 3 else f"{len(view.runs)} runs"
     datasets = " and ".join(sorted({run.dataset for run in view.runs}))
     where = [] if phase is None else [_split(view, phase)]
+    where += [f"weights of {tested_epochs(view.runs)}"] if tested else []
     return " · ".join([f"{who} on {datasets}", *where])
+
+
+def tested_epochs(runs: Iterable[RunRecord]) -> str:
+    """Return the epochs whose weights were tested, in words."""
+    epochs = sorted({run.tested_epoch for run in runs})
+    if len(epochs) == 1:
+        return f"epoch {epochs[0]}"
+    joined = " and " if len(epochs) == 2 else " to "
+    return f"epochs {epochs[0]}{joined}{epochs[-1]}"
 
 
 def _described(group: ReplicateGroup) -> str:
@@ -256,15 +308,20 @@ def by_scale(view: PlotView, metrics: Sequence[str]) -> list[Shown]:
     return shown
 
 
-def with_unit(view: PlotView, metric: str) -> str:
-    """Return a metric's name with its unit."""
-    in_units = unit(view, metric)
-    return f"{metric} ({in_units})" if in_units else metric
+def with_unit(view: PlotView, metric: str, scale: str = "") -> str:
+    """Return a metric's name with its unit and the name of the scale, where there are any."""
+    told = unit_label(view, metric, scale)
+    return f"{metric} ({told})" if told else metric
 
 
-def metric_label(view: PlotView, metric: str, width: float = 3.0) -> str:
-    """Return a metric's name with its unit, as the label of an axis of some inches."""
-    return literal(with_unit(view, metric), width)
+def unit_label(view: PlotView, metric: str, scale: str) -> str:
+    """Return a metric's unit and the name of the scale that it is drawn on, as a label."""
+    return ", ".join(filter(None, (unit(view, metric), scale)))
+
+
+def metric_label(view: PlotView, metric: str, scale: str = "", width: float = 3.0) -> str:
+    """Return a metric's name with its unit and scale, as the label of an axis of some inches."""
+    return literal(with_unit(view, metric, scale), width)
 
 
 def bounds(view: PlotView, metric: str) -> Bounds:

@@ -28,8 +28,8 @@ def architecture_comparison(view: PlotView) -> Figure:
 
     Values of the test, or of validation where there was none; the mean over seeds. Bars: 95 %
     intervals. Thin dotted lines are the untrained networks: what is there already was not learned.
-    Dashed: the input, measured like a layer. Experiments that have the metric on different scales
-    stand in panels of their own.
+    Dashed: the input, measured like a layer, where the metric is on one scale in all models.
+    Experiments that have it on different scales stand in panels of their own.
     """
     view = on_tested(view)
     require(len(view.groups) > 1, "it compares experiments, and the runs differ by seed alone")
@@ -37,8 +37,13 @@ def architecture_comparison(view: PlotView) -> Figure:
     shown = by_scale(view, [view.metric])
     figure, grid = panels(len(shown), 2, (7.0, 4.0) if len(shown) == 1 else (4.6, 3.4))
     for axes, (metric, groups, name) in zip(grid, shown, strict=True):
-        draw_by_layer(axes, view, metric, groups)
+        scale = draw_by_layer(axes, view, metric, groups)
         panel_title(axes, "" if len(shown) == 1 else name, 3.6)
-        axes.set_ylabel(metric_label(view, metric))
-    title(figure, f"{view.metric} by layer", context(view, view.phase), depth_key(view))
+        axes.set_ylabel(metric_label(view, metric, scale))
+    title(
+        figure,
+        f"{view.metric} by layer",
+        context(view, view.phase, tested=True),
+        depth_key(view, shown),
+    )
     return figure

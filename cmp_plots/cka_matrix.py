@@ -1,65 +1,101 @@
-"""Similarity of all pairs of layers, as training goes on."""
+"""What a metric says of all pairs of layers, as training goes on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core import PlotView, ReplicateGroup, plot
-from cmp_plots._cells import colour_bar, draw_cells, in_digits
+from cmp_plots._cells import colour_bar, draw_cells, in_decimals, in_digits
 from cmp_plots._lines import mean_of_known, some_epochs
-from cmp_plots._style import context, layer_ticks, panel_title, panels, require, title
+from cmp_plots._scales import colour_scale
+from cmp_plots._style import (
+    bounds,
+    context,
+    layer_ticks,
+    metric_label,
+    panel_title,
+    panels,
+    require,
+    title,
+)
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MOST_PANELS = 4
 _MOST_WITH_NUMBERS = 6
+_NARROWEST = 0.01
+"""Colours span at least this much, or what all but agrees would look different."""
 
 
-@plot("cka_matrix", file="cka_matrix_{phase}")
+@attrs.frozen(eq=False)
+class _Row:
+    """The matrices (L, L) of an experiment by epoch, means over its runs."""
+
+    group: ReplicateGroup
+    matrices: dict[int, NDArray[np.float64]]
+
+
+@plot("cka_matrix", file="cka_matrix{pairs}_{phase}", pairs="linear_cka")
 def cka_matrix(view: PlotView) -> Figure:
-    """Linear CKA of all pairs of layers, from the untrained network to the last epoch.
+    """CKA, or another metric of pairs, of all pairs of layers from the untrained network on.
 
-    1 for layers that differ by a rotation and a scale, about 0 for independent ones. Debiased
-    values can be below 0. A row per experiment, of which it is the mean over the runs, and per
-    metric of pairs, if there are others. All have one scale of colours.
+    Linear CKA is 1 for layers that differ by a rotation and a scale, about 0 for independent ones;
+    debiased values can be below 0. A row per experiment, of which it is the mean over the runs.
+    Those that have the metric on one scale have one scale of colours.
     """
-    rows = []
-    for group in view.groups:
-        names = dict.fromkeys(m for run in group.runs for p, m in run.log.pairs if p == view.phase)
-        for metric in names:
-            matrices = _matrices(group, view.phase, metric)
-            if matrices:
-                rows.append((group, metric, matrices))
-    require(rows, f"no matrices of pairs of layers in {view.phase}")
-    most = max(len(group.runs[0].layers) for group, _, _ in rows)
+    found = [_Row(group, _matrices(group, view.phase, view.metric)) for group in view.groups]
+    rows = {row.group.label: row for row in found if row.matrices}
+    what = f"{view.metric} over " if view.metric else ""
+    require(rows, f"no matrices of {what}pairs of layers in {view.phase}")
+    most = max(len(row.group.runs[0].layers) for row in rows.values())
     side = float(np.clip(0.3 * most + 1.6, 2.8, 4.2))
     figure, grid = panels(len(rows) * _MOST_PANELS, _MOST_PANELS, (side, side))
-    low = min(np.nanmin(matrix) for _, _, matrices in rows for matrix in matrices.values())
+    places = {label: grid[_MOST_PANELS * i :][:_MOST_PANELS] for i, label in enumerate(rows)}
+    for part in view.run_set.on_one_scale(view.metric):
+        same = [rows[group.label] for group in part if group.label in rows]
+        if same:
+            _draw(view, same, [places[row.group.label] for row in same], side)
+    mean = ", mean over runs" if any(len(row.group.runs) > 1 for row in rows.values()) else ""
+    title(figure, f"{view.metric} of all pairs of layers{mean}", context(view, view.phase))
+    return figure
+
+
+def _draw(view: PlotView, rows: list[_Row], places: list[list[Axes]], side: float) -> None:
+    """Draw rows of matrices with one scale of colours, and its bar beside them."""
+    values = np.concatenate([matrix.ravel() for row in rows for matrix in row.matrices.values()])
+    _, high = bounds(view, view.metric)
+    options: dict[str, Any]
+    if np.isfinite(high):  # which layers that are alike reach
+        options = {"vmin": min(np.nanmin(values), high - _NARROWEST), "vmax": high}
+        scale = ""
+    else:
+        norm, colours, scale = colour_scale(values)
+        options = {"norm": norm, "cmap": colours}
     used = []
-    for place, (group, metric, matrices) in enumerate(rows):
-        row = grid[place * _MOST_PANELS : (place + 1) * _MOST_PANELS]
-        for axes in row[len(matrices) :]:
+    for row, axes_of_row in zip(rows, places, strict=True):
+        for axes in axes_of_row[len(row.matrices) :]:
             axes.remove()
-        for axes, (epoch, matrix) in zip(row, matrices.items(), strict=False):
-            layers = group.runs[0].layers
-            texts = in_digits(matrix.round(2)) if len(layers) <= _MOST_WITH_NUMBERS else None
-            image = draw_cells(axes, matrix, texts, vmin=min(low, 0.99), vmax=1)
+        for axes, (epoch, matrix) in zip(axes_of_row, row.matrices.items(), strict=False):
+            layers = row.group.runs[0].layers
+            texts = _texts(matrix, high) if len(layers) <= _MOST_WITH_NUMBERS else None
+            image = draw_cells(axes, matrix, texts, **options)
             layer_ticks(axes, layers)
             layer_ticks(axes, layers, vertical=True)
-            told = [group.label] if len(view.groups) > 1 else []
-            told += [metric] if any(other != metric for _, other, _ in rows) else []
+            told = [row.group.label] if len(view.groups) > 1 else []
             when = "untrained" if epoch == 0 else f"epoch {epoch}"
             panel_title(axes, ", ".join([*told, when]), side - 1.0)
             used.append(axes)
-    colour_bar(image, used, "similarity")
-    metrics = {metric for _, metric, _ in rows}
-    name = metrics.pop() if len(metrics) == 1 else "Similarity"
-    title(figure, f"{name} of all pairs of layers", context(view, view.phase))
-    return figure
+    colour_bar(image, used, metric_label(view, view.metric, scale, side * len(rows) - 1.0))
+
+
+def _texts(matrix: NDArray[np.float64], high: float) -> NDArray[np.str_]:
+    return in_decimals(matrix, 2) if high == 1 else in_digits(matrix)
 
 
 def _matrices(group: ReplicateGroup, phase: str, metric: str) -> dict[int, NDArray[np.float64]]:

@@ -64,6 +64,6 @@ def _draw(axes: Axes, counts: NDArray[np.int64], names: tuple[str, ...], normali
     name_ticks(axes, labels)
     name_ticks(axes, labels, vertical=True)
     axes.set(xlabel="predicted class", ylabel="true class")
-    bar = colour_bar(image, axes, "share of the true class")
+    bar = colour_bar(image, axes, "share of the true class (square-root scale)")
     ticks = [0, 0.01, 0.05, 0.2, 0.5, 1]
     bar.set_ticks([math.sqrt(tick) for tick in ticks], labels=[f"{tick:g}" for tick in ticks])

@@ -8,6 +8,7 @@ import numpy as np
 
 from cmp_core import Comparison, Difference, PlotView, plot
 from cmp_plots._style import (
+    INTERVAL,
     Style,
     context,
     group_colours,
@@ -57,7 +58,7 @@ def differences(view: PlotView) -> Figure:
         for one in comparisons
     }
     key["p ≥ .05 (Holm)"] = {"color": "0.4", "marker": "o", "markerfacecolor": "none"}
-    title(figure, f"Differences from {first}, by layer", context(view, "test"), key)
+    title(figure, f"Differences from {first}, by layer", context(view, "test", tested=True), key)
     return figure
 
 
@@ -73,7 +74,7 @@ def _draw(
     bars = np.nan_to_num([_scale(one) * one.estimate.half_width for one in shown])
     if len(x) > 1:
         axes.plot(x, middle, color=colour, linewidth=1, alpha=0.5)
-    axes.errorbar(x, middle, bars, fmt="none", ecolor=colour, capsize=3)
+    axes.errorbar(x, middle, bars, fmt="none", ecolor=colour, capsize=3, label=INTERVAL)
     for place, value, one in zip(x, middle, shown, strict=True):
         fill = colour if one.p < 0.05 else axes.get_facecolor()
         axes.plot(place, value, marker="o", color=colour, markerfacecolor=fill)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from cmp_core import PlotView, ReplicateGroup, plot
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
+    BEAM,
+    Style,
     bounds,
     by_scale,
     context,
@@ -21,7 +23,7 @@ from cmp_plots._style import (
     panels,
     require,
     title,
-    unit,
+    unit_label,
 )
 
 if TYPE_CHECKING:
@@ -29,13 +31,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_FEWEST = 5
+"""Fewer values than this are dots: a box would say more than there is."""
+
+_BOX: dict[str, Style] = {
+    "median": {"color": "0.4", "linewidth": 2},
+    "middle half": {"facecolor": "0.4", "alpha": 0.35},
+    "at most 1.5 boxes further": {"color": "0.4", "linestyle": "none", "marker": BEAM},
+}
+_DOT: Style = {"linestyle": "none", "marker": "o", "markerfacecolor": "none"}
+_VALUE: dict[str, Style] = {"one epoch of a run": {"color": "0.4", **_DOT}}
+
+
 @plot("distributions", file="metric_distributions_{phase}")
 def distributions(view: PlotView) -> Figure:
     """All headline metrics as boxes by layer: the spread over epochs 1, 2, … of all runs.
 
     A box holds the middle half, the line in it the median, the whiskers reach at most 1.5 boxes
-    further. The untrained network is left out. Several experiments stand side by side, in panels of
-    their own where they have a metric on different scales.
+    further; of fewer than five values each is a dot. The untrained network is left out. Several
+    experiments stand side by side, in panels of their own where they have a metric on different
+    scales.
     """
     layers = view.run_set.layers
     shown = []
@@ -55,20 +70,26 @@ def distributions(view: PlotView) -> Figure:
                 at = place + (i - (len(groups) - 1) / 2) * width
                 _draw(axes, values, at, 0.85 * width, colour)
         values = np.concatenate([values for row in boxes for values in row])
-        set_scale(axes, values, bounds(view, metric))
+        scale = set_scale(axes, values, bounds(view, metric))
         panel_title(axes, name, 2.5)
-        axes.set_ylabel(unit(view, metric))
+        axes.set_ylabel(unit_label(view, metric, scale))
         axes.set_xlim(-0.5, len(layers) - 0.5)
         layer_ticks(axes, layers)
-    key = None if is_alone else group_key(view.groups)
-    title(figure, "Spread over epochs, by layer", context(view, view.phase), key)
+    counts = [len(values) for *_, boxes in shown for row in boxes for values in row]
+    key = {} if is_alone else group_key(view.groups)
+    key |= _BOX if max(counts) >= _FEWEST else {}
+    key |= _VALUE if any(0 < count < _FEWEST for count in counts) else {}
+    over = "epochs and runs" if any(len(group.runs) > 1 for group in view.groups) else "epochs"
+    title(figure, f"Spread over {over}, by layer", context(view, view.phase), key)
     return figure
 
 
 def _draw(axes: Axes, values: NDArray[np.float64], place: float, width: float, colour: Any) -> None:
     from matplotlib.colors import to_rgba
 
-    if len(values):
+    if len(values) < _FEWEST:
+        axes.plot(np.full(len(values), place), values, color=colour, **_DOT)
+    else:
         line = {"color": colour}
         axes.boxplot(
             [values],

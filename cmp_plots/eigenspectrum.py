@@ -44,13 +44,13 @@ def eigenspectrum(view: PlotView) -> Figure:
         name = f"{group.label}, " if len(view.groups) > 1 else ""
         panel_title(axes, f"{name}{'tested weights' if tested else 'untrained'}", 3.1)
         if not tested:
-            axes.set_ylabel("share of the variance")
+            axes.set_ylabel("share of the variance (log scale)")
     everything = np.concatenate(drawn)
     known = everything[np.isfinite(everything)]
     require(len(known), f"no {metric} of the tested or untrained weights in {view.phase}")
     for axes in grid:
         # At least a decade: equal eigenvalues differ by rounding.
-        axes.set(xscale="log", yscale="log", xlabel="index of the eigenvalue")
+        axes.set(xscale="log", yscale="log", xlabel="index of the eigenvalue (log scale)")
         axes.set_xlim(0.9, 1.1 * max(10, *map(len, drawn)))
         axes.set_ylim(min(known.min(), known.max() / 10) / 1.3, 1.3 * known.max())
         set_ticks(axes.xaxis)

@@ -15,7 +15,7 @@ from cmp_plots._style import (
     panels,
     require,
     title,
-    unit,
+    unit_label,
 )
 
 if TYPE_CHECKING:
@@ -27,16 +27,22 @@ def layer_progression(view: PlotView) -> Figure:
     """All headline metrics by depth at the tested weights, beside untrained network and input.
 
     Values of the test, or of validation where there was none; of several seeds the mean. Bars:
-    95 % intervals. Dotted: the untrained network. Dashed: the input, measured like a layer.
-    Experiments that have a metric on different scales stand in panels of their own.
+    95 % intervals. Dotted: the untrained network. Dashed: the input, measured like a layer,
+    where the metric is on one scale in all models; elsewhere experiments stand in panels of their
+    own.
     """
     view = on_tested(view)
     shown = by_scale(view, measured(view, view.phase))
     require(shown, f"no metrics in {view.phase}")
     figure, grid = panels(len(shown))
     for axes, (metric, groups, name) in zip(grid, shown, strict=True):
-        draw_by_layer(axes, view, metric, groups)
+        scale = draw_by_layer(axes, view, metric, groups)
         panel_title(axes, name, 2.5)
-        axes.set_ylabel(unit(view, metric))
-    title(figure, "From layer to layer", context(view, view.phase), depth_key(view))
+        axes.set_ylabel(unit_label(view, metric, scale))
+    title(
+        figure,
+        "From layer to layer",
+        context(view, view.phase, tested=True),
+        depth_key(view, shown),
+    )
     return figure

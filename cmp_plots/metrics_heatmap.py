@@ -47,11 +47,15 @@ def metrics_heatmap(view: PlotView) -> Figure:
         low = np.nanmin(values, axis=1, keepdims=True)
         span = np.nanmax(values, axis=1, keepdims=True) - low
         shades = np.where(span > 0, (values - low) / np.where(span > 0, span, 1), values * 0 + 0.5)
-        image = draw_cells(axes, shades, in_digits(values), vmin=0, vmax=1)
+        texts = np.stack([in_digits(row) for row in values])
+        image = draw_cells(axes, shades, texts, vmin=0, vmax=1)
         name_ticks(axes, [with_unit(view, name) for name in names], vertical=True)
         layer_ticks(axes, layers)
         bar = colour_bar(image, axes, "")
         bar.set_ticks([0, 1], labels=["lowest\nof row", "highest\nof row"])
         panel_title(axes, label if len(view.groups) > 1 else "", size[0] - 3.2)
-    title(figure, "All metrics at the tested weights", context(view, view.phase))
+    mean = ", mean over runs" if any(len(group.runs) > 1 for group in view.groups) else ""
+    title(
+        figure, f"All metrics at the tested weights{mean}", context(view, view.phase, tested=True)
+    )
     return figure

@@ -10,6 +10,7 @@ from cmp_core import PlotView, plot
 from cmp_plots._lines import mean_and_spread, over_time
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
+    Style,
     bounds,
     context,
     group_key,
@@ -24,9 +25,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_ONE_RUN: Style = {"marker": ".", "linewidth": 0.6, "alpha": 0.6}
+
+
 @plot("multi_run", file="multi_run_{metric}_{layer}_{phase}", runs="several")
 def multi_run(view: PlotView) -> Figure:
     """A metric at a layer by epoch in several runs: each one thin, the mean of replicates thick.
+
+    A band is the range over replicates; bars are 95 % intervals of one run over its samples.
 
     Experiments that have the metric on different scales stand in panels of their own.
     """
@@ -45,12 +51,15 @@ def multi_run(view: PlotView) -> Figure:
             epochs, values, errors = found[group.label]
             mean_and_spread(axes, epochs, values, errors, **key[group.label])
             if len(group.runs) > 1:
-                axes.plot(epochs, values.T, ".-", linewidth=0.6, alpha=0.6, **key[group.label])
+                axes.plot(epochs, values.T, **_ONE_RUN, **key[group.label])
         everything = np.concatenate([found[group.label][1].ravel() for group in groups])
-        set_scale(axes, everything, bounds(view, view.metric))
-        axes.set(xlabel="epoch", ylabel=metric_label(view, view.metric))
+        scale = set_scale(axes, everything, bounds(view, view.metric))
+        axes.set(xlabel="epoch", ylabel=metric_label(view, view.metric, scale))
         whole_ticks(axes)
     shown = {label: style for label, style in key.items() if label in drawn}
+    shown = shown if len(view.groups) > 1 else {}
+    if any(len(group.runs) > 1 for groups in kept for group in groups):
+        shown |= {"mean": {"color": "0.4"}, "one run": {"color": "0.4", **_ONE_RUN}}
     what = f"{view.metric} at {view.layer}"
-    title(figure, what, context(view, view.phase), shown if len(view.groups) > 1 else None)
+    title(figure, what, context(view, view.phase), shown)
     return figure

@@ -21,7 +21,7 @@ from cmp_plots._style import (
     panels,
     require,
     title,
-    unit,
+    unit_label,
     whole_ticks,
 )
 
@@ -53,9 +53,10 @@ def overview(view: PlotView) -> Figure:
                 epochs, values, errors = over_time(group.runs, view.phase, layer, metric)
                 mean_and_spread(axes, epochs, values, errors, color=colour)
                 everything.append(values.ravel())
-        set_scale(axes, np.concatenate(everything or [np.zeros(0)]), bounds(view, metric))
+        known = np.concatenate(everything or [np.zeros(0)])
+        scale = set_scale(axes, known, bounds(view, metric))
         panel_title(axes, name, 2.5)
-        axes.set(xlabel="epoch", ylabel=unit(view, metric))
+        axes.set(xlabel="epoch", ylabel=unit_label(view, metric, scale))
         whole_ticks(axes)
     title(figure, f"All metrics {what}", context(view, view.phase), key)
     return figure

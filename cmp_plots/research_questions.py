@@ -11,8 +11,12 @@ from cmp_core import PALETTE, QUESTIONS, Answer, MetricEvidence, PlotView, plot
 from cmp_plots._lines import INPUT_LEVEL, UNTRAINED, mean_and_spread
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
+    INTERVAL,
+    MARKS,
+    Style,
     context,
     grow,
+    handle,
     key_layout,
     layer_ticks,
     literal,
@@ -45,7 +49,7 @@ def research_questions(view: PlotView) -> Figure:
     width = 6.4 if view.question else 4.4
     figure, grid = panels(len(answers), columns=len(questions), size=(width, 3.6))
     for index, (axes, answer) in enumerate(zip(grid, answers, strict=True)):
-        _draw(axes, answer, width - 0.8)
+        _draw(axes, answer, width - 0.8, is_alone=view.question is not None)
         group = view.groups[index // len(questions)]
         name = f"{group.label}: " if len(view.groups) > 1 else ""
         lines = [f"{name}{answer.title}", answer.short_verdict]
@@ -54,11 +58,11 @@ def research_questions(view: PlotView) -> Figure:
         grid[0].set_title("")  # stands above the picture
         grow(figure)
     else:
-        title(figure, "The three questions", context(view))
+        title(figure, "The three questions", context(view, tested=True))
     return figure
 
 
-def _draw(axes: Axes, answer: Answer, width: float) -> None:
+def _draw(axes: Axes, answer: Answer, width: float, *, is_alone: bool) -> None:
     """Draw the evidence of an answer: each in a colour, the untrained network dotted."""
     if not answer.evidence:
         axes.text(0.5, 0.5, "nothing was measured\nthat tells", ha="center", va="center")
@@ -71,7 +75,8 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
         name = literal(item.info.label, width - 0.6, lines=1)
         bars = np.nan_to_num(np.stack([middle - low, high - middle]))
         axes.plot(places, middle, color=colour, marker="o", label=name)
-        axes.errorbar(places, middle, bars, fmt="none", ecolor=colour, capsize=2)
+        style: Style = {"fmt": "none", "ecolor": colour, "capsize": 2, "label": INTERVAL}
+        axes.errorbar(places, middle, bars, **style)
         everything += [middle, low[np.isfinite(low)], high[np.isfinite(high)]]
         if item.untrained is not None:
             mean = _shown(answer, item.untrained).mean(axis=0)
@@ -89,10 +94,11 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
         axes.plot([], [], label="input", **INPUT_LEVEL)
     longest = max((item.places for item in answer.evidence), key=len)
     if answer.question == "predictive":
-        set_scale(axes, np.concatenate(everything), answer.evidence[0].info.bounds)
+        scale = set_scale(axes, np.concatenate(everything), answer.evidence[0].info.bounds)
         unit = answer.evidence[0].info.unit
         name = "held-out accuracy" if unit == "fraction" else "value"
-        axes.set_ylabel(f"{name} ({unit})" if unit else name)
+        told = ", ".join(filter(None, (unit, scale)))
+        axes.set_ylabel(f"{name} ({told})" if told else name)
     elif answer.question == "compressing":
         _set_shares(axes, np.concatenate(everything))
     else:
@@ -103,6 +109,8 @@ def _draw(axes: Axes, answer: Answer, width: float) -> None:
     if answer.question == "different":
         axes.set_xlabel("pair of layers")
     handles, names = axes.get_legend_handles_labels()
+    if is_alone:  # otherwise the key of the whole picture names the bars
+        handles, names = [*handles, handle(MARKS[INTERVAL])], [*names, INTERVAL.removeprefix("_")]
     axes.legend(handles=handles, **key_layout(names, width), borderaxespad=0, **_below(axes))
 
 
@@ -151,4 +159,4 @@ def _set_shares(axes: Axes, values: Floats) -> None:
     axes.yaxis.set_major_locator(locator)
     axes.yaxis.set_major_formatter("{x:.2g}")
     axes.minorticks_off()
-    axes.set_ylabel("relative to the first layer")
+    axes.set_ylabel("relative to the first layer (log scale)")

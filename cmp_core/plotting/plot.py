@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 
-CHOICES = ("metric", "layer", "phase", "normalized")
-"""What a file name may have in braces: the plot is drawn once for each."""
+CHOICES = ("metric", "pairs", "layer", "phase", "normalized")
+"""What a file name may have in braces: the plot is drawn once for each.
+
+`metric` stands for a value at layers, `pairs` for a metric's matrices over all pairs of layers.
+"""
 
 
 @attrs.frozen(eq=False)
@@ -42,8 +45,8 @@ class PlotView:
 
     Attributes:
         run_set: the runs; `runs` and `groups` are its own.
-        metric, layer, phase: what the file name has in braces, otherwise empty; `phase` is one of
-            `PHASES`.
+        metric, layer, phase: what the file name has in braces, otherwise empty; `metric` of
+            `{pairs}` as well, and `phase` is one of `PHASES`.
         normalized: whether shares are asked for instead of counts.
         question: for plots that answer the research questions: the only one to be drawn, or none.
     """
@@ -107,7 +110,9 @@ class PlotDefinition:
         implementation: the function of a `PlotView` that returns a matplotlib figure, and raises
             `UndefinedError` with the reason where there is nothing to draw.
         file: name of the file without its suffix. It is drawn once for each of what stands in
-            braces: `{metric}`, `{layer}`, `{phase}`, `{normalized}`.
+            braces: `{metric}` or `{pairs}`, `{layer}`, `{phase}`, `{normalized}`.
+        pairs: the metric of pairs whose files have no name of a metric: `{pairs}` is empty for it,
+            and `_NAME` for every other.
         runs: `several` where it compares runs.
         answers: whether the report shows it: for each research question by itself, or where it
             compares runs, for how experiments differ.
@@ -120,6 +125,7 @@ class PlotDefinition:
     runs: Literal["any", "several"] = "any"
     answers: bool = False
     summary: str = ""
+    pairs: str = ""
 
     @cached_property
     def choices(self) -> tuple[str, ...]:
@@ -143,6 +149,10 @@ class PlotDefinition:
                 raise UsageError(
                     f"@plot('{self.name}'): file: {unknown('choice', choice, CHOICES)}"
                 )
+        if {"metric", "pairs"} <= set(self.choices):
+            raise UsageError(f"@plot('{self.name}'): file: expected {{metric}} or {{pairs}}")
+        if self.pairs and "pairs" not in self.choices:
+            raise UsageError(f"@plot('{self.name}'): pairs: expected {{pairs}} in its file name")
 
 
 def _check_options(plot: Plot, _: Any, options: Mapping[str, Any]) -> None:
@@ -165,7 +175,13 @@ def _check_options(plot: Plot, _: Any, options: Mapping[str, Any]) -> None:
 _LONGEST = 200
 """Bytes of a file's name; most file systems allow 255, of which some are for a temporary name."""
 
-_OPTIONS = {"metric": "metric", "layer": "layer", "phase": "phase", "normalized": "normalize"}
+_OPTIONS = {
+    "metric": "metric",
+    "pairs": "metric",
+    "layer": "layer",
+    "phase": "phase",
+    "normalized": "normalize",
+}
 """The option that makes each choice."""
 
 
@@ -184,8 +200,8 @@ class Plot:
     def views(self, runs: RunSet) -> Iterator[PlotView]:
         """Yield what is to be drawn of some runs.
 
-        Without options: every headline metric, the output layer, the validation split, and both
-        counts and shares.
+        Without options: every headline metric, or every metric of pairs, the output layer, the
+        validation split, and both counts and shares.
 
         Raises:
             UsageError: a metric or layer is asked for that no run has.
@@ -194,15 +210,18 @@ class Plot:
         if self.definition.runs == "several" and len(runs.runs) < 2:
             raise UndefinedError("it compares runs, and there is one")
         choices = self.definition.choices
-        for metric in self._metrics(runs) if "metric" in choices else ("",):
+        for metric in self._metrics(runs):
             for layer in self._layers(runs) if "layer" in choices else ("",):
                 for phase in self._asked("phase") or ("val",):
                     for normalized in self._normalized() if "normalized" in choices else (False,):
                         yield PlotView(runs, metric, layer, phase, normalized)
 
     def with_what_it_takes(self, options: Mapping[str, Any]) -> Plot:
-        """Return the plot with those of some options that it has."""
-        mine = {_OPTIONS[choice] for choice in self.definition.choices}
+        """Return the plot with those of some options that it has.
+
+        The metrics are those of values at layers: matrices are drawn of all metrics that have any.
+        """
+        mine = {_OPTIONS[choice] for choice in self.definition.choices if choice != "pairs"}
         taken = {name: value for name, value in options.items() if name in mine}
         return attrs.evolve(self, options={**self.options, **taken})
 
@@ -213,6 +232,7 @@ class Plot:
         """
         name = self.definition.file.format(
             metric=view.metric,
+            pairs="" if view.metric == self.definition.pairs else f"_{view.metric}",
             layer=view.layer,
             phase=view.phase,
             normalized="_normalized" if view.normalized else "",
@@ -228,10 +248,17 @@ class Plot:
         return tuple(_as_list(self.options.get(option, ())))
 
     def _metrics(self, runs: RunSet) -> tuple[str, ...]:
-        asked = self._asked("metric")
+        choices, asked = self.definition.choices, self._asked("metric")
+        if "metric" not in choices and "pairs" not in choices:
+            return ("",)
+        kind, known = "metric", runs.metrics
+        if "pairs" in choices:
+            kind, known = "metric of pairs of layers", runs.pair_metrics
         for name in asked:
-            if name not in runs.metrics:
-                raise UsageError(f"{unknown('metric', name, runs.metrics)}")
+            if name not in known:
+                raise UsageError(f"{unknown(kind, name, known)}")
+        if "pairs" in choices:
+            return asked or runs.pair_metrics or (self.definition.pairs,)
         return asked or runs.headlines
 
     def _layers(self, runs: RunSet) -> tuple[str, ...]:
@@ -281,6 +308,7 @@ def plot(
     file: str,
     runs: Literal["any", "several"] = "any",
     answers: bool = False,
+    pairs: str = "",
 ) -> Callable[[Implementation], Implementation]:
     """Declare a function of a `PlotView` to be a plot; see `PlotDefinition` for the traits.
 
@@ -295,7 +323,7 @@ def plot(
 
     def declare(implementation: Implementation) -> Implementation:
         summary = in_one_line(inspect.getdoc(implementation) or "")
-        definition = PlotDefinition(name, implementation, file, runs, answers, summary)
+        definition = PlotDefinition(name, implementation, file, runs, answers, summary, pairs)
         implementation.plot_definition = definition  # type: ignore[attr-defined]
         return implementation
 

@@ -120,6 +120,11 @@ class RunSet:
         info = [run.metric_info_of(metric) for run in self.runs]
         if all(one is not None and one.comparable for one in info):
             return (self.groups,)
+        return self.of_one_kind
+
+    @cached_property
+    def of_one_kind(self) -> tuple[tuple[ReplicateGroup, ...], ...]:
+        """The groups by what decides in which units their scores, activations and losses are."""
         kinds: dict[str, list[ReplicateGroup]] = {}
         for group in self.groups:
             kind = pformat([group.runs[0].config.get(key) for key in _SCALE])
@@ -135,6 +140,11 @@ class RunSet:
     def metrics(self) -> tuple[str, ...]:
         """The names of all values that any run has."""
         return tuple(dict.fromkeys(name for run in self.runs for name in run.metrics))
+
+    @cached_property
+    def pair_metrics(self) -> tuple[str, ...]:
+        """The metrics of which any run has matrices over all pairs of layers."""
+        return tuple(dict.fromkeys(name for run in self.runs for _, name in run.log.pairs))
 
 
 def _experiment(run: RunRecord) -> str:

@@ -217,7 +217,7 @@ def test_the_overview_has_a_panel_per_metric_and_a_line_per_layer(greedy: Runs) 
         assert list(panels) == list(greedy[0].headlines)
         for metric, layers in (("label_information", LAYERS), ("linear_cka", LAYERS[1:])):
             assert close(y_of(panels[metric]), values(greedy[:1], metric, layers=layers)[0])
-        assert panels["cross_entropy"].get_ylabel() == "nats"
+        assert panels["cross_entropy"].get_ylabel() == "nats, log scale"
 
 
 def test_the_overview_of_experiments_takes_the_last_layer_without_a_head(
@@ -236,14 +236,23 @@ def test_the_timeline_has_a_running_mean_of_the_mean_over_seeds(greedy: Runs) ->
             for train in (logged(run, "train") for run in greedy)
         ]
         steps = sorted(measured[0])
-        means = np.pad([np.mean([run[step] for run in measured]) for step in steps], 4, "edge")
-        assert running.get_xdata().tolist() == steps
-        assert close(heights(running), [means[i : i + 9].mean() for i in range(len(steps))])
+        assert steps == list(range(4, 49, 4))
+        drawn = {x: y for x, y in zip(steps, heights(running), strict=True) if math.isfinite(y)}
+        assert list(drawn) == [20, 24, 28, 32]  # nine batches wide, so 16 steps to either side
+        for step, mean in drawn.items():
+            within = [run[x] for run in measured for x in steps if abs(x - step) <= 16]
+            assert mean == pytest.approx(np.mean(within), abs=1e-12)
         assert sorted(heights(points)) == sorted(v for run in measured for v in run.values())
         for line, split in ((validated, "metrics"), (subset, "train_metrics")):
             assert close(heights(line), values(greedy, "accuracy", split)[:, 1].mean(axis=0))
         assert validated.get_xdata().tolist() == [0, 12, 24, 36, 48]
-        assert {"training batches (n = 32)", "validation (n = 150)"} < set(key(figure))
+        assert key(figure) == [
+            "training batches (n = 32)",
+            "validation (n = 150)",
+            "training subset (n = 150)",
+            "running mean of batches (± 16 steps)",
+            "range over runs (min–max)",
+        ]
 
 
 def test_boxes_are_of_trained_weights(greedy: Runs) -> None:
@@ -262,7 +271,7 @@ def test_the_timeline_tells_how_linear_fits_score(tmp_path: Path) -> None:
         line |= {"fit": fit, "train_fit": fit} if line["phase"] == "val" else {}
     (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines_of))
     with picture("timeline", load_run(run), metric="probe_accuracy") as figure:
-        batches, *splits = key(figure)
+        batches, *splits, _ = key(figure)
         assert batches == "training batches (n = 32, ridge in folds)"
         assert [name.partition("(")[2] for name in splits] == ["n = 150, fitted to 900)"] * 2
     with picture("timeline", load_run(run), metric="margin") as figure:
@@ -276,7 +285,7 @@ def test_layerwise_has_the_layers_at_each_epoch(greedy: Runs) -> None:
     with picture("layerwise", *greedy, metric="margin") as figure:
         found = figure.axes[0].lines[:5]
         assert close([heights(x) for x in found], values(greedy, "margin").mean(axis=0).T)
-        assert key(figure) == ["untrained", "epoch 1", "epoch 2", "epoch 3", "epoch 4"]
+        assert key(figure) == ["untrained", "epoch 1", "epoch 2", "epoch 3 (tested)", "epoch 4"]
         assert [line.get_linestyle() for line in found] == [":", "-", "-", "-", "-"]
 
 
@@ -341,7 +350,7 @@ def test_the_progression_says_only_what_is_drawn(greedy: Runs, old: RunRecord) -
     with picture("layer_progression", old) as figure:
         assert key(figure) == ["mlp"]
     with picture("layer_progression", greedy[0]) as figure:
-        assert key(figure) == ["greedy", "untrained", "input"]
+        assert key(figure) == ["greedy", "untrained", "input", "95 % interval"]
         drawn = heights(by_title(figure)["margin"].lines[0])
         assert close(drawn, in_test(greedy[:1], "margin", LAYERS)[0])
 
@@ -487,7 +496,7 @@ def test_correlations_are_those_of_scipy(greedy: Runs) -> None:
 def test_experiments_have_correlations_of_their_own(greedy: Runs, mlp: RunRecord) -> None:
     with picture("correlation", greedy[0], mlp) as figure:
         titles = [axes.get_title(loc="left") for axes in figure.axes if axes.images]
-        assert titles == ["greedy", "mlp"]
+        assert titles == ["greedy: 5 to 15 points", "mlp: 10 to 20 points"]
 
 
 def test_a_page_of_metrics_is_coloured_row_by_row(greedy: Runs) -> None:
@@ -535,7 +544,7 @@ def test_another_split_is_drawn_when_it_is_asked_for(greedy: Runs, phase: str) -
         tested = json.loads((greedy[0].directory / "test_results.json").read_text())["metrics"]
         subset = logged(greedy[0], "val")[3]["train_metrics"]
         expected = (tested if phase == "test" else subset)["layer_0"]["accuracy"]
-        assert texts(figure.axes[0])[0] == f"{expected:.3g}"
+        assert texts(figure.axes[0])[0] == f"{expected:.3f}"
 
 
 # Scales
@@ -547,7 +556,11 @@ ANY = (-math.inf, math.inf)
 @pytest.mark.parametrize(
     ("values", "bounds", "scale"),
     [
-        (ADVANCED, (0, 1), "function"),
+        (ADVANCED, (0, 1), "logit"),
+        ([*ADVANCED, 1], (0, 1), "linear"),  # 1 has no place on the other
+        ([0, *ADVANCED], (0, 1), "linear"),
+        ([*ADVANCED, 1 - 1e-9], (0, 1), "linear"),  # would take most of the axis
+        ([0.85, 0.97], (0, 1), "linear"),  # are about as near
         (ADVANCED, ANY, "linear"),
         ([0.1, 0.5], (0, 1), "linear"),  # is nowhere near 1
         ([0.98, 0.99], (0, 1), "linear"),  # are all near 1
@@ -557,6 +570,7 @@ ANY = (-math.inf, math.inf)
         ([0, 31], (0, math.inf), "linear"),
         ([-1, 2, 3], ANY, "linear"),
         ([-1, 1, 1000], ANY, "symlog"),
+        ([-0.001, 0.2, 0.25, 0.3], ANY, "linear"),  # one is small
         ([-5, -1000], ANY, "linear"),
         ([math.nan], (0, 1), "linear"),
     ],
@@ -565,8 +579,9 @@ def test_a_scale_suits_its_values(
     axes: Axes, values: list[float], bounds: tuple[float, float], scale: str
 ) -> None:
     axes.plot(values)
-    set_scale(axes, values, bounds)
+    told = set_scale(axes, values, bounds)
     assert axes.get_yscale() == scale
+    assert told == ("" if scale == "linear" else f"{scale} scale")
     is_crossed = min(values) < 0 < max(values)
     assert [heights(line) for line in axes.lines[1:]] == [[0, 0]] * is_crossed
 
@@ -576,11 +591,10 @@ def test_a_scale_suits_its_values(
     [
         ([1, 100], ANY, "1 2 5 10 20 50 100"),
         ([1, 1000], ANY, "1 3 10 30 100 300 1000"),
-        ([1e-8, 1e8], ANY, "1e−08 1e−05 0.01 10 10000 1e+07"),
+        ([1e-8, 1e8], ANY, "$10^{-8}$ $10^{-5}$ $10^{-2}$ $10^{1}$ $10^{4}$ $10^{7}$"),
         ([-1000, 1, 1, 10], ANY, "−1000 −100 −10 −1 0 1 10"),
-        ([0, 1], (0, 1), "0 0.01 0.05 0.25 0.8 0.95 0.995 1"),
-        ([0.1, 0.93], (0, 1), "0.1 0.25 0.5 0.7 0.8 0.9"),
-        ([0.7, 0.999], (0, 1), "0.8 0.9 0.95 0.98 0.99 0.995 0.999"),
+        ([0.1, 0.93], (0, 1), "0.1 0.2 0.3 0.5 0.7 0.8 0.9"),
+        ([0.7, 0.999], (0, 1), "0.8 0.9 0.95 0.98 0.99 0.995 0.998 0.999"),
     ],
 )
 def test_ticks_are_round_and_apart(
@@ -597,7 +611,7 @@ def test_shares_are_as_far_apart_as_their_odds(axes: Axes) -> None:
     places = axes.transData.transform([(0, y) for y in (0.5, 0.9, 0.99)])[:, 1]
     first, second = np.diff(places)
     expected = math.log(9) / math.log(11)  # odds of 1, 9 and 99
-    assert first / second == pytest.approx(expected, rel=0.05)  # 0 and 1 are drawn in a little
+    assert first / second == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -614,7 +628,8 @@ def test_shares_are_as_far_apart_as_their_odds(axes: Axes) -> None:
 def test_colours_suit_their_values(
     values: list[float], bounds: tuple[float, float], norm: type, ends: tuple[float, float]
 ) -> None:
-    found, colours = colour_scale(values, bounds)
+    found, colours, told = colour_scale(values, bounds)
+    assert bool(told) == (type(found) is not Normalize)
     assert type(found) is norm or isinstance(found, norm)
     assert (found.vmin, found.vmax) == pytest.approx(ends)
     assert (colours == "RdBu_r") == (min(values) < 0 < max(values))
