@@ -197,10 +197,17 @@ def estimates(
 
 
 def error_bars(axes: Axes, x: ArrayLike, middle: Floats, half: Floats, colour: Any) -> None:
-    """Draw half-widths of intervals as bars, where there are any."""
-    known = np.isfinite(half)
+    """Draw 95 % intervals as bars, where there are any.
+
+    Args:
+        axes: where to.
+        x, middle: (k,).
+        half: how far they reach, (k,), or (2, k) downwards and upwards; NaN where there is none.
+        colour: of the bars.
+    """
+    known = np.isfinite(np.atleast_2d(half)).all(axis=0)
     if known.any():
-        at, around, bars = np.asarray(x)[known], middle[known], half[known]
+        at, around, bars = np.asarray(x)[known], middle[known], half[..., known]
         axes.errorbar(at, around, bars, fmt="none", ecolor=colour, capsize=2, label=INTERVAL)
 
 

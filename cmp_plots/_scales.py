@@ -145,7 +145,7 @@ def _kind(numbers: NDArray[np.float64], bounds: Bounds, shown: NDArray[np.float6
     """Return the scale that suits numbers and has a place for all that is shown."""
     low, high = float(numbers.min()), float(numbers.max())
     if bounds[1] == 1 and low >= 0 and 0.9 <= high < 1.001:
-        has_place = _LEAST <= shown.min() and shown.max() <= 1 - _LEAST
+        has_place = shown.min() >= _LEAST and shown.max() <= 1 - _LEAST
         is_better = high - low > 0.02 and 1 - low > 10 * (1 - high)
         return "logit" if has_place and is_better else "linear"
     if low > 0 and high / low > 30:

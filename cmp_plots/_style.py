@@ -154,6 +154,11 @@ def context(view: PlotView, phase: str | None = None, *, tested: bool = False) -
     return " · ".join([f"{who} on {datasets}", *where])
 
 
+def mean_over_runs(groups: Iterable[ReplicateGroup]) -> str:
+    """Return how a headline ends where what is shown of a group is the mean over its runs."""
+    return ", mean over runs" if any(len(group.runs) > 1 for group in groups) else ""
+
+
 def tested_epochs(runs: Iterable[RunRecord]) -> str:
     """Return the epochs whose weights were tested, in words."""
     epochs = sorted({run.tested_epoch for run in runs})
@@ -353,7 +358,7 @@ def name_ticks(axes: Axes, names: Sequence[str], *, vertical: bool = False) -> N
     widest = 0.07 + max((_inches(word) for name in names for word in name.split()), default=0)
     turned: Style = {}
     if vertical:
-        needed, room, lines = 0.17, min(3.0, 0.5 * box.width), 1
+        needed, room, lines = 0.17, min(3.4, 0.55 * box.width), 1
     elif widest <= max(pitch, 0.52):
         needed, room, lines = widest, max(pitch, widest) - 0.05, 4
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from cmp_core import PlotView, ReplicateGroup, plot
 from cmp_plots._cells import colour_bar, draw_cells, in_decimals, in_digits
 from cmp_plots._lines import mean_of_known, some_epochs
-from cmp_plots._scales import colour_scale
 from cmp_plots._style import (
     bounds,
     context,
     layer_ticks,
+    mean_over_runs,
     metric_label,
     panel_title,
     panels,
@@ -61,41 +61,39 @@ def cka_matrix(view: PlotView) -> Figure:
         same = [rows[group.label] for group in part if group.label in rows]
         if same:
             _draw(view, same, [places[row.group.label] for row in same], side)
-    mean = ", mean over runs" if any(len(row.group.runs) > 1 for row in rows.values()) else ""
-    title(figure, f"{view.metric} of all pairs of layers{mean}", context(view, view.phase))
+    shown = [row.group for row in rows.values()]
+    what = f"{view.metric} of all pairs of layers{mean_over_runs(shown)}"
+    title(figure, what, context(view, view.phase))
     return figure
 
 
 def _draw(view: PlotView, rows: list[_Row], places: list[list[Axes]], side: float) -> None:
     """Draw rows of matrices with one scale of colours, and its bar beside them."""
     values = np.concatenate([matrix.ravel() for row in rows for matrix in row.matrices.values()])
-    _, high = bounds(view, view.metric)
-    options: dict[str, Any]
-    if np.isfinite(high):  # which layers that are alike reach
-        options = {"vmin": min(np.nanmin(values), high - _NARROWEST), "vmax": high}
-        scale = ""
-    else:
-        norm, colours, scale = colour_scale(values)
-        options = {"norm": norm, "cmap": colours}
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    _, bound = bounds(view, view.metric)
+    if high > bound - _NARROWEST:  # as of a similarity, whose bound a layer has with itself
+        high = bound
+    low = min(low, high - _NARROWEST * max(1.0, abs(high)))
     used = []
     for row, axes_of_row in zip(rows, places, strict=True):
         for axes in axes_of_row[len(row.matrices) :]:
             axes.remove()
         for axes, (epoch, matrix) in zip(axes_of_row, row.matrices.items(), strict=False):
             layers = row.group.runs[0].layers
-            texts = _texts(matrix, high) if len(layers) <= _MOST_WITH_NUMBERS else None
-            image = draw_cells(axes, matrix, texts, **options)
+            texts = _texts(matrix, bound) if len(layers) <= _MOST_WITH_NUMBERS else None
+            image = draw_cells(axes, matrix, texts, vmin=low, vmax=high)
             layer_ticks(axes, layers)
             layer_ticks(axes, layers, vertical=True)
             told = [row.group.label] if len(view.groups) > 1 else []
             when = "untrained" if epoch == 0 else f"epoch {epoch}"
             panel_title(axes, ", ".join([*told, when]), side - 1.0)
             used.append(axes)
-    colour_bar(image, used, metric_label(view, view.metric, scale, side * len(rows) - 1.0))
+    colour_bar(image, used, metric_label(view, view.metric, width=side * len(rows) - 1.0))
 
 
-def _texts(matrix: NDArray[np.float64], high: float) -> NDArray[np.str_]:
-    return in_decimals(matrix, 2) if high == 1 else in_digits(matrix)
+def _texts(matrix: NDArray[np.float64], bound: float) -> NDArray[np.str_]:
+    return in_decimals(matrix, 2) if bound == 1 else in_digits(matrix)
 
 
 def _matrices(group: ReplicateGroup, phase: str, metric: str) -> dict[int, NDArray[np.float64]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cmp_core import Comparison, Difference, PlotView, plot
+from cmp_plots._lines import error_bars
 from cmp_plots._style import (
-    INTERVAL,
     Style,
     context,
     group_colours,
@@ -34,7 +35,7 @@ def differences(view: PlotView) -> Figure:
 
     Of the tested weights, paired by seed and test sample. Bars: 95 % intervals, each by itself.
     Filled: p < .05 of no difference, adjusted by Holm's method for all that are shown and that of
-    the test accuracies.
+    the test accuracies. A cross: no test, since a linear fit had too few samples.
     """
     require(len(view.groups) > 1, "it compares experiments, and the runs differ by seed alone")
     comparisons = view.comparisons()
@@ -58,6 +59,8 @@ def differences(view: PlotView) -> Figure:
         for one in comparisons
     }
     key["p ≥ .05 (Holm)"] = {"color": "0.4", "marker": "o", "markerfacecolor": "none"}
+    if any(math.isnan(one.p) for found in comparisons for one in found.by_layer):
+        key["not tested"] = {"color": "0.4", "marker": "x", "linestyle": "none"}
     title(figure, f"Differences from {first}, by layer", context(view, "test", tested=True), key)
     return figure
 
@@ -71,13 +74,14 @@ def _draw(
         return
     x = np.array([layers.index(one.layer) for one in shown]) + shift
     middle = np.array([_scale(one) * one.estimate.effect for one in shown])
-    bars = np.nan_to_num([_scale(one) * one.estimate.half_width for one in shown])
+    bars = np.array([_scale(one) * one.estimate.half_width for one in shown])
     if len(x) > 1:
         axes.plot(x, middle, color=colour, linewidth=1, alpha=0.5)
-    axes.errorbar(x, middle, bars, fmt="none", ecolor=colour, capsize=3, label=INTERVAL)
+    error_bars(axes, x, middle, bars, colour)
     for place, value, one in zip(x, middle, shown, strict=True):
         fill = colour if one.p < 0.05 else axes.get_facecolor()
-        axes.plot(place, value, marker="o", color=colour, markerfacecolor=fill)
+        marker = "x" if math.isnan(one.p) else "o"
+        axes.plot(place, value, marker=marker, color=colour, markerfacecolor=fill)
 
 
 def _beside(view: PlotView, metric: str) -> str:

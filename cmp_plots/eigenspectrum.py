@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from cmp_core import PlotView, ReplicateGroup, plot
 from cmp_plots._lines import INPUT, INPUT_LEVEL
 from cmp_plots._scales import set_ticks
-from cmp_plots._style import context, layer_colours, layer_key, panel_title, panels, require, title
+from cmp_plots._style import (
+    context,
+    layer_colours,
+    layer_key,
+    mean_over_runs,
+    panel_title,
+    panels,
+    require,
+    tested_epochs,
+    title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +52,8 @@ def eigenspectrum(view: PlotView) -> Figure:
             axes.plot(np.arange(1, len(shares) + 1), shares, marker=marker, **style)
             drawn.append(shares)
         name = f"{group.label}, " if len(view.groups) > 1 else ""
-        panel_title(axes, f"{name}{'tested weights' if tested else 'untrained'}", 3.1)
+        weights = f"tested: {tested_epochs(group.runs)}" if tested else "untrained"
+        panel_title(axes, f"{name}{weights}", 3.1)
         if not tested:
             axes.set_ylabel("share of the variance (log scale)")
     everything = np.concatenate(drawn)
@@ -57,7 +68,8 @@ def eigenspectrum(view: PlotView) -> Figure:
         set_ticks(axes.yaxis)
     has_input = any((view.phase, INPUT, metric) in run.log.vectors for run in view.runs)
     key = layer_key(layers) | ({INPUT: INPUT_LEVEL} if has_input else {})
-    title(figure, f"{metric} by layer", context(view, view.phase), key)
+    what = f"{metric} by layer{mean_over_runs(view.groups)}"
+    title(figure, what, context(view, view.phase), key)
     return figure
 
 

@@ -14,6 +14,7 @@ from cmp_plots._style import (
     bounds,
     context,
     layer_ticks,
+    mean_over_runs,
     metric_label,
     panel_title,
     panels,
@@ -78,7 +79,8 @@ def layerwise(view: PlotView) -> Figure:
         for axes in same:
             axes.set_ylabel(metric_label(view, view.metric, scale))
     key = {_name(view, epoch): style for epoch, style in styles.items()}
-    title(figure, f"{view.metric} by layer", context(view, view.phase), key)
+    what = f"{view.metric} by layer{mean_over_runs(view.groups)}"
+    title(figure, what, context(view, view.phase), key)
     return figure
 
 
@@ -88,4 +90,4 @@ def _name(view: PlotView, epoch: int) -> str:
     tested = [run.tested_epoch == epoch for run in view.runs]
     if len(view.groups) > 1 or not any(tested):
         return name
-    return f"{name} (tested)" if all(tested) else f"{name} (tested of {sum(tested)} runs)"
+    return f"{name} (tested{'' if all(tested) else f' of {sum(tested)} of {len(tested)} runs'})"

@@ -12,6 +12,7 @@ from cmp_plots._lines import mean_of_known, profiles
 from cmp_plots._style import (
     context,
     layer_ticks,
+    mean_over_runs,
     measured,
     name_ticks,
     panel_title,
@@ -41,7 +42,7 @@ def metrics_heatmap(view: PlotView) -> Figure:
             pages[group.label] = [metrics[i] for i in known], np.stack([rows[i] for i in known])
     require(pages, f"no metrics of the tested weights in {view.phase}")
     most = max(len(names) for names, _ in pages.values())
-    size = (max(6.5, 0.56 * len(layers) + 3.6), max(1.5, 0.33 * most + 0.8))
+    size = (max(8.0, 0.56 * len(layers) + 3.6), max(1.5, 0.33 * most + 0.8))
     figure, grid = panels(len(pages), columns=1, size=size)
     for axes, (label, (names, values)) in zip(grid, pages.items(), strict=True):
         low = np.nanmin(values, axis=1, keepdims=True)
@@ -54,8 +55,6 @@ def metrics_heatmap(view: PlotView) -> Figure:
         bar = colour_bar(image, axes, "")
         bar.set_ticks([0, 1], labels=["lowest\nof row", "highest\nof row"])
         panel_title(axes, label if len(view.groups) > 1 else "", size[0] - 3.2)
-    mean = ", mean over runs" if any(len(group.runs) > 1 for group in view.groups) else ""
-    title(
-        figure, f"All metrics at the tested weights{mean}", context(view, view.phase, tested=True)
-    )
+    what = f"All metrics at the tested weights{mean_over_runs(view.groups)}"
+    title(figure, what, context(view, view.phase, tested=True))
     return figure

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmp_core import PALETTE, QUESTIONS, Answer, MetricEvidence, PlotView, plot
-from cmp_plots._lines import INPUT_LEVEL, UNTRAINED, mean_and_spread
+from cmp_plots._lines import INPUT_LEVEL, UNTRAINED, error_bars, mean_and_spread
 from cmp_plots._scales import set_scale
 from cmp_plots._style import (
     INTERVAL,
     MARKS,
-    Style,
     context,
     grow,
     handle,
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
+
+_HEIGHT = 1.7
+"""Of the axes beside a label, in inches, with a key below them."""
 
 
 @plot("research_questions", file="research_questions", answers=True)
@@ -73,10 +75,8 @@ def _draw(axes: Axes, answer: Answer, width: float, *, is_alone: bool) -> None:
         places = np.arange(len(item.places))
         middle, low, high = _intervals(answer, item)
         name = literal(item.info.label, width - 0.6, lines=1)
-        bars = np.nan_to_num(np.stack([middle - low, high - middle]))
         axes.plot(places, middle, color=colour, marker="o", label=name)
-        style: Style = {"fmt": "none", "ecolor": colour, "capsize": 2, "label": INTERVAL}
-        axes.errorbar(places, middle, bars, **style)
+        error_bars(axes, places, middle, np.stack([middle - low, high - middle]), colour)
         everything += [middle, low[np.isfinite(low)], high[np.isfinite(high)]]
         if item.untrained is not None:
             mean = _shown(answer, item.untrained).mean(axis=0)
@@ -98,18 +98,18 @@ def _draw(axes: Axes, answer: Answer, width: float, *, is_alone: bool) -> None:
         unit = answer.evidence[0].info.unit
         name = "held-out accuracy" if unit == "fraction" else "value"
         told = ", ".join(filter(None, (unit, scale)))
-        axes.set_ylabel(f"{name} ({told})" if told else name)
+        axes.set_ylabel(literal(f"{name} ({told})" if told else name, _HEIGHT))
     elif answer.question == "compressing":
         _set_shares(axes, np.concatenate(everything))
     else:
         axes.set_ylim(bottom=min(0.0, float(np.concatenate(everything).min())))
-        axes.set_ylabel("1 − similarity to neighbour")
+        axes.set_ylabel(literal("1 − similarity to neighbour", _HEIGHT))
         longest = tuple(f"{i}–{i + 1}" for i in range(len(longest)))
     layer_ticks(axes, longest)
     if answer.question == "different":
         axes.set_xlabel("pair of layers")
     handles, names = axes.get_legend_handles_labels()
-    if is_alone:  # otherwise the key of the whole picture names the bars
+    if is_alone and axes.containers:  # otherwise the key of the whole picture names the bars
         handles, names = [*handles, handle(MARKS[INTERVAL])], [*names, INTERVAL.removeprefix("_")]
     axes.legend(handles=handles, **key_layout(names, width), borderaxespad=0, **_below(axes))
 
@@ -153,10 +153,10 @@ def _set_shares(axes: Axes, values: Floats) -> None:
 
     axes.set_yscale("log", base=2)
     spread = values.max() / values.min()
-    locator: Locator = LogLocator(2, subs=(1, 2**0.5) if spread < 8 else (1,))
-    if 1.1 < spread < 2:  # holds hardly a power of two
+    locator: Locator = LogLocator(10, subs=(1, 1.5, 2, 3, 5, 7)) if spread < 8 else LogLocator(2)
+    if 1.1 < spread < 2:  # holds hardly one of these
         locator = MaxNLocator(5, steps=[1, 2, 5, 10])
     axes.yaxis.set_major_locator(locator)
-    axes.yaxis.set_major_formatter("{x:.2g}")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
-    axes.set_ylabel("relative to the first layer (log scale)")
+    axes.set_ylabel(literal("relative to the first layer (log scale)", _HEIGHT))

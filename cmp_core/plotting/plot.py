@@ -258,7 +258,7 @@ class Plot:
             if name not in known:
                 raise UsageError(f"{unknown(kind, name, known)}")
         if "pairs" in choices:
-            return asked or runs.pair_metrics or (self.definition.pairs,)
+            return asked or runs.pair_headlines or (self.definition.pairs,)
         return asked or runs.headlines
 
     def _layers(self, runs: RunSet) -> tuple[str, ...]:

@@ -138,9 +138,18 @@ class RunRecord:
     @cached_property
     def headlines(self) -> tuple[str, ...]:
         """The metrics with numbers, without the further values that some have."""
-        names = dict.fromkeys(metric for _, _, metric in self.log.series)
+        return self._headlines(metric for _, _, metric in self.log.series)
+
+    @cached_property
+    def pair_headlines(self) -> tuple[str, ...]:
+        """The metrics with matrices over all pairs of layers, without their further values."""
+        return self._headlines(metric for _, metric in self.log.pairs)
+
+    def _headlines(self, metrics: Iterable[str]) -> tuple[str, ...]:
         return tuple(
-            name for name in names if name in self.metric_info or self.metric_info_of(name) is None
+            name
+            for name in dict.fromkeys(metrics)
+            if name in self.metric_info or self.metric_info_of(name) is None
         )
 
     def metric_info_of(self, metric: str) -> MetricInfo | None:

@@ -142,8 +142,13 @@ class RunSet:
         return tuple(dict.fromkeys(name for run in self.runs for name in run.metrics))
 
     @cached_property
-    def pair_metrics(self) -> tuple[str, ...]:
+    def pair_headlines(self) -> tuple[str, ...]:
         """The metrics of which any run has matrices over all pairs of layers."""
+        return tuple(dict.fromkeys(name for run in self.runs for name in run.pair_headlines))
+
+    @cached_property
+    def pair_metrics(self) -> tuple[str, ...]:
+        """The names of all values of which any run has such matrices."""
         return tuple(dict.fromkeys(name for run in self.runs for _, name in run.log.pairs))
 
 
