@@ -51,8 +51,7 @@ def cka_matrix(view: PlotView) -> Figure:
     """
     found = [_Row(group, _matrices(group, view.phase, view.metric)) for group in view.groups]
     rows = {row.group.label: row for row in found if row.matrices}
-    what = f"{view.metric} over " if view.metric else ""
-    require(rows, f"no matrices of {what}pairs of layers in {view.phase}")
+    require(rows, f"no {view.metric} of pairs of layers in {view.phase}")
     most = max(len(row.group.runs[0].layers) for row in rows.values())
     side = float(np.clip(0.3 * most + 1.6, 2.8, 4.2))
     figure, grid = panels(len(rows) * _MOST_PANELS, _MOST_PANELS, (side, side))
