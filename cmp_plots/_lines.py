@@ -215,7 +215,7 @@ def depth_key(view: PlotView, shown: Sequence[Shown]) -> dict[str, Style]:
     """Return the key of what `draw_by_layer` draws of some panels."""
     key = group_key(view.groups, marker="o")
     if any(0 in run.log.validation.epochs for run in view.runs):
-        key["untrained"] = {"color": "0.4", **UNTRAINED}
+        key["untrained"] = {"color": "0.5", **UNTRAINED}
     if any(input_level(view, groups, metric) is not None for metric, groups, _ in shown):
         key["input"] = INPUT_LEVEL
     return key

@@ -39,7 +39,7 @@ BEAM = "beam"
 
 MARKS: dict[str, Style] = {
     RANGE: {"facecolor": "0.5", "alpha": 0.3, "linewidth": 0},
-    INTERVAL: {"color": "0.4", "linestyle": "none", "marker": BEAM},
+    INTERVAL: {"color": "0.5", "linestyle": "none", "marker": BEAM},
 }
 """How bands and bars look in a key, by the labels that their artists have."""
 

@@ -58,9 +58,9 @@ def differences(view: PlotView) -> Figure:
         f"{one.second} − {first}": {"color": colours[one.second], "marker": "o"}
         for one in comparisons
     }
-    key["p ≥ .05 (Holm)"] = {"color": "0.4", "marker": "o", "markerfacecolor": "none"}
+    key["p ≥ .05 (Holm)"] = {"color": "0.5", "marker": "o", "markerfacecolor": "none"}
     if any(math.isnan(one.p) for found in comparisons for one in found.by_layer):
-        key["not tested"] = {"color": "0.4", "marker": "x", "linestyle": "none"}
+        key["not tested"] = {"color": "0.5", "marker": "x", "linestyle": "none"}
     title(figure, f"Differences from {first}, by layer", context(view, "test", tested=True), key)
     return figure
 

@@ -35,12 +35,12 @@ _FEWEST = 5
 """Fewer values than this are dots: a box would say more than there is."""
 
 _BOX: dict[str, Style] = {
-    "median": {"color": "0.4", "linewidth": 2},
+    "median": {"color": "0.5", "linewidth": 2},
     "middle half": {"facecolor": "0.4", "alpha": 0.35},
-    "at most 1.5 boxes further": {"color": "0.4", "linestyle": "none", "marker": BEAM},
+    "at most 1.5 boxes further": {"color": "0.5", "linestyle": "none", "marker": BEAM},
 }
 _DOT: Style = {"linestyle": "none", "marker": "o", "markerfacecolor": "none"}
-_VALUE: dict[str, Style] = {"one epoch of a run": {"color": "0.4", **_DOT}}
+_VALUE: dict[str, Style] = {"one epoch of a run": {"color": "0.5", **_DOT}}
 
 
 @plot("distributions", file="metric_distributions_{phase}")

@@ -89,7 +89,7 @@ def _draw(axes: Axes, answer: Answer, width: float, *, is_alone: bool) -> None:
                 axes.axhline(level, **{**INPUT_LEVEL, "color": colour})
                 everything.append(np.array([level]))
     if any(item.untrained is not None for item in answer.evidence):
-        axes.plot([], [], color="0.4", label="untrained", **UNTRAINED)
+        axes.plot([], [], color="0.5", label="untrained", **UNTRAINED)
     if answer.question != "different" and any(w.reference is not None for w in answer.evidence):
         axes.plot([], [], label="input", **INPUT_LEVEL)
     longest = max((item.places for item in answer.evidence), key=len)

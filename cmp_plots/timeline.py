@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 _MOST_POINTS = 2000
 """More batches than this are thinned out, or they are a solid block and a slow file."""
 
-_BATCHES: Style = {"color": "0.6", "linestyle": "none", "marker": ".", "markersize": 3}
+_BATCHES: Style = {"color": "0.5", "alpha": 0.7, "linestyle": "none", "marker": "."}
 _RUNNING_MEAN: Style = {"color": "0.45"}
 _STYLES: dict[str, Style] = {
     "batch": _BATCHES,
@@ -148,7 +148,7 @@ def _draw_batches(axes: Axes, view: PlotView, group: ReplicateGroup, half: int) 
     known = np.isfinite(values)
     times = np.broadcast_to(steps, values.shape)[known]
     thin = slice(None, None, -(-len(times) // _MOST_POINTS))
-    axes.plot(times[thin], values[known][thin], alpha=0.6, **_BATCHES)
+    axes.plot(times[thin], values[known][thin], **_BATCHES)
     means = np.stack(
         [
             running_mean(steps, own, samples_over_time(run, *where, steps), half)
