@@ -36,7 +36,7 @@ _FEWEST = 5
 
 _BOX: dict[str, Style] = {
     "median": {"color": "0.5", "linewidth": 2},
-    "middle half": {"facecolor": "0.4", "alpha": 0.35},
+    "middle half": {"facecolor": "0.5", "alpha": 0.35},
     "at most 1.5 boxes further": {"color": "0.5", "linestyle": "none", "marker": BEAM},
 }
 _DOT: Style = {"linestyle": "none", "marker": "o", "markerfacecolor": "none"}

@@ -59,7 +59,7 @@ def multi_run(view: PlotView) -> Figure:
     shown = {label: style for label, style in key.items() if label in drawn}
     shown = shown if len(view.groups) > 1 else {}
     if any(len(group.runs) > 1 for groups in kept for group in groups):
-        shown |= {"mean": {"color": "0.5"}, "one run": {"color": "0.4", **_ONE_RUN}}
+        shown |= {"mean": {"color": "0.5"}, "one run": {"color": "0.5", **_ONE_RUN}}
     what = f"{view.metric} at {view.layer}"
     title(figure, what, context(view, view.phase), shown)
     return figure

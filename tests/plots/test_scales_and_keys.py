@@ -275,6 +275,7 @@ def test_there_is_one_kind_of_minus(models: RunSet) -> None:
 
 def distances(line: dict[str, Any]) -> None:
     line["pairs"]["geodesic"] = [[0.0, 0.25], [0.25, 0.0]]
+    line["pairs"]["linear_cka_chance"] = [[0.1, 0.1], [0.1, 0.1]]  # a further value of a metric
 
 
 def test_any_metric_of_pairs_is_drawn_into_a_file_of_its_own(tmp_path: Path) -> None:
@@ -287,6 +288,8 @@ def test_any_metric_of_pairs_is_drawn_into_a_file_of_its_own(tmp_path: Path) -> 
         assert np.asarray(panels[0].images[0].get_array()).tolist() == [[0, 0.25], [0.25, 0]]
         assert [text.get_text() for text in panels[0].texts[:2]] == ["0.000", "0.250"]
         assert figure.axes[-1].get_ylabel() == "geodesic"
+    (further,) = cka.definition(metric="linear_cka_chance").views(runs)
+    assert cka.file_name(further) == "cka_matrix_linear_cka_chance_val"
     wrong = cka.definition(metric="margin")
     with pytest.raises(UsageError, match="unknown metric of pairs of layers 'margin'; known: "):
         list(wrong.views(runs))
