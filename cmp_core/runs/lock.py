@@ -51,7 +51,8 @@ def locked(directory: Path, what: str, seconds: float = 0) -> Iterator[None]:
             write_whole(owner, json.dumps(about) + "\n")
         yield
     finally:
-        owner.unlink(missing_ok=True)
+        with suppress(OSError):  # what stands there is no file of ours
+            owner.unlink(missing_ok=True)
         lock.release()
 
 

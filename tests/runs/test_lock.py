@@ -49,6 +49,13 @@ def test_a_lock_is_held_by_one_program_which_the_other_names(tmp_path: Path) -> 
             pass
 
 
+def test_a_folder_in_place_of_the_owner_s_name_is_no_matter(tmp_path: Path) -> None:
+    (tmp_path / f".{TRAINING}.json").mkdir()
+    for _ in range(2):  # it is released again
+        with locked(tmp_path, TRAINING):
+            pass
+
+
 @posix
 def test_a_program_that_is_killed_leaves_no_lock_behind(tmp_path: Path) -> None:
     with held(tmp_path, TRAINING) as other:
