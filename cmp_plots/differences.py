@@ -29,7 +29,7 @@ _SHIFT = 0.12
 """Between the markers of two experiments at a layer."""
 
 
-@plot("differences", file="differences", runs="several", answers=True)
+@plot("differences", file="differences", runs="several", answers=True, standard=True)
 def differences(view: PlotView) -> Figure:
     """Every comparable metric, by layer: what each experiment has more than the first.
 

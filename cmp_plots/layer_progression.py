@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@plot("layer_progression", file="layer_progression_analysis")
+@plot("layer_progression", file="layer_progression_analysis", standard=True)
 def layer_progression(view: PlotView) -> Figure:
     """All headline metrics by depth at the tested weights, beside untrained network and input.
 

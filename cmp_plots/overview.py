@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@plot("overview", file="all_metrics_overview_{phase}")
+@plot("overview", file="all_metrics_overview_{phase}", standard=True)
 def overview(view: PlotView) -> Figure:
     """All headline metrics by epoch, a panel each, a line per layer.
 

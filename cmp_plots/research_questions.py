@@ -34,7 +34,7 @@ _HEIGHT = 1.7
 """Of the axes beside a label, in inches, with a key below them."""
 
 
-@plot("research_questions", file="research_questions", answers=True)
+@plot("research_questions", file="research_questions", answers=True, standard=True)
 def research_questions(view: PlotView) -> Figure:
     """Predictive, compressing, different: the values that count as evidence, and the answers.
 

@@ -34,7 +34,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
 @click.option(
     "--plots",
     metavar="A,B",
-    help="Draw these: names, {name: …, metric: …, layer: …}, all; no:NAME leaves one out.",
+    help="Draw these: standard (the default), all, names, {name: …, metric: …, layer: …}; "
+    "no:NAME leaves one out.",
 )
 @click.option("--research-only", is_flag=True, help="Draw only what answers the three questions.")
 @click.option(

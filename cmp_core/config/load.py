@@ -285,8 +285,9 @@ def _structure_weights(value: Any, _: Any) -> float | tuple[float, ...]:
     return _structure_float(value, float)
 
 
-def _structure_selections(value: Any, _: Any) -> str | tuple[Selection, ...]:
-    return "all" if value == "all" else _structure_tuple(value, tuple[Selection, ...])
+def _structure_selections(value: Any, kind: Any) -> str | tuple[Selection, ...]:
+    words, listed = get_args(kind)
+    return value if value in get_args(words) else _structure_tuple(value, listed)
 
 
 def _structure_size(value: Any, _: Any) -> int | float:
@@ -346,6 +347,7 @@ def _build_converter() -> cattrs.Converter:
     unions: dict[Any, Callable[[Any, Any], Any]] = {
         attrs.fields(Config).lambda_ace: _structure_weights,
         attrs.fields(Config).metrics: _structure_selections,
+        attrs.fields(Config).plots: _structure_selections,
         attrs.fields(Config).val_size: _structure_size,
         attrs.fields(Config).learning_rule: _structure_optional_text,
         attrs.fields(Config).snapshots: _structure_snapshots,

@@ -267,14 +267,15 @@ class Config:
     )
 
     # The run
-    plots: Literal["all"] | tuple[Selection, ...] = _key(
-        "all",
+    plots: Literal["all", "standard"] | tuple[Selection, ...] = _key(
+        "standard",
         _rule(
             "a different label for each plot (add `label:` to one that is selected twice)",
             _has_unique_labels,
         ),
-        help="all, or a list as for metrics, with the options metric, layer, phase, normalize; "
-        "`[]`: none",
+        help="what `cmp run` draws: standard, the pictures that are looked at first; all; or a "
+        "list of these and of names, as for metrics, with the options metric, layer, phase, "
+        "normalize; `[]`: none",
         about="record",
     )
     plugins: tuple[str, ...] = _key((), help="plugins to load, as with -p", about="measurement")

@@ -116,6 +116,7 @@ class PlotDefinition:
         runs: `several` where it compares runs.
         answers: whether the report shows it: for each research question by itself, or where it
             compares runs, for how experiments differ.
+        standard: whether `cmp run` draws it without being asked to.
         summary: first line of its docstring.
     """
 
@@ -124,8 +125,9 @@ class PlotDefinition:
     file: str
     runs: Literal["any", "several"] = "any"
     answers: bool = False
-    summary: str = ""
     pairs: str = ""
+    standard: bool = False
+    summary: str = ""
 
     @cached_property
     def choices(self) -> tuple[str, ...]:
@@ -276,9 +278,7 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def select_plots(
-    plugins: Plugins, asked: Literal["all"] | tuple[Selection, ...] = "all"
-) -> list[Plot]:
+def select_plots(plugins: Plugins, asked: str | tuple[Selection, ...] = "all") -> list[Plot]:
     """Return the plots that are asked for, and those that `-p` selects, with their options.
 
     Raises:
@@ -309,6 +309,7 @@ def plot(
     runs: Literal["any", "several"] = "any",
     answers: bool = False,
     pairs: str = "",
+    standard: bool = False,
 ) -> Callable[[Implementation], Implementation]:
     """Declare a function of a `PlotView` to be a plot; see `PlotDefinition` for the traits.
 
@@ -323,7 +324,9 @@ def plot(
 
     def declare(implementation: Implementation) -> Implementation:
         summary = in_one_line(inspect.getdoc(implementation) or "")
-        definition = PlotDefinition(name, implementation, file, runs, answers, summary, pairs)
+        definition = PlotDefinition(
+            name, implementation, file, runs, answers, pairs, standard, summary
+        )
         implementation.plot_definition = definition  # type: ignore[attr-defined]
         return implementation
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable, Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,15 @@ class Drawn:
     failure: Failure | None = None
 
 
+@attrs.frozen
+class Attempt:
+    """What drawing a picture gave: the content of its file, or the reason or failure instead."""
+
+    content: bytes = b""
+    reason: str | None = None
+    failure: Failure | None = None
+
+
 def tasks(plots: Iterable[Plot], runs: RunSet) -> list[Task]:
     """Return all pictures of some plots.
 
@@ -97,7 +107,7 @@ def tasks(plots: Iterable[Plot], runs: RunSet) -> list[Task]:
 
 
 def draw(
-    todo: Iterable[Task],
+    todo: Sequence[Task],
     folder: Path,
     form: str = "png",
     dpi: int = 150,
@@ -105,6 +115,8 @@ def draw(
     keeps_open: bool = False,
 ) -> Iterator[Drawn]:
     """Draw pictures into a folder, which is made when it is needed, and yield what came of each.
+
+    Many are drawn on all cores.
 
     Args:
         todo: what `tasks` returned.
@@ -119,32 +131,59 @@ def draw(
         PluginError: a plot raised, and the policy is `raise`.
     """
     failed: set[str] = set()
-    fence = Fence()
-    for task in todo:
-        if task.view is None or task.plot.label in failed:
+    with _attempts(todo, form, dpi, policy, keeps_open=keeps_open) as attempts:
+        for task, attempt in zip(todo, attempts, strict=True):
             if task.view is None:
                 yield Drawn(task, reason=task.reason)
-            continue
-        try:
-            with fence.around(task.plot.label, DRAWING):
-                content = render(task.plot, task.view, form, dpi, keeps_open=keeps_open)
-        except UndefinedError as error:
-            yield Drawn(task, reason=message_of(error))
-            continue
-        except (DataError, KeyboardInterrupt):
-            raise  # a damaged file is not the plot's fault
-        except BaseException as error:
-            if policy == "raise":
-                raise fatal_error(task.plot.label, DRAWING, error) from error
-            if policy == "disable":
+                continue
+            if task.plot.label in failed:
+                continue
+            made = attempt()
+            if made.failure is not None and policy == "disable":
                 failed.add(task.plot.label)
-            yield Drawn(task, failure=failure_of(task.plot.label, DRAWING, error, policy))
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{task.plot.file_name(task.view)}.{form}"
-        with whole_file(path) as file:
-            file.write(content)
-        yield Drawn(task, path)
+            path = None
+            if made.content:
+                folder.mkdir(parents=True, exist_ok=True)
+                path = folder / f"{task.plot.file_name(task.view)}.{form}"
+                with whole_file(path) as file:
+                    file.write(made.content)
+            yield Drawn(task, path, made.reason, made.failure)
+
+
+def _attempts(
+    todo: Sequence[Task], form: str, dpi: int, policy: str, *, keeps_open: bool
+) -> AbstractContextManager[Sequence[Callable[[], Attempt]]]:
+    """Give for each picture what draws it, or waits for the process that does."""
+    draws = partial(attempt, fence=Fence(), policy=policy, keeps_open=keeps_open)
+    here = [partial(draws, task, form, dpi) for task in todo]
+    if keeps_open or policy == "raise":
+        return nullcontext(here)
+    from cmp_core.plotting.processes import by_processes
+
+    return by_processes(todo, here, form, dpi, policy)
+
+
+def attempt(
+    task: Task, form: str, dpi: int, *, fence: Fence, policy: str, keeps_open: bool = False
+) -> Attempt:
+    """Draw a picture, and return what came of it.
+
+    Raises:
+        DataError: a file of a run is damaged, which is not the plot's fault.
+        PluginError: the plot raised, and the policy is `raise`.
+    """
+    assert task.view is not None  # otherwise there is nothing to draw
+    try:
+        with fence.around(task.plot.label, DRAWING):
+            return Attempt(render(task.plot, task.view, form, dpi, keeps_open=keeps_open))
+    except UndefinedError as error:
+        return Attempt(reason=message_of(error))
+    except (DataError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if policy == "raise":
+            raise fatal_error(task.plot.label, DRAWING, error) from error
+        return Attempt(failure=failure_of(task.plot.label, DRAWING, error, policy))
 
 
 def render(
@@ -163,6 +202,8 @@ def render(
         PluginError: the plot returned something else than a figure.
     """
     with figure_of(plot, view, dark=dark, keeps_open=keeps_open) as figure:
+        if not keeps_open:
+            _lay_out(figure, dpi)
         return _content(figure, form, dpi)
 
 
@@ -222,6 +263,18 @@ def _close_all_but(others: Set[int]) -> None:
 
     for number in set(plt.get_fignums()) - others:
         plt.close(number)
+
+
+def _lay_out(figure: Figure, dpi: int) -> None:
+    """Lay a figure out once and for all: `savefig` would draw all of it once more to do so."""
+    import matplotlib as mpl
+
+    figure.set_dpi(dpi)
+    engine = figure.get_layout_engine()
+    if engine is not None and figure.axes:
+        engine.execute(figure)
+        mpl.rcParams["figure.constrained_layout.use"] = False  # until the theme is taken away
+        figure.set_layout_engine()
 
 
 def _content(figure: Figure, form: str, dpi: int) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 from cmp_core.config.schema import Selection
 from cmp_core.errors import ConfigError, UsageError, unknown
@@ -12,22 +13,22 @@ from cmp_core.plugins.discovery import BLOCK
 from cmp_core.plugins.loader import Plugins
 from cmp_core.plugins.registry import definition_of
 
-_ALL = Selection("all", "all")
-"""An entry of `metrics` or `plots` that stands for all that are registered."""
+GROUPS = {"metric": ("all",), "plot": ("standard", "all")}
+"""Entries of `metrics` and `plots` that stand for several; the first where none is selected."""
 
 
-def select(plugins: Plugins, kind: str, asked: Literal["all"] | tuple[Selection, ...]) -> list[Any]:
+def select(plugins: Plugins, kind: str, asked: str | tuple[Selection, ...]) -> list[Any]:
     """Return what is selected of a kind, as its definition makes it of label and options.
 
     Args:
         plugins: whose registry is searched; what those named with `-p` register is selected too.
         kind: `metric` or `plot`.
-        asked: the configuration's entry.
+        asked: the configuration's entry: one of the kind's `GROUPS`, or a list.
 
     Raises:
         ConfigError: unknown names, options, or option values, all of them together.
     """
-    listed = (_ALL,) if asked == "all" else asked
+    listed = (Selection(asked, asked),) if isinstance(asked, str) else asked
     known, problems, selected = plugins.registry.names(kind), [], []
     for index, selection in enumerate(listed):
         name = selection.name.removeprefix(BLOCK)
@@ -57,21 +58,31 @@ def _expanded(
 ) -> list[tuple[str, Selection]]:
     """Return what is selected, each with where it was asked for.
 
-    `all` stands for all that is registered but those whose label another entry has, and
-    `no:NAME` takes one out of it; entries of that kind alone take them out of all. Without
-    `all`, what named plugins have registered is added.
+    A group stands for its members but those whose label another entry has, and `no:NAME` takes one
+    out of it; entries of that kind alone take them out of the kind's first group. Without a group,
+    what named plugins have registered is added.
     """
+    groups = GROUPS[kind]
     left_out = {s.name.removeprefix(BLOCK) for s in asked if s.name.startswith(BLOCK)}
     listed = [(f"{kind}s[{i}]", s) for i, s in enumerate(asked) if not s.name.startswith(BLOCK)]
     if asked and not listed:
-        listed = [(f"{kind}s", _ALL)]
-    if _ALL in (selection for _, selection in listed):
-        taken = {selection.label for _, selection in listed}
-        names = plugins.registry.names(kind)
-    else:
-        taken = {selection.name for _, selection in listed}
-        own = (plugins.registry.names(kind, plugin) for plugin in plugins.named)
-        names = list(chain.from_iterable(own))
+        listed = [(f"{kind}s", Selection(groups[0], groups[0]))]
+    wanted = [s.name for _, s in listed if s.name in groups and s == Selection(s.name, s.name)]
+    kept = [(where, selection) for where, selection in listed if selection.name not in wanted]
+    taken = {selection.label if wanted else selection.name for _, selection in kept}
+    own = chain.from_iterable(plugins.registry.names(kind, plugin) for plugin in plugins.named)
+    names = dict.fromkeys([*chain.from_iterable(_members(plugins, kind, wanted)), *own])
     added = [name for name in names if name not in taken | left_out]
-    kept = [(where, selection) for where, selection in listed if selection != _ALL]
     return [*kept, *((f"{kind}s", Selection(name, name)) for name in added)]
+
+
+def _members(plugins: Plugins, kind: str, groups: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the names that each group stands for."""
+    names = plugins.registry.names(kind)
+    for group in groups:
+        yield [
+            name
+            for name in names
+            if group == "all"
+            or definition_of(plugins.registry.get(kind, name).factory, kind).standard
+        ]

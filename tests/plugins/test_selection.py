@@ -120,3 +120,25 @@ def test_two_plots_that_write_one_file_are_told(write: Callable[..., Path]) -> N
     plugins = load_plugins([str(write("mine", PLOT))], built_ins=("cmp_plots",))
     with pytest.raises(ConfigError, match="'heatmap' and 'mine' write files of one name"):
         select_plots(plugins)
+
+
+def plots(asked: object) -> set[str]:
+    config = build_config({} if asked is None else {"plots": asked})
+    return {plot.label for plot in select_plots(load_plugins(), config.plots)}
+
+
+def test_without_a_word_the_standard_plots_are_selected() -> None:
+    every, standard = plots("all"), plots("standard")
+    assert {"confusion", "research_questions", "training_curves"} < standard < every
+    assert plots(None) == standard
+    assert plots(["standard", "heatmap"]) == {*standard, "heatmap"}
+    assert (
+        plots(["no:confusion"]) == plots(["standard", "no:confusion"]) == standard - {"confusion"}
+    )
+    assert plots(["all", "no:confusion"]) == every - {"confusion"}
+    assert plots([]) == set()
+
+
+def test_of_metrics_none_are_standard() -> None:
+    with pytest.raises(ConfigError, match="metrics: expected a list, got 'standard'"):
+        build_config({"metrics": "standard"})
