@@ -38,7 +38,7 @@ from cmp_core.runs.directory import (
     PARAMS,
 )
 from cmp_core.runs.metric_info import is_margin
-from cmp_core.training.device import choose_device
+from cmp_core.training.device import choose_device, choose_threads
 from cmp_core.training.evaluator import probe
 from cmp_core.training.learning_rule import LearningRule
 from cmp_core.training.model import LayeredModel, check_size
@@ -219,6 +219,7 @@ def resolved(parts: Parts) -> Config:
         config,
         data_dir=str(Path(config.data_dir).absolute()),
         out=str(Path(config.out).absolute()),
+        threads=choose_threads(config),
         plugins=parts.plugins.specs,
         metrics=tuple(Selection(m.definition.name, m.label, m.options) for m in parts.metrics),
         plots=tuple(Selection(p.definition.name, p.label, p.options) for p in parts.plots),

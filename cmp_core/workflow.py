@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from cmp_core.config.load import dump_config
+from cmp_core.config.load import dump_config, read_yaml
 from cmp_core.config.schema import Config
 from cmp_core.console import out, warn
 from cmp_core.data.load import FITTING
@@ -64,7 +64,7 @@ from cmp_core.runs.lock import TRAINING, locked
 from cmp_core.runs.metric_info import dump_metric_info
 from cmp_core.runs.progress import Progress
 from cmp_core.text import in_one_line
-from cmp_core.training.device import threads
+from cmp_core.training.device import choose_threads, threads
 from cmp_core.training.evaluator import Evaluator
 from cmp_core.training.trainer import Trainer
 
@@ -112,7 +112,7 @@ def run(
         CmpError: something that was asked for cannot be done, or training failed.
         KeyboardInterrupt: Ctrl-C came; `resume` goes on from the last checkpoint.
     """
-    with Processes.of_torchrun() as processes:
+    with Processes.of_torchrun() as processes, threads(choose_threads(config)):
         parts = prepare(config, plugins_dir, processes)
         directory = processes.on_first(lambda: _new_run(parts))
         with _locked(directory, processes):
@@ -151,13 +151,12 @@ def resume(
         processes.on_first(lambda: remove_leftovers(directory))
         last = directory / LAST
         checkpoint = load_checkpoint(last, torch.device("cpu")) if last.exists() else None
-        if checkpoint is None:
+        with threads(_threads_of(directory)):
             parts = prepare_again(directory, settings, processes, plugins_from_run=plugins_from_run)
-            processes.on_first(lambda: _describe(parts, directory))
-            return _train(parts, directory, console or out(), None, tests)
-        with threads(read_environment(directory, problems=[]).get("threads")):
-            parts = prepare_again(directory, settings, processes, plugins_from_run=plugins_from_run)
-            processes.on_first(lambda: _go_on(parts, directory, checkpoint, allow_changes))
+            if checkpoint is None:
+                processes.on_first(lambda: _describe(parts, directory))
+            else:
+                processes.on_first(lambda: _go_on(parts, directory, checkpoint, allow_changes))
             return _train(parts, directory, console or out(), checkpoint, tests)
 
 
@@ -180,7 +179,11 @@ def evaluate(
         CmpError: there is no such run or checkpoint, or another program trains or tests it.
     """
     directory = open_run(path)
-    with Processes.of_torchrun() as processes, _locked(directory, processes):
+    with (
+        Processes.of_torchrun() as processes,
+        _locked(directory, processes),
+        threads(_threads_of(directory)),
+    ):
         parts = prepare_again(directory, settings, processes, plugins_from_run=plugins_from_run)
         return _evaluate(parts, directory, checkpoint)
 
@@ -210,6 +213,12 @@ def _evaluate(parts: Parts, directory: Path, checkpoint: str) -> Outcome:
 
 
 # The pieces
+
+
+def _threads_of(directory: Path) -> object:
+    """Return with how many threads a run computes, which earlier versions told elsewhere."""
+    told = read_environment(directory, problems=[]).get("threads")
+    return read_yaml(directory / PARAMS).get("threads") if told is None else told
 
 
 def _new_run(parts: Parts) -> Path:

@@ -12,12 +12,12 @@ from rich.markup import escape
 
 from cmp_core.console import out, warn
 from cmp_core.errors import UsageError
-from cmp_core.runs.directory import PARAMS
+from cmp_core.runs.directory import PARAMS, run_directories
 from cmp_core.runs.record import RunRecord, load_run
 from cmp_core.runs.replicates import RunSet
 
 Runs: TypeAlias = RunSet | Iterable[RunRecord | str | Path]
-"""Runs, run directories, snapshot files, and folders of these files."""
+"""Runs, run directories, snapshot files, and folders of these."""
 
 
 def as_run_set(runs: Runs, labels: Sequence[str] = ()) -> RunSet:
@@ -41,28 +41,38 @@ def as_run_set(runs: Runs, labels: Sequence[str] = ()) -> RunSet:
         one = "run" if isinstance(runs, RunRecord) else f"'{runs}'"
         raise UsageError(f"expected a sequence of runs, got {one}: write [{one}]")
     found: dict[str, RunRecord] = {}
+    runs = list(runs)
     for given in runs:
         if isinstance(given, RunRecord):
             found.setdefault(os.path.realpath(given.directory), given)
             continue
-        for place in _places(given):
-            if (key := os.path.realpath(place)) not in found:
-                found[key] = _read(place.absolute())
+        for path in _places(given):
+            if (key := os.path.realpath(path)) not in found:
+                found[key] = _read(path.absolute())
     if not found:
         raise UsageError("expected at least one run")
     if not any(map(_has_logged, found.values())):
         raise UsageError("there is nothing to show yet: no training step, no epoch and no test")
-    return RunSet(tuple(found.values()), tuple(labels))
+    place = _folder_of_runs(runs[0]) if len(runs) == 1 else None
+    return RunSet(tuple(found.values()), tuple(labels), place)
+
+
+def _folder_of_runs(given: object) -> Path | None:
+    """Return a folder that is no run and holds some, such as one of replicates; or none."""
+    if not isinstance(given, (str, Path)) or (Path(given) / PARAMS).exists():
+        return None
+    return Path(given).absolute() if run_directories(Path(given)) else None
 
 
 def _places(given: object) -> list[Path]:
-    """Return the snapshot files of a folder that is no run, otherwise what was given."""
+    """Return what stands in a folder that is no run: runs or snapshot files; or what was given."""
     if not isinstance(given, (str, Path)):
         what = "a run, a run directory or a snapshot file"
         raise UsageError(f"expected {what}, got {type(given).__name__}")
     path = Path(given)
-    is_folder = path.is_dir() and not (path / PARAMS).exists()
-    return (sorted(path.glob("[!.]*.h5")) if is_folder else []) or [path]
+    if not path.is_dir() or (path / PARAMS).exists():
+        return [path]
+    return run_directories(path) or sorted(path.glob("[!.]*.h5")) or [path]
 
 
 def _read(path: Path) -> RunRecord:

@@ -45,9 +45,10 @@ def print_test(outcome: Outcome) -> None:
 
 
 def print_trained(outcome: Outcome) -> None:
-    """Print where the files are, and how to test them."""
+    """Print where the files are, and how to test them where that is still to be done."""
     say(f"files in {outcome.directory}")
-    say(f"test the best weights with: cmp eval {outcome.directory}")
+    if not outcome.results:
+        say(f"test the best weights with: cmp eval {outcome.directory}")
 
 
 def print_failures(failures: Iterable[Failure], tracebacks: Path) -> None:

@@ -2,55 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import attrs
+
+from cmp_core.cli._options import selection
 from cmp_core.config.load import load_config
+from cmp_core.config.schema import Config
 from cmp_core.errors import UsageError
 
 if TYPE_CHECKING:
     from cmp_core.workflow import Outcome
 
 
-def train(
-    source: str | None,
-    settings: tuple[str, ...],
-    asked: Mapping[str, object],
-    plugins: tuple[str, ...],
-    plugins_dir: Path | None,
-    no_snapshots: bool,
-    resumed: str | None,
-    allow_changes: bool,
-    plugins_from_run: bool,
-    *,
-    tests: bool = True,
-) -> Outcome:
-    """Train a new run, or go on with one; `asked` are values of keys, none where not given."""
-    overrides = {key: value for key, value in asked.items() if value is not None}
-    if no_snapshots:
-        overrides["snapshots"] = None
-    if resumed and (source or overrides or plugins or plugins_dir):
-        raise UsageError(
-            "--resume goes on with the run's own params.yaml: only --set, --allow-changes and "
-            "--plugins-from-run may be given"
-        )
-    for option, given in (
-        ("--allow-changes", allow_changes),
-        ("--plugins-from-run", plugins_from_run),
-    ):
-        if given and not resumed:
-            raise UsageError(f"{option} is for --resume")
-    config = None if resumed else load_config(source, settings, plugins, **overrides)
+@attrs.frozen
+class Asked:
+    """What the options of `training_options` have been given, by their names.
 
+    Raises:
+        UsageError: they contradict each other.
+    """
+
+    source: str | None
+    settings: tuple[str, ...]
+    metrics: str | None
+    plugins: tuple[str, ...]
+    plugins_dir: Path | None
+    no_snapshots: bool
+    resumed: str | None
+    allow_changes: bool
+    plugins_from_run: bool
+
+    def __attrs_post_init__(self) -> None:
+        new = (self.source, self.metrics, self.plugins, self.plugins_dir, self.no_snapshots)
+        if self.resumed and any(new):
+            raise UsageError(f"--resume goes on with the run's own params.yaml: {ALLOWED}")
+        for option, given in (
+            ("--allow-changes", self.allow_changes),
+            ("--plugins-from-run", self.plugins_from_run),
+        ):
+            if given and not self.resumed:
+                raise UsageError(f"{option} is for --resume")
+
+    def config(self, **keys: Any) -> Config:
+        """Return the configuration of a new run; of `keys` those that are none are left out."""
+        given = {"metrics": selection(self.metrics, "--metrics"), **keys}
+        overrides = {key: value for key, value in given.items() if value is not None}
+        if self.no_snapshots:
+            overrides["snapshots"] = None
+        return load_config(self.source, self.settings, self.plugins, **overrides)
+
+
+ALLOWED = "only --set, --allow-changes and --plugins-from-run may be given"
+
+
+def train(asked: Asked, config: Config | None, *, tests: bool = True) -> Outcome:
+    """Train a new run of a configuration, or go on with the one that is to be resumed."""
     from cmp_core import workflow
 
     if config is None:
         return workflow.resume(
-            str(resumed),
-            settings,
+            str(asked.resumed),
+            asked.settings,
             tests=tests,
-            allow_changes=allow_changes,
-            plugins_from_run=plugins_from_run,
+            allow_changes=asked.allow_changes,
+            plugins_from_run=asked.plugins_from_run,
         )
-    return workflow.run(config, plugins_dir, tests=tests)
+    return workflow.run(config, asked.plugins_dir, tests=tests)

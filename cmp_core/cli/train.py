@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import Any
 
 import click
 
-from cmp_core.cli._options import selection, training_options
+from cmp_core.cli._options import training_options
 from cmp_core.cli._streams import lasting_output
-from cmp_core.cli._train import train
+from cmp_core.cli._train import Asked, train
 
 
 @click.command(
@@ -20,35 +20,17 @@ Examples:
   cmp eval RUN && cmp plot all RUN && cmp report RUN""",
 )
 @training_options
-def train_command(
-    source: str | None,
-    settings: tuple[str, ...],
-    metrics: str | None,
-    plugins: tuple[str, ...],
-    plugins_dir: Path | None,
-    no_snapshots: bool,
-    resumed: str | None,
-    allow_changes: bool,
-    plugins_from_run: bool,
-) -> None:
+@click.option("--test", "tests", is_flag=True, help="Test the best weights as well.")
+def train_command(tests: bool, **options: Any) -> None:
     """Train a network and measure every layer, without the test, plots and report of `cmp run`."""
-    asked = {"metrics": selection(metrics, "--metrics")}
+    asked = Asked(**options)
     with lasting_output():
-        outcome = train(
-            source,
-            settings,
-            asked,
-            plugins,
-            plugins_dir,
-            no_snapshots,
-            resumed,
-            allow_changes,
-            plugins_from_run,
-            tests=False,
-        )
+        outcome = train(asked, None if asked.resumed else asked.config(), tests=tests)
 
-        from cmp_core.cli._results import exit_code, print_failures, print_trained
+        from cmp_core.cli._results import exit_code, print_failures, print_test, print_trained
 
+        if tests:
+            print_test(outcome)
         print_trained(outcome)
         print_failures(outcome.failures, outcome.plugin_errors)
     sys.exit(exit_code(outcome.failures))

@@ -349,6 +349,7 @@ def _build_converter() -> cattrs.Converter:
         attrs.fields(Config).metrics: _structure_selections,
         attrs.fields(Config).plots: _structure_selections,
         attrs.fields(Config).val_size: _structure_size,
+        attrs.fields(Config).threads: _structure_count_or_text,
         attrs.fields(Config).learning_rule: _structure_optional_text,
         attrs.fields(Config).snapshots: _structure_snapshots,
         attrs.fields(Config).margins: _structure_margins,

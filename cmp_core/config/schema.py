@@ -228,6 +228,16 @@ class Config:
         help="auto takes CUDA, then MPS, then the CPU",
         about="place",
     )
+    threads: int | str = _key(
+        "auto",
+        _rule(
+            "auto, or a whole number from 1 to 1,024",
+            lambda v: v == "auto" if isinstance(v, str) else 1 <= v <= 1024,
+        ),
+        help="threads that compute on the CPU; auto: one up to 512 units per layer, else one on "
+        "each core",
+        about="machine",
+    )
     amp: bool = _key(False, help="bfloat16 autocast (CUDA only)", about="machine")
     detect_divergence: bool = _key(
         True, help="stop with an error when the loss is not finite", about="record"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ class StatusWriter:
         self._dispatcher = dispatcher
         self._started = _now()
         self._epoch = self._step = 0
+        self._val_acc: float | None = None
         self._written = time.monotonic()
 
     @hookimpl
@@ -51,6 +53,7 @@ class StatusWriter:
     @hookimpl
     def cmp_epoch_finished(self, event: EpochFinished) -> None:
         """Say how far it is."""
+        self._val_acc = event.acc if math.isfinite(event.acc) else None
         self._write("running", event.epoch, event.step)
 
     @hookimpl
@@ -73,6 +76,7 @@ class StatusWriter:
             "state": state,
             "epoch": epoch,
             "step": step,
+            "val_acc": self._val_acc,
             "started": self._started,
             "updated": _now(),
             "error": error,

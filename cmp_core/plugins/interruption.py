@@ -14,6 +14,11 @@ from cmp_core.text import in_one_line
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C has ended."""
 
+STOPS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""Signals that end a training, which can then be resumed; Windows has no SIGHUP."""
+
 _LAST = 3
 """The how many-th ends the program."""
 

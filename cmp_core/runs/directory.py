@@ -70,8 +70,8 @@ _BEGUN = tuple(f".{name}." for name in _FILES)
 """How the names begin under which `whole_file` writes them."""
 
 
-def make_run_directory(config: Config, now: datetime | None = None) -> Path:
-    """Make and return `<out>/<dataset>/<model>/<number>_<date>_<time>`.
+def make_run_directory(config: Config, now: datetime | None = None, ending: str = "") -> Path:
+    """Make and return `<out>/<dataset>/<model>/<number>_<date>_<time><ending>`.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -82,7 +82,7 @@ def make_run_directory(config: Config, now: datetime | None = None) -> Path:
         parent.mkdir(parents=True, exist_ok=True)
         while True:
             taken = [int(m[1]) for p in parent.iterdir() if (m := re.match(r"(\d+)_", p.name))]
-            folder = parent / f"{max(taken, default=0) + 1:04d}_{stamp}"
+            folder = parent / f"{max(taken, default=0) + 1:04d}_{stamp}{ending}"
             try:
                 folder.mkdir()
             except FileExistsError:  # by a run that started in the same second
@@ -135,6 +135,15 @@ def run_of(snapshot: Path) -> Path:
     '/runs/0001'
     """
     return snapshot.absolute().parent.parent
+
+
+def run_directories(folder: Path) -> list[Path]:
+    """Return the run directories that stand in a folder, `seed_2` before `seed_10`."""
+    found = [path.parent for path in folder.glob(f"[!.]*/{PARAMS}") if path.is_file()]
+    return sorted(found, key=lambda path: [int(x) if x.isdigit() else x for x in _PARTS(path.name)])
+
+
+_PARTS = re.compile(r"(\d+)").split
 
 
 def folder_of_run(directory: Path, name: str) -> Path:

@@ -51,6 +51,7 @@ class RunSet:
         runs: at least one.
         labels: a label for each run, those with the same one forming a group; empty: runs that
             are replicates form a group, labelled by what tells the groups apart.
+        place: the folder that was given for all of them, or none.
 
     Raises:
         UsageError: there are not as many labels as runs.
@@ -58,6 +59,7 @@ class RunSet:
 
     runs: tuple[RunRecord, ...]
     labels: tuple[str, ...] = ()
+    place: Path | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.labels and len(self.labels) != len(self.runs):
@@ -81,7 +83,9 @@ class RunSet:
 
     @property
     def folder(self) -> Path:
-        """Where files about the runs go: into the only run, or into the current folder."""
+        """Where files about the runs go: to where they are in one place, or here."""
+        if self.place is not None:
+            return self.place
         only = self.runs[0]
         return Path.cwd() if len(self.runs) > 1 or only.snapshot else only.directory
 

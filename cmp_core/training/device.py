@@ -11,6 +11,19 @@ import torch
 from cmp_core.config.schema import Config
 from cmp_core.errors import ConfigError
 
+_NARROW = 512
+"""Units per layer up to which several threads cost more than they save, see `tests/benchmarks`."""
+
+
+def choose_threads(config: Config) -> int:
+    """Return with how many threads a run computes; `auto` takes one for narrow layers.
+
+    At most as many as there are cores, or as `OMP_NUM_THREADS` and `torchrun` say.
+    """
+    if isinstance(config.threads, int):
+        return config.threads
+    return 1 if config.N <= _NARROW else torch.get_num_threads()
+
 
 @contextmanager
 def threads(number: object) -> Iterator[None]:

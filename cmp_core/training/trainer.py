@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import signal
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
@@ -31,7 +30,7 @@ from cmp_core.events.rows import Row
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import Measurer
 from cmp_core.plugins.dispatch import Dispatcher
-from cmp_core.plugins.interruption import Interruption
+from cmp_core.plugins.interruption import STOPS, Interruption
 from cmp_core.runs.progress import Progress
 from cmp_core.training.class_means import without_means
 from cmp_core.training.data_parallel import DataParallel
@@ -88,7 +87,7 @@ class Trainer:
         if not self._processes.is_first:  # dropout must not be alike in all shares of a batch
             own = np.random.default_rng([self._config.seed, progress.step, self._processes.rank])
             torch.manual_seed(int(own.integers(2**63)))
-        with self._interruption.heeded(_STOPS):
+        with self._interruption.heeded(STOPS):
             self._fit(tests)
 
     def _fit(self, tests: bool) -> None:
@@ -308,12 +307,6 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, Any]:
 def steps_per_epoch(data: Data, config: Config) -> int:
     """Return the number of batches in the training split; the last one may be smaller."""
     return math.ceil(len(data.train.ids) / config.batch_size)
-
-
-_STOPS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
-"""Signals that end a training, which can then be resumed; Windows has no SIGHUP."""
 
 
 class _StopRequestedError(Exception):
