@@ -7,12 +7,17 @@ processes that `torchrun` has started, only the first prints.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from textwrap import wrap
 from typing import TypeVar
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import track as rich_track
 from rich.segment import Segment
+from rich.table import Table
 
 from cmp_core.text import printable
 
@@ -44,6 +49,61 @@ def complain(text: str) -> None:
     _console(stderr=True).print(printable(f"error: {text}"), markup=False)
 
 
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str] = ()
+) -> None:
+    """Print a table whose cells are never broken.
+
+    Where a terminal is too narrow for it, there is a block for each row: its first cell, and below
+    it the others with the names of their columns. A pipe is never too narrow.
+
+    Args:
+        columns: their names.
+        rows: of one text for each column.
+        numbers: columns that are aligned at the right.
+    """
+    console, rows = out(), list(rows)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(
+            escape(column), no_wrap=True, justify="right" if column in numbers else "left"
+        )
+    for row in rows:
+        table.add_row(*map(escape, row))
+    width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    if width <= console.width or not console.is_terminal:
+        console.width = max(console.width, width)
+        console.print(table)
+        return
+    for row in rows:
+        say(row[0])
+        told = [f"{name} {cell}" for name, cell in zip(columns, row, strict=True) if cell][1:]
+        say_indented(" · ".join(text.replace(" ", _KEPT) for text in told), 2)
+
+
+def say_indented(text: str, spaces: int) -> None:
+    """Print a text; a terminal folds it between words, further lines indented by two more.
+
+    It is not folded at a no-break space, which is printed as a plain one.
+    """
+    first, further = " " * spaces, " " * (spaces + 2)
+    lines = [f"{first}{text}"]
+    if out().is_terminal:
+        lines = wrap(
+            text,
+            out().width,
+            initial_indent=first,
+            subsequent_indent=further,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    for line in lines:
+        say(line.replace(_KEPT, " "))
+
+
+_KEPT = "\N{NO-BREAK SPACE}"
+
+
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
     """Yield the items under a progress bar, which a pipe does not show."""
     console = out()
@@ -59,6 +119,7 @@ def _console(*, stderr: bool) -> Console:
     return console
 
 
+_WIDEST = 100_000
 _NARROWEST, _USUAL = 20, 80
 """Columns: no terminal has fewer than the first; where COLUMNS says so, the second are taken."""
 

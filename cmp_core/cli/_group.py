@@ -14,6 +14,7 @@ import click
 from cmp_core.cli.compare import compare_command
 from cmp_core.cli.eval import eval_command
 from cmp_core.cli.info import info_command
+from cmp_core.cli.list import list_command
 from cmp_core.cli.plot import plot_command
 from cmp_core.cli.plugins import plugins_command
 from cmp_core.cli.recompute import recompute_command
@@ -110,6 +111,7 @@ def cli() -> None:
     cmp compare RUN RUN          runs side by side: a table and pictures
     cmp report RUN               one page: results, and the three questions answered
     cmp recompute RUN            measure its stored activations again, with any metric
+    cmp list                     the runs there are: state, accuracy, what tells them apart
     cmp info RUN                 what a run or a snapshot holds
     cmp plugins                  what can be selected; new and check for plugins of one's own
     """
@@ -124,6 +126,7 @@ for _command in (
     report_command,
     recompute_command,
     info_command,
+    list_command,
     plugins_command,
 ):
     cli.add_command(_command)

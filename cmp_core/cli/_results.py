@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cmp_core.analysis.words import with_error
-from cmp_core.console import out, say, warn
+from cmp_core.console import out, say, say_indented, warn
 from cmp_core.plugins.failures import Failure
 
 if TYPE_CHECKING:
@@ -80,13 +79,13 @@ def print_answers(answers: Sequence[Answer]) -> None:
 
     for one in answers:
         p = f", p {p_value(one.adjusted_p)}" if math.isfinite(one.adjusted_p) else ""
-        _print_indented(f"{one.title} {verdict(one)}{p}", 0)
+        say_indented(f"{one.title} {verdict(one)}{p}", 0)
         for line in map(finding, one.findings):
-            _print_indented(line, 2)
+            say_indented(line, 2)
         if not one.findings:
-            _print_indented(sentence(one), 2)
+            say_indented(sentence(one), 2)
     for note in dict.fromkeys(note for one in answers if one.findings for note in one.notes):
-        _print_indented(f"– {note}", 0)
+        say_indented(f"– {note}", 0)
 
 
 def print_legend(answers: Iterable[Answer]) -> None:
@@ -99,20 +98,3 @@ def print_legend(answers: Iterable[Answer]) -> None:
         say("in brackets: 95 % intervals; p: adjusted for all answers that are given here (Holm)")
     if any(item.learned is not None for one in found for item in one.evidence):
         say("learned: the effect less that before training; of falls, the change of what is left")
-
-
-def _print_indented(text: str, spaces: int) -> None:
-    """Print a text; a terminal folds it between words, further lines indented by two more."""
-    first, further = " " * spaces, " " * (spaces + 2)
-    lines = [f"{first}{text}"]
-    if out().is_terminal:
-        lines = wrap(
-            text,
-            out().width,
-            initial_indent=first,
-            subsequent_indent=further,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    for line in lines:
-        say(line)

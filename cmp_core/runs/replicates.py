@@ -18,7 +18,7 @@ from cmp_core.config.schema import keys_about
 from cmp_core.errors import UsageError
 from cmp_core.runs.record import RunRecord
 
-_SHARED = keys_about("seed", "place", "machine", "measurement", "record")
+SHARED = keys_about("seed", "place", "machine", "measurement", "record")
 """Keys that do not make two runs different experiments."""
 
 _SCALE = keys_about("scale")
@@ -159,7 +159,7 @@ class RunSet:
 def _experiment(run: RunRecord) -> str:
     """Return what two replicates have in common; a key that is null is one that is not there."""
     telling = {
-        key: value for key, value in run.config.items() if key not in _SHARED and value is not None
+        key: value for key, value in run.config.items() if key not in SHARED and value is not None
     }
     return pformat(telling)  # unlike JSON it has a form for whatever YAML can hold
 
@@ -173,7 +173,7 @@ def _labels(runs: Sequence[RunRecord]) -> list[str]:
     models = [run.model for run in runs]
     if len(set(models)) == len(runs):
         return models
-    keys = dict.fromkeys(key for run in runs for key in run.config if key not in _SHARED)
+    keys = dict.fromkeys(key for run in runs for key in run.config if key not in SHARED)
     differing = [key for key in keys if key != "model" and len(_values(runs, key)) > 1]
     labels = []
     for run in runs:
