@@ -8,7 +8,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from cmp_core.console import complain, out, say, track, warn
+from cmp_core.console import complain, out, say, say_indented, show_table, track, warn
 
 HOSTILE = "[red]a[/red] :smile: [/nothing] " + 50 * "long "
 Screen = pytest.CaptureFixture[str]
@@ -93,3 +93,40 @@ def test_nothing_that_steers_the_terminal_is_printed(
 def test_an_error_is_told_on_standard_error(capsys: Screen) -> None:
     complain(f"{STEERING}\n  second line")
     assert capsys.readouterr() == ("", f"error: {SHOWN}\n  second line\n")
+
+
+def test_a_table_of_a_pipe_is_as_wide_as_it_has_to_be(capsys: Screen) -> None:
+    show_table(("name", "value"), [("[b]" * 100, "1.5"), ("b", "12.5")], numbers=["value"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "[b]" * 100 in lines[3]
+    assert [line.rstrip()[-5:] for line in lines[3:5]] == ["  1.5", " 12.5"]
+
+
+def test_a_terminal_that_is_too_narrow_gets_a_block_for_each_row(
+    capsys: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    row = ("a" * 30, "0.9443(12)", "", "b")
+    show_table(("run", "test accuracy", "empty", "last"), [row])
+    assert capsys.readouterr().out == f"{'a' * 30}\n  test accuracy 0.9443(12) · last b\n"
+    monkeypatch.setenv("COLUMNS", "34")
+    show_table(("run", "test accuracy", "empty", "last"), [row])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  test accuracy 0.9443(12) ·",
+        "    last b",
+    ]
+    monkeypatch.setenv("COLUMNS", "100")
+    show_table(("run", "test accuracy", "empty", "last"), [row])
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_an_indented_text_is_folded_in_a_terminal_alone(
+    capsys: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say_indented("one two three four five", 2)
+    assert capsys.readouterr().out == "  one two three four five\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    say_indented("one two three four five", 2)
+    assert capsys.readouterr().out == "  one two three four\n    five\n"

@@ -26,6 +26,7 @@ class Trained:
 
     Attributes:
         directory: of the run, or the folder of the replicates; the files go there.
+        runs: the run directories, of replicates those that are finished.
         plots: those that are selected.
         policy: what happens to a plot that raises.
         failures: what plugins have raised so far.
@@ -34,6 +35,7 @@ class Trained:
     """
 
     directory: Path
+    runs: Sequence[Path]
     plots: Sequence[Plot]
     policy: str
     failures: Sequence[Failure] = ()
@@ -46,8 +48,8 @@ def finish(
 ) -> int:
     """Draw and report what was trained, beside other runs, and return the exit code."""
     directory, plots, failures = trained.directory, trained.plots, trained.failures
-    own = as_run_set([directory])
-    runs = as_run_set([directory, *compared]) if compared else own
+    own = as_run_set(trained.runs)
+    runs = as_run_set([*own.runs, *compared]) if compared else own
     if compared or len(own.runs) > 1:
         print_comparison(runs)
     else:

@@ -53,6 +53,7 @@ def train_replicates(
     plugins = attrs.evolve(load_plugins(complete.plugins, built_ins=("cmp_plots",)), named=())
     return Trained(
         directory=folder,
+        runs=[one.directory for one in training.replicates if one.state == "finished"],
         plots=select_plots(plugins, complete.plots),
         policy=complete.on_plugin_error,
         tracebacks=folder / PLUGIN_ERRORS,
@@ -117,7 +118,8 @@ def _code(replicates: Sequence[Replicate], folder: Path) -> int:
     missing = [str(one.config.seed) for one in replicates if one.state != "finished"]
     if missing:
         what = f"seed{'s' * (len(missing) > 1)} {', '.join(missing)} did not come to an end"
-        how = f"try them again with: cmp run --resume {folder}"
+        again = "them" if len(missing) > 1 else "it"
+        how = f"try {again} again with: cmp run --resume {folder}"
         if len(missing) == len(replicates):
             raise CmpError(f"{what}; {how}")
         complain(f"{what}; {how}")

@@ -124,6 +124,7 @@ def _train_one(asked: Asked, config: Config | None) -> Trained:
     print_test(outcome)
     return Trained(
         directory=outcome.directory,
+        runs=[outcome.directory],
         plots=outcome.plots,
         policy=load_config(outcome.directory / PARAMS).on_plugin_error,
         failures=outcome.failures,
