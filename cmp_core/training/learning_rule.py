@@ -73,15 +73,13 @@ class GradientRule(LearningRule):
 
     def step(self, inputs: Tensor, labels: Tensor) -> tuple[tuple[Layer, ...], Tensor]:
         """Update the weights once; return the layers as they were before it, and the mean loss."""
-        rate = self.config.lr * rate_factor(self.config, self._steps, self.total_steps)
         with self._precision(inputs.device):
             layers = self.model(inputs, detach=self.detach)
             losses = self.losses(layers, labels)
         # One backward serves all losses: where they share no graph, neither do their gradients.
         torch.autograd.backward(losses, torch.ones_like(losses))
+        self._set_rate(self._steps)
         for optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             optimizer.step()
             optimizer.zero_grad()
         self._steps += 1
@@ -102,6 +100,14 @@ class GradientRule(LearningRule):
             # The options are those of the configuration, and torch believes others.
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+        if self._steps:  # so that what is saved before the next step is what was loaded
+            self._set_rate(self._steps - 1)
+
+    def _set_rate(self, step: int) -> None:
+        rate = self.config.lr * rate_factor(self.config, step, self.total_steps)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
         return torch.autocast(device.type, torch.bfloat16) if self.config.amp else nullcontext()

@@ -53,3 +53,18 @@ def test_autocast_keeps_weights_losses_and_scores_in_float32(make: Any) -> None:
     assert loss.dtype == torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert losses[-1] < losses[0] / 2
+
+
+def test_a_state_that_is_loaded_and_saved_again_is_the_same() -> None:
+    """Also where no step comes between, as after a run that was killed in its last epoch's end."""
+    config = Config(N=8, layers=2, lr=0.5, warmup_ratio=0)
+    inputs, labels = batch()
+    for steps in (0, 3):
+        rules = [Layerwise(make_greedy(config, 10, 4), config, 4) for _ in range(2)]
+        for _ in range(steps):
+            rules[0].step(inputs.float(), labels)
+        rules[1].load_state_dict(rules[0].state_dict())
+        told = [[o["param_groups"] for o in rule.state_dict()["optimizers"]] for rule in rules]
+        assert told[0] == told[1]
+        rates = [group["lr"] for optimizer in told[1] for (group,) in [optimizer]]
+        assert rates == [pytest.approx(0.5 if steps == 0 else 0.5 / 2)] * 2  # cos(π/2) + 1 over 2
