@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
-
 from cmp_core import (
     EpochFinished,
     Row,
@@ -22,6 +20,11 @@ from cmp_core import (
     UsageError,
     hookimpl,
 )
+
+try:
+    from torch.utils.tensorboard import SummaryWriter
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("tensorboard is not installed: pip install tensorboard") from error
 
 FOLDER = "tensorboard"
 """Folder of the run directory in which the curves are."""
@@ -45,7 +48,7 @@ def cmp_step_finished(event: StepFinished, run: Run) -> None:
     """Write loss and accuracy of a batch, and its values where it was measured."""
     writer = _writers[run.directory]
     writer.add_scalar("loss/batch", event.loss, event.step)
-    writer.add_scalar("accuracy/batch", event.acc, event.step)
+    writer.add_scalar("acc/batch", event.acc, event.step)
     _add(writer, "batch", event.rows, event.step)
 
 
@@ -54,7 +57,7 @@ def cmp_epoch_finished(event: EpochFinished, run: Run) -> None:
     """Write the values of validation and of the training subset."""
     writer = _writers[run.directory]
     writer.add_scalar("loss/val", event.val_loss, event.step)
-    writer.add_scalar("accuracy/val", event.acc, event.step)
+    writer.add_scalar("acc/val", event.acc, event.step)
     _add(writer, "val", event.rows, event.step)
     _add(writer, "train", event.train_rows, event.step)
 

@@ -19,7 +19,6 @@ from hypothesis import HealthCheck, assume, given, settings
 
 import cmp_metrics
 from cmp_core import UndefinedError, measure_arrays
-from cmp_core.config.load import shipped_folder
 from cmp_core.measurement.metric import definition_of
 from cmp_core.plugins.loader import load_plugins
 from cmp_metrics import (
@@ -42,6 +41,7 @@ from cmp_metrics import (
     ridge_r2,
     within_class_variance,
 )
+from tests import shipped
 from tests.contracts.arrays import Case, Floats, cases
 from tests.oracles import metrics as oracles
 
@@ -50,8 +50,7 @@ any_arrays = settings(
     max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
-PLUGINS = [f"cmp:{path.stem}" for path in shipped_folder("examples", "plugins").glob("[!_]*.py")]
-REGISTRY = load_plugins(PLUGINS).registry
+REGISTRY = load_plugins(shipped.EXAMPLES).registry
 METRICS = [definition_of(REGISTRY.get("metric", n).factory)() for n in REGISTRY.names("metric")]
 # What each plain function is called with; of scores and anchors, units stand for classes.
 

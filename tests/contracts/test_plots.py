@@ -24,7 +24,6 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from cmp_core.analysis.questions import QUESTIONS
-from cmp_core.config.load import shipped_folder
 from cmp_core.errors import UndefinedError
 from cmp_core.measurement.selection import with_installed_metric_info
 from cmp_core.plotting.plot import Plot, PlotView, select_plots
@@ -33,10 +32,10 @@ from cmp_core.plugins.loader import load_plugins
 from cmp_core.runs.metric_info import Question
 from cmp_core.runs.record import RunRecord, load_run
 from cmp_core.runs.replicates import RunSet
+from tests import shipped
 from tests.synthetic_runs import write_old_run, write_run
 
-EXAMPLES = [f"cmp:{path.stem}" for path in shipped_folder("examples", "plugins").glob("[!_]*.py")]
-PLOTS = select_plots(load_plugins(EXAMPLES))
+PLOTS = select_plots(load_plugins(shipped.EXAMPLES))
 
 each_plot = pytest.mark.parametrize("plot", PLOTS, ids=[plot.label for plot in PLOTS])
 
