@@ -46,7 +46,7 @@ def _check_lengths(samples: int, labels: int) -> None:
 class Images:
     """Samples in memory, as arrays or tensors.
 
-    Args:
+    Attributes:
         pixels: (n, …), images as (n, channels, height, width).
         labels: (n,) whole numbers.
 
@@ -65,7 +65,7 @@ class Images:
 class Stream:
     """Samples that stay where they are: any torch `Dataset` of (tensor, label), and its labels.
 
-    Args:
+    Attributes:
         dataset: item i is (tensor, label); loaded by a DataLoader.
         labels: (n,), known without loading the samples; they count, not those of the items.
 

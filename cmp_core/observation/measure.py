@@ -40,11 +40,10 @@ def measure(
 ) -> DataFrame:
     """Return what metrics say of the layers of a model, with standard errors.
 
-    The columns are those of `as_frame`; `attrs["output"]` names the layer that is the output.
+    The columns are those of `as_frame`; `attrs["output"]` names the layer that is the output. Other
+    arguments than these are those of `observe`.
 
     Args:
-        model, layers, metrics, reduce, output, fit, anchors, num_classes, class_names, config,
-            plugins, unpack, snapshots: see `observe`.
         loader: yields the batches of a test split; it is read several times.
         out: the run directory to write, for `cmp report` and all other commands; none: nothing.
         untrained: the same architecture before training, with which the answers compare.

@@ -62,7 +62,8 @@ class Observer:
             means are taken; without it probes are cross-validated on the evaluated samples.
         anchors: `class_mean` scores layers against the class means of `fit`, so that each has an
             accuracy; none: it does not.
-        num_classes, class_names: where the output does not tell them.
+        num_classes: C, where the output does not tell it.
+        class_names: where the output does not tell them.
         config: what distinguishes the run, such as `{"dataset": "cifar10", "seed": 0, "lr": 0.1}`;
             runs that differ in the seed alone are replicates.
         plugins: as `-p`.

@@ -32,12 +32,14 @@ class SnapshotWriter:
     Args:
         path: of the file, `.h5`.
         phase: `train`, `val` or `test`.
-        epoch, step: when the network made them.
+        epoch: when the network made them.
+        step: the same, in training steps.
         num_classes: C, where labels do not tell it.
         output: the layer whose activations are scores of the classes, (n, C), unless `add` gives it
             scores of its own; or none.
         anchors: by layer, (C, units), or none.
-        dataset, model: names; if none are given, those of `config`.
+        dataset: its name; if none is given, that of `config`.
+        model: its name, likewise.
         config: what distinguishes the run, such as `{"dataset": "cifar10", "model": "vit",
             "seed": 0, "lr": 0.1}`; files that differ in `seed` alone are replicates.
         dtype: `float32`, `float16` or `float64`, of what is stored.
@@ -287,9 +289,7 @@ def write_snapshot(
 ) -> Path:
     """Write a snapshot of activations that are at hand, NumPy, torch or JAX, and return its path.
 
-    Args:
-        path, about: see `SnapshotWriter`.
-        layers, labels, sample_ids, fit, inputs, scores: see `SnapshotWriter.add`.
+    `path` and `about` are the arguments of `SnapshotWriter`, the others those of its method `add`.
 
     Raises:
         UsageError: as of these two, or there is no argument of a name.
