@@ -1,6 +1,6 @@
 """Pages of the site that are no files of `docs/`, and links that work here as on GitHub.
 
-MkDocs calls the two functions that begin with `on_`. The README is the first page. A file outside
+MkDocs calls the functions that begin with `on_`. The README is the first page. A file outside
 `docs/` that a page links to becomes a page with its text. The reference of the Python interface has
 a page for each row of the table of public names in `library.md`.
 """
@@ -23,6 +23,12 @@ PAGES = {"README.md": "index.md", "SECURITY.md": "security.md", "CHANGELOG.md": 
 
 _LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)#\s]+)")
 _FENCE = re.compile(r"(^```.*?^```$)", re.S | re.M)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Make the anchors of headings as GitHub makes them, so that a link works in both."""
+    config.mdx_configs["toc"]["slugify"] = _anchor
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -54,6 +60,10 @@ def _generated(config: MkDocsConfig, uri: str, text: str) -> File:
 
 
 # Links
+
+
+def _anchor(heading: str, separator: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", separator)
 
 
 def _linked(files: Files) -> Iterator[str]:
