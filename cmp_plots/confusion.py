@@ -20,7 +20,7 @@ _MOST_WITH_NUMBERS = 20
 """With more classes than this the cells hold no numbers."""
 
 
-@plot("confusion", file="confusion_matrix{normalized}", standard=True)
+@plot("confusion", file="confusion_matrix{normalized}", standard=True, in_report=True)
 def confusion(view: PlotView) -> Figure:
     """Counts of true and predicted classes on the test split, or shares of each true class.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-@plot("training_curves", file="basic_training_curves", standard=True)
+@plot("training_curves", file="basic_training_curves", standard=True, in_report=True)
 def training_curves(view: PlotView) -> Figure:
     """Loss and accuracy of the output layer by epoch, in training and validation.
 

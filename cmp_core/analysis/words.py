@@ -24,36 +24,36 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
-def with_error(value: float, error: float | None) -> str:
-    """Return a number and, in brackets, its standard error in units of the last digits.
+def within(value: float, half_width: float | None) -> str:
+    """Return a number and half of the width of its 95 % interval, if it has one.
 
-    >>> with_error(0.96231, 0.00194), with_error(-267.54, 0.652), with_error(35120.0, 448.0)
-    ('0.9623(19)', '−267.54(65)', '35120(448)')
-    >>> with_error(0.5, None), with_error(1.0, 0.0)
-    ('0.5', '1')
+    >>> within(0.96231, 0.00194), within(-267.54, 0.652), within(35120.0, 448.0)
+    ('0.9623 ± 0.0019', '−267.54 ± 0.65', '35120 ± 448')
+    >>> within(0.5, None), within(1.0, 0.0), within(0.5, 2e-12)
+    ('0.5', '1', '0.5 ± 2e−12')
     """
-    if error is None or not (math.isfinite(value) and 0 < error < math.inf):
+    if half_width is None or not (math.isfinite(value) and 0 < half_width < math.inf):
         return number(value, 4)
-    digits = max(0, 1 - math.floor(math.log10(error)))
+    digits = max(0, 1 - math.floor(math.log10(half_width)))
     if digits > 9:  # an exponent reads better than so many zeros
-        return f"{number(value, 4)} ± {number(error, 2)}"
-    return f"{value:.{digits}f}({error * 10**digits:.0f})".replace("-", "−")
+        return f"{number(value, 4)} ± {number(half_width, 2)}"
+    return f"{value:.{digits}f} ± {half_width:.{digits}f}".replace("-", "−")
 
 
 def estimate(found: Estimate | None) -> str:
-    """Return a value and, in brackets, its standard error; `–` where there is none."""
-    return "–" if found is None else with_error(found.effect, found.error)
+    """Return a value with half of its 95 % interval, see `within`; `–` where there is none."""
+    return "–" if found is None else within(found.effect, found.half_width)
 
 
 def difference(found: Difference | None) -> str:
-    """Return a difference with its sign and standard error, and a star where p < .05.
+    """Return a difference with its sign and half of its 95 % interval, and a star where p < .05.
 
-    For example `−0.0136(47)*`; of fractions in points, `−1.36(47)*`. Empty for none.
+    For example `−0.0136 ± 0.0047*`; of fractions in points, `−1.36 ± 0.47*`. Empty for none.
     """
     if found is None:
         return ""
     scale = 100 if found.unit == "fraction" else 1
-    text = with_error(scale * found.estimate.effect, scale * found.estimate.error)
+    text = within(scale * found.estimate.effect, scale * found.estimate.half_width)
     sign = "" if text.startswith("−") or not found.estimate.effect else "+"
     return f"{sign}{text}{'*' if found.p < LEVEL else ''}"
 
@@ -85,16 +85,11 @@ def interval(item: MetricEvidence, found: Estimate | None) -> str:
 
 
 def estimated(item: MetricEvidence, found: Estimate) -> str:
-    """Return an effect with its interval; of one seed with half of its width, if it has one.
-
-    For example `+1.9 points (+1.1 to +2.7 points)`, or `+1.9 ± 0.8 points`.
-    """
+    """Return an effect with its 95 % interval, if it has one: `+1.9 (+1.1 to +2.7) points`."""
     if not math.isfinite(found.half_width):
         return effect(item, found)
-    if found.seeds > 1:
-        return f"{effect(item, found)} ({interval(item, found)})"
-    low, high = sorted(_shown(item, end) for end in found.interval)
-    return f"{_written(item, found)[0]} ± {number((high - low) / 2, 2)}{_unit(item)}"
+    middle, low, high = _written(item, found)
+    return f"{middle} ({low} to {high}){_unit(item)}"
 
 
 def _written(item: MetricEvidence, found: Estimate) -> tuple[str, str, str]:
@@ -170,9 +165,9 @@ def margins(answer: Answer) -> str:
 def finding(found: Finding) -> str:
     """Return what a metric says, in a few words.
 
-    For example `probe_accuracy +1.2 ± 0.3 points, learned +3.1 ± 0.5 points`, or of several seeds
-    `probe_accuracy yes: +1.2 points (+1.1 to +1.3 points), …`. Of similarities each pair is told,
-    on which the answer rests; what was learned is the mean over the pairs.
+    For example `probe_accuracy +1.2 (+0.9 to +1.5) points, learned +3.1 (+2.6 to +3.6) points`, or
+    of several seeds `probe_accuracy yes: +1.2 (+1.1 to +1.3) points, …`. Of similarities each pair
+    is told, on which the answer rests; what was learned is the mean over the pairs.
     """
     item = found.evidence
     word = f" {found.word}:" if item.effect.seeds > 1 else ""
@@ -192,7 +187,7 @@ def finding(found: Finding) -> str:
 def undecided(found: Finding) -> str:
     """Return which effect is not told from the margin, of a finding that is inconclusive.
 
-    For example `layer_1 above layer_0 is not decided: +0.5 points (−2.0 to +3.1 points)`.
+    For example `layer_1 above layer_0 is not decided: +0.5 (−2.0 to +3.1) points`.
     """
     step = found.undecided
     assert step is not None  # the finding is inconclusive

@@ -16,7 +16,7 @@ from cmp_core.cli._results import print_answers, print_legend
 from cmp_core.console import out, say
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
 
-_NAME, _CELL = 26, 15
+_NAME, _CELL = 26, 19
 """Columns of the terminal that a metric's name takes, and a difference."""
 
 
@@ -44,7 +44,7 @@ def print_comparison(runs: RunSet) -> None:
         _print_differences(comparison)
     count = sum(math.isfinite(one.p) for found in comparisons for one in found.differences)
     if count:
-        say(f"value(standard error); *: p < .05, adjusted for all {count} differences (Holm)")
+        say(f"±: 95 % intervals; *: p < .05, adjusted for all {count} differences (Holm)")
 
 
 def _print_differences(comparison: Comparison) -> None:

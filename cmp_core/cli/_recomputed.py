@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cmp_core.analysis.words import with_error
+from cmp_core.analysis.crossed import Estimate
+from cmp_core.analysis.words import estimate
 from cmp_core.cli._results import exit_code
 from cmp_core.console import complain, out, say, track, warn
 from cmp_core.errors import UsageError
@@ -114,12 +116,13 @@ def _print_table(result: Recomputed) -> None:
 
 
 def _cell(row: Row) -> str:
-    """Return a value with its standard error in brackets, in units of the last digits."""
+    """Return a value with half of its 95 % interval."""
     if row.value is None:
         return "–"
     if isinstance(row.value, tuple):
         return f"({len(row.value)})"
-    return with_error(row.value, row.error if isinstance(row.error, float) else None)
+    error = row.error if isinstance(row.error, float) else math.nan
+    return estimate(Estimate(row.value, error, max(1, row.n - 1)))
 
 
 def _fitted(fit: FitInfo) -> str:

@@ -11,7 +11,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cmp_core.analysis.words import with_error
+from cmp_core.analysis.crossed import Estimate
+from cmp_core.analysis.words import estimate
 from cmp_core.console import out, say, say_indented, warn
 from cmp_core.plugins.failures import Failure
 
@@ -29,17 +30,18 @@ def exit_code(failures: Iterable[Failure]) -> int:
 
 
 def print_test(outcome: Outcome) -> None:
-    """Print the test accuracy of every layer, with its standard error over samples."""
+    """Print the test accuracy of every layer, with half of its 95 % interval over samples."""
     results = outcome.results
     table = Table("layer", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("test accuracy", justify="right")
     for layer, accuracy in results["acc_layers"].items():
-        error = math.sqrt(accuracy * (1 - accuracy) / max(1, results["n"] - 1))
-        table.add_row(escape(layer), with_error(accuracy, error))
+        freedom = max(1, results["n"] - 1)
+        error = math.sqrt(accuracy * (1 - accuracy) / freedom)
+        table.add_row(escape(layer), estimate(Estimate(accuracy, error, freedom)))
     out().print(table)
     say(
         f"{results['checkpoint']} checkpoint, epoch {results['epoch']}: "
-        f"test accuracy {results['acc']:.4f} (n = {results['n']:,}; in brackets: standard error)"
+        f"test accuracy {results['acc']:.4f} (n = {results['n']:,}; ±: 95 % interval)"
     )
 
 
@@ -92,7 +94,7 @@ def print_legend(answers: Iterable[Answer]) -> None:
     """Print what the numbers of answers are."""
     found = [one for one in answers if one.findings]
     if any(one.is_descriptive for one in found):
-        say("±: half of the 95 % interval over test samples")
+        say("in brackets: 95 % intervals over test samples")
         say("one seed is described; several test the questions (cmp report RUN…)")
     if any(not one.is_descriptive for one in found):
         say("in brackets: 95 % intervals; p: adjusted for all answers that are given here (Holm)")

@@ -38,7 +38,7 @@ def compare_command(
 ) -> None:
     """Print accuracies, answers and differences of runs, and draw the comparison.
 
-    Runs that differ by seed alone are replicates: their means are printed, with standard errors.
+    Runs that differ by seed alone are replicates: their means are printed, with 95 % intervals.
     A snapshot file, or a folder of them, is measured first, and stands for a test.
     """
     from cmp_core.analysis.runs import as_run_set

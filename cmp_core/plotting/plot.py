@@ -117,6 +117,7 @@ class PlotDefinition:
         answers: whether the report shows it: for each research question by itself, or where it
             compares runs, for how experiments differ.
         standard: whether `cmp run` draws it without being asked to.
+        in_report: whether the report shows it, of what came out.
         summary: first line of its docstring.
     """
 
@@ -127,6 +128,7 @@ class PlotDefinition:
     answers: bool = False
     pairs: str = ""
     standard: bool = False
+    in_report: bool = False
     summary: str = ""
 
     @cached_property
@@ -310,6 +312,7 @@ def plot(
     answers: bool = False,
     pairs: str = "",
     standard: bool = False,
+    in_report: bool = False,
 ) -> Callable[[Implementation], Implementation]:
     """Declare a function of a `PlotView` to be a plot; see `PlotDefinition` for the traits.
 
@@ -325,7 +328,7 @@ def plot(
     def declare(implementation: Implementation) -> Implementation:
         summary = in_one_line(inspect.getdoc(implementation) or "")
         definition = PlotDefinition(
-            name, implementation, file, runs, answers, pairs, standard, summary
+            name, implementation, file, runs, answers, pairs, standard, in_report, summary
         )
         implementation.plot_definition = definition  # type: ignore[attr-defined]
         return implementation

@@ -54,13 +54,28 @@ _THEME: dict[str, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "cmp",
 }
-_DARK: dict[str, Any] = {
+
+# Of an SVG, the colours of text, axes, paper and grid follow the page that shows it.
+_INK, _PAPER, _GRID = "#1d2026", "#fffffe", "#b0b0b1"
+_THEME |= {
     **dict.fromkeys(
-        ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), "#e6e6e6"
+        ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), _INK
     ),
-    **dict.fromkeys(("axes.facecolor", "figure.facecolor", "savefig.facecolor"), "#1b1d22"),
-    "grid.color": "#8a8f98",
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor", "savefig.facecolor"), _PAPER),
+    "grid.color": _GRID,
 }
+_DARK = {_INK: "#e6e6e6", _PAPER: "#1b1d22", _GRID: "#8a8f98"}
+
+
+def on_dark_pages(svg: bytes) -> bytes:
+    """Return an SVG of `render` that is dark on a dark screen, and light on paper."""
+    rules = "".join(
+        f'[style*="{what}: {light}"] {{{what}: {dark} !important}}'
+        for light, dark in _DARK.items()
+        for what in ("fill", "stroke")
+    )
+    style = f"<style>@media screen and (prefers-color-scheme: dark) {{{rules}}}</style></defs>"
+    return svg.replace(b"</defs>", style.encode(), 1)
 
 
 @attrs.frozen
@@ -192,7 +207,6 @@ def render(
     form: str = "png",
     dpi: int = 150,
     *,
-    dark: bool = False,
     keeps_open: bool = False,
 ) -> bytes:
     """Return a picture as the content of a file.
@@ -201,16 +215,14 @@ def render(
         UndefinedError: there is nothing to draw.
         PluginError: the plot returned something else than a figure.
     """
-    with figure_of(plot, view, dark=dark, keeps_open=keeps_open) as figure:
+    with figure_of(plot, view, keeps_open=keeps_open) as figure:
         if not keeps_open:
             _lay_out(figure, dpi)
         return _content(figure, form, dpi)
 
 
 @contextmanager
-def figure_of(
-    plot: Plot, view: PlotView, *, dark: bool = False, keeps_open: bool = False
-) -> Iterator[Figure]:
+def figure_of(plot: Plot, view: PlotView, *, keeps_open: bool = False) -> Iterator[Figure]:
     """Give a plot's figure while the theme is set, and close it, and what else the plot opened.
 
     The theme stands on matplotlib's defaults: a user's matplotlibrc changes no picture, and cannot
@@ -227,7 +239,6 @@ def figure_of(
 
     theme: Any = {
         **_THEME,
-        **(_DARK if dark else {}),
         "axes.prop_cycle": cycler(color=list(PALETTE)),
     }
     others = set(plt.get_fignums())

@@ -2,57 +2,53 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import attrs
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from cmp_core.analysis import words
 from cmp_core.analysis.comparison import comparisons_of
 from cmp_core.analysis.questions import QUESTIONS, Answer, answers_of
 from cmp_core.analysis.values import accuracy_at, estimate_at, recomputed_from, tested_layers
-from cmp_core.errors import UndefinedError
 from cmp_core.events.rows import INPUT
 from cmp_core.plotting.plot import Plot, PlotView
-from cmp_core.plotting.render import DRAWING, render
-from cmp_core.plugins.failures import Failure, failure_of
-from cmp_core.plugins.fence import Fence
-from cmp_core.runs.directory import OBSERVED, PARAMS
-from cmp_core.runs.record import RunRecord
+from cmp_core.plugins.failures import Failure
+from cmp_core.reporting.facts import (
+    environments,
+    picture_files,
+    plain,
+    report_command,
+    reproduce,
+    settings,
+    without_places,
+)
+from cmp_core.reporting.outcome import confusions_of, epochs_of
+from cmp_core.reporting.pictures import Pictures
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
 from cmp_core.runs.seed_baseline import SeedBaseline
 
 
-@attrs.frozen
-class Picture:
-    """A figure for light and for dark pages, as data URIs."""
-
-    light: str
-    dark: str
-
-
 def report_html(
-    runs: RunSet, plots: Sequence[Plot], baselines: Mapping[str, SeedBaseline]
+    runs: RunSet,
+    plots: Sequence[Plot],
+    baselines: Mapping[str, SeedBaseline],
+    place: Path | None = None,
 ) -> tuple[str, list[Failure]]:
     """Return the page, and what the plots in it raised; a page without them is still a page.
 
     Args:
         runs: what it is about.
-        plots: those that answer the research questions are shown.
+        plots: those that declare it are shown.
         baselines: by label of the group, what `cmp report` has stored.
+        place: the folder of the page, from where it names runs and pictures; none: the current one.
     """
-    failures: list[Failure] = []
-    answers = answers_of(runs)
-    groups = [
-        _group(group, answers[group.label], plots, baselines, failures) for group in runs.groups
-    ]
+    pictures, answers = Pictures(plots), answers_of(runs)
+    groups = [_group(group, answers[group.label], pictures, baselines) for group in runs.groups]
     comparisons = comparisons_of(runs)
     page = Environment(
         loader=PackageLoader("cmp_core.reporting", ""),
@@ -61,7 +57,7 @@ def report_html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters |= {"number": words.number, "p": words.p_value}
+    page.filters |= {"number": words.number, "p": words.p_value, "code": _with_code}
     html = page.get_template("report.html.jinja").render(
         title=_title(runs),
         summary=_summary(runs),
@@ -70,26 +66,28 @@ def report_html(
         groups=groups,
         several=len(groups) > 1,
         comparisons=comparisons,
-        differences=_pictures(PlotView(runs), plots, "several", failures) if comparisons else [],
+        differences=pictures.of_differences(runs) if comparisons else [],
+        outcome=pictures.of_outcome(runs),
+        files=picture_files(place or Path()),
         questions=QUESTIONS,
         accuracies=_accuracies(runs),
-        settings=_settings(runs),
+        settings=settings(runs),
         words=words,
-        environments=_environments(runs),
-        reproduce=[_reproduce(run) for run in runs.runs],
+        environments=environments(runs),
+        reproduce=[reproduce(run, place or Path()) for run in runs.runs],
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         version=metadata.version("chain-of-metric-predictors"),
-        report_command=_report_command(runs),
+        report_command=report_command(runs, place or Path()),
     )
     # Half a surrogate pair, as a log or the name of a folder may hold one, is no text.
-    return html.encode(errors="replace").decode(), failures
+    return html.encode(errors="replace").decode(), pictures.failures
 
 
 def _summary(runs: RunSet) -> list[str]:
     """Return what was run, in a few words per experiment."""
     lines = []
     for group in runs.groups:
-        told = {key: _plain(value) for key, value in group.runs[0].config.items()}
+        told = {key: plain(value) for key, value in group.runs[0].config.items()}
         parts = [text.format(told[key]) for key, text in _TOLD.items() if key in told]
         seeds = [str(run.seed) for run in group.runs if run.seed is not None]
         parts += [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []
@@ -119,15 +117,14 @@ def _title(runs: RunSet) -> str:
 def _group(
     group: ReplicateGroup,
     answers: Sequence[Answer],
-    plots: Sequence[Plot],
+    pictures: Pictures,
     baselines: Mapping[str, SeedBaseline],
-    failures: list[Failure],
 ) -> dict[str, Any]:
     alone = RunSet(group.runs, (group.label,) * len(group.runs))
 
-    def pictures_of(one: Answer) -> list[Picture]:
+    def pictures_of(one: Answer) -> list[str]:
         view = PlotView(alone, question=one.question)
-        return _pictures(view, plots, "any", failures) if one.evidence else []
+        return pictures.of_answer(view) if one.evidence else []
 
     return {
         "label": group.label,
@@ -139,37 +136,14 @@ def _group(
         "recomputed": _recomputed(group),
         "columns": (INPUT, *alone.layers),
         "missing": _missing(group),
-        "problems": [problem for run in group.runs for problem in run.problems],
+        "problems": [
+            without_places(problem.replace(str(run.directory), "…"))
+            for run in group.runs
+            for problem in run.problems
+        ],
+        "epochs": epochs_of(group),
+        "confusions": confusions_of(group),
     }
-
-
-def _pictures(
-    view: PlotView, plots: Sequence[Plot], kind: str, failures: list[Failure]
-) -> list[Picture]:
-    """Return what the plots make of a view that answer for runs of a kind, `any` or `several`."""
-    pictures = []
-    fence = Fence()
-    for plot in plots:
-        if not plot.definition.answers or plot.definition.runs != kind:
-            continue
-        try:
-            with fence.around(plot.label, DRAWING):
-                light, dark = (
-                    _data_uri(render(plot, view, "svg", dark=dark)) for dark in (False, True)
-                )
-        except UndefinedError:
-            continue
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            failures.append(failure_of(plot.label, "the report", error, "disable"))
-            continue
-        pictures.append(Picture(light, dark))
-    return pictures
-
-
-def _data_uri(svg: bytes) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
 # The numbers
@@ -248,72 +222,16 @@ def _missing(group: ReplicateGroup) -> list[dict[str, Any]]:
     ]
 
 
-# What was run
+def _with_code(text: str) -> Markup:
+    """Return a text with what stands between backticks as code.
 
-
-def _settings(runs: RunSet) -> list[dict[str, Any]]:
-    """Return the configuration: a row per key, with one value where all runs agree."""
-    keys = dict.fromkeys(key for run in runs.runs for key in run.config)
-    rows = []
-    for key in keys:
-        values = [_plain(run.config.get(key)) for run in runs.runs]
-        agrees = len(set(values)) == 1
-        rows.append({"key": key, "values": values[:1] if agrees else values, "agrees": agrees})
-    return rows
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, default=str, ensure_ascii=False)
-    except (TypeError, ValueError):  # YAML has keys and reference cycles that JSON has not
-        return str(value)
-
-
-def _environments(runs: RunSet) -> list[tuple[list[str], dict[str, str]]]:
-    """Return each environment once, with the names of its runs."""
-    found: list[tuple[list[str], dict[str, str]]] = []
-    for name, run in zip(runs.names, runs.runs, strict=True):
-        facts = _environment(run)
-        same = next((names for names, other in found if other == facts), None)
-        if same is None:
-            found.append(([name], facts))
-        else:
-            same.append(name)
-    return found
-
-
-def _environment(run: RunRecord) -> dict[str, str]:
-    known = dict(run.environment)
-    packages = known.pop("packages", None)
-    facts = {} if not isinstance(packages, dict) else {k: str(v) for k, v in packages.items()}
-    told = ("python", "platform", "device", "gpu", "threads", "git_commit")
-    return {key: str(known[key]) for key in told if known.get(key) is not None} | facts
-
-
-def _reproduce(run: RunRecord) -> list[str]:
-    """Return the commands that made a run, and that make it again."""
-    made = []
-    match run.environment.get("command"):
-        case [str(program), *arguments] if _is_cmp(Path(program)):
-            made = [shlex.join(["cmp", *map(str, arguments)])]
-    if run.snapshot is not None:
-        return [shlex.join(["cmp", "recompute", run.snapshot])]
-    if OBSERVED in run.config:  # by a program that is not ours
-        return made
-    return [*made, shlex.join(["cmp", "run", "-c", str(run.directory / PARAMS)])]
-
-
-def _is_cmp(program: Path) -> bool:
-    """Return whether a program is the command line; a run may be made in Python as well."""
-    is_module = program.parts[-2:] == ("cmp_core", "__main__.py")
-    return is_module or program.stem in ("cmp", "cmp-metrics")
-
-
-def _report_command(runs: RunSet) -> str:
-    labels = ["--labels", ",".join(runs.labels)] if runs.labels else []
-    places = [run.snapshot or str(run.directory) for run in runs.runs]
-    return shlex.join(["cmp", "report", *places, *labels])
+    >>> _with_code("the `head` < 1")
+    Markup('the <code>head</code> &lt; 1')
+    """
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one is alone, and means nothing
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )

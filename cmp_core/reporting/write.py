@@ -90,7 +90,7 @@ def write_report(runs: RunSet, plots: Sequence[Plot], path: Path) -> list[Failur
             for group in runs.groups
             if len(seeds := distinct_seeds(group.runs, notes=[])) > 1
         }
-        html, failures = report_html(runs, plots, baselines)
+        html, failures = report_html(runs, plots, baselines, path.parent.absolute())
         answers = dump_answers(answers_of(runs), comparisons_of(runs))
     stored = path.with_suffix(SEED_BASELINE)
     name = ANSWERS if path.name == REPORT else f"{path.stem}.{ANSWERS}"

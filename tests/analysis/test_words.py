@@ -139,11 +139,11 @@ def with_samples(facts: MetricInfo, values: Sequence[Sequence[float]], error: fl
     return attrs.evolve(item(facts, values), trained=trained)
 
 
-def test_one_seed_has_half_of_an_interval_in_words() -> None:
+def test_one_seed_has_an_interval_in_words() -> None:
     found = with_samples(ACCURACY, [[0.5, 0.6]], 0.01)
-    assert words.estimated(found, found.effect) == "+10.0 ± 2.8 points"  # 1.96 · .01 · √2
+    assert words.estimated(found, found.effect) == "+10.0 (+7.2 to +12.8) points"  # 1.96 · .01 · √2
     found = with_samples(PR, [[4, 2]], 0.02)
-    assert words.estimated(found, found.effect).startswith("−50.0 ± ")
+    assert words.estimated(found, found.effect).startswith("−50.0 (−5")
     assert words.estimated(found, found.effect).endswith(" %")
 
 
@@ -155,7 +155,7 @@ def test_findings_in_words() -> None:
     assert words.finding(cka) == "linear_cka: 0–1 +0.1, 1–2 +0.2, mean learned +0.15"
     flat = [[0.5, 0.9, 0.9 + x] for x in (0.0, 0.001, 0.002)]
     assert words.finding(Finding(item(ACCURACY, flat))) == (
-        "accuracy yes: +40.10 points (+39.85 to +40.35 points); nothing is gained after layer_1"
+        "accuracy yes: +40.10 (+39.85 to +40.35) points; nothing is gained after layer_1"
     )
     several = Finding(item(CKA, [[0.3], [0.31], [0.29]]))
     assert words.finding(several) == "linear_cka yes: 0–1 yes +0.700 (+0.675 to +0.725)"
@@ -166,8 +166,8 @@ def test_what_is_not_decided_stands_beside_what_is() -> None:
     values = [[0.5, 0.5 + x, 0.3 + x / 100] for x in (-0.1, 0.0, 0.1)]
     found = words.finding(Finding(item(ACCURACY, values)))
     told, _, rest = found.partition("; ")
-    assert told == "accuracy inconclusive: −20.00 points (−20.25 to −19.75 points)"
-    assert rest == "layer_1 above layer_0 is not decided: +0 points (−25 to +25 points)"
+    assert told == "accuracy inconclusive: −20.00 (−20.25 to −19.75) points"
+    assert rest == "layer_1 above layer_0 is not decided: +0 (−25 to +25) points"
     wide = words.finding(Finding(item(PR, [[4, 4], [4, 2], [4, 7]])))
     assert "not decided" not in wide  # the effect itself is not
 
@@ -230,16 +230,17 @@ def test_a_narrow_interval_tells_on_which_side_of_0_it_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "effect", "error", "p", "text"),
+    ("unit", "effect", "half", "p", "text"),
     [
-        ("fraction", -0.0136, 0.0047, 0.01, "−1.36(47)*"),
-        ("fraction", 0.0136, 0.0047, 0.05, "+1.36(47)"),
-        ("directions", 2.5, 0.31, math.nan, "+2.50(31)"),
+        ("fraction", -0.0136, 0.0047, 0.01, "−1.36 ± 0.47*"),
+        ("fraction", 0.0136, 0.0047, 0.05, "+1.36 ± 0.47"),
+        ("directions", 2.5, 0.31, math.nan, "+2.50 ± 0.31"),
         ("directions", 2.5, math.nan, math.nan, "+2.5"),
         ("", 0.0, 0.0, 1.0, "0"),
     ],
 )
-def test_differences_in_words(unit: str, effect: float, error: float, p: float, text: str) -> None:
-    found = Difference("m", "layer_0", unit, 0.0, effect, Estimate(effect, error), p)
+def test_differences_in_words(unit: str, effect: float, half: float, p: float, text: str) -> None:
+    estimate = Estimate(effect, half / 1.959964, freedom=math.inf)
+    found = Difference("m", "layer_0", unit, 0.0, effect, estimate, p)
     assert words.difference(found) == text
     assert words.difference(None) == ""

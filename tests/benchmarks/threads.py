@@ -81,10 +81,8 @@ def main() -> None:
                         lambda width=width: train(width, cores),  # type: ignore[misc]
                         rounds,
                     )
-                state = f"{others} other processes"
-                print(
-                    f"N={width}, {state}: one thread {one:.1f} s, {cores} {every:.1f} s, {ratio:.2f}"
-                )
+                times = f"one thread {one:.1f} s, {cores} threads {every:.1f} s, ratio {ratio:.2f}"
+                print(f"N={width}, {others} other processes: {times}", flush=True)
 
 
 if __name__ == "__main__":

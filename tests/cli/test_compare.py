@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from cmp_core import load_run
 from cmp_core.analysis import words
@@ -50,20 +51,22 @@ def test_runs_of_different_depth_are_compared(here: Path, monkeypatch: pytest.Mo
     result = call("compare", here / "A", here / "B", "--out", "figures", "--dpi", "30")
     assert (result.exit_code, result.stderr) == (0, "")
     table, *_ = result.stdout.partition("greedy:\n")
-    rows = {row[0]: row[1:] for line in table.splitlines() if (row := line.split())}
+    rows = {row[0]: row[1:] for x in table.splitlines() if (row := re.split(r" {2,}", x.strip()))}
     a, b = (load_run(here / name) for name in ("A", "B"))
-    assert rows["test"] == ["accuracy", "greedy", "mlp"]
+    assert rows["test accuracy"] == ["greedy", "mlp"]
     assert rows["seeds"] == ["0", "0"]
     for layer, accuracy in b.test_accuracies.items():
         both = [a.test_accuracies.get(layer), accuracy]
         known = [x for x in both if x is not None]
-        assert rows[layer] == [words.with_error(x, np.sqrt(x * (1 - x) / 199)) for x in known]
+        half_widths = [t.ppf(0.975, 199) * np.sqrt(x * (1 - x) / 199) for x in known]
+        assert rows[layer] == list(map(words.within, known, half_widths))
     layers = [name for name in rows if re.fullmatch(r"layer_\d|head", name)]
     assert layers == [*(f"layer_{i}" for i in range(6)), "head"]
     for title in QUESTIONS.values():
         assert result.stdout.count(f"{title} one seed\n") == 2
     effect = 100 * (b.test_accuracies["head"] - a.test_accuracies["layer_3"])
-    *_, told = re.findall(r"^ accuracy, points .* ([-−+.\d]+)\S*\s*$", result.stdout, re.MULTILINE)
+    *_, last = (x for x in result.stdout.splitlines() if x.startswith(" accuracy, points"))
+    told = re.split(r" {2,}", last.strip())[-1].partition(" ")[0].rstrip("*")
     assert float(told.replace("−", "-")) == pytest.approx(effect, abs=0.05)
     names = {path.name for path in Path("figures").iterdir()}
     assert f"{len(names)} pictures in figures" in result.stdout

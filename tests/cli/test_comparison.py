@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from cmp_core import load_run
-from cmp_core.analysis.words import with_error
+from cmp_core.analysis.words import within
 from tests.cli.calls import call
 from tests.synthetic_runs import write_old_run
 
@@ -22,7 +23,9 @@ def test_seeds_are_averaged_in_a_comparison(here: Path) -> None:
     accuracies = [load_run(here / name).test_accuracies["layer_3"] for name in "AC"]
     mean, error = np.mean(accuracies), np.std(accuracies, ddof=1) / np.sqrt(2)
     row, *_ = re.findall(r"layer_3 +(.+)", result.stdout)
-    assert row.startswith(f"{with_error(mean, error)} ")  # their samples are not known
+    assert row.startswith(
+        f"{within(mean, t.ppf(0.975, 1) * error)} "
+    )  # their samples are not known
     assert re.search(r"seeds +0, 1 +0", result.stdout)
     assert "mlp − greedy: two networks, which says nothing about other seeds; paired" in (
         result.stdout

@@ -40,12 +40,11 @@ Screen = pytest.CaptureFixture[str]
 
 def test_every_layer_has_a_line(capsys: Screen) -> None:
     print_test(OUTCOME)
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["[red]0", "0.2500(39)"] in rows  # √(¼ · ¾ / 12,344)
-    assert ["head", "0.98765(99)"] in rows
-    told = "best checkpoint, epoch 3: test accuracy 0.9877 "
-    told += "(n = 12,345; in brackets: standard error)"
-    assert rows[-1] == told.split()
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "[red]0 0.2500 ± 0.0076" in rows  # 1.96 √(¼ · ¾ / 12,344)
+    assert "head 0.9877 ± 0.0019" in rows
+    told = "best checkpoint, epoch 3: test accuracy 0.9877 (n = 12,345; ±: 95 % interval)"
+    assert rows[-1] == told
 
 
 def test_the_confusion_matrix_is_aligned_and_has_dots_for_zeros(capsys: Screen) -> None:

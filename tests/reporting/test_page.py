@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from scipy.stats import t
 
 from cmp_core import PlotView, load_run, plot
 from cmp_core.analysis import words
@@ -57,7 +59,8 @@ def page(
     *paths: Path, labels: Sequence[str] = (), baselines: Mapping[str, SeedBaseline] | None = None
 ) -> Page:
     """The page about some runs, without pictures."""
-    html, failures = report_html(read(*paths, labels=labels), (), baselines or {})
+    place = paths[0].parent
+    html, failures = report_html(read(*paths, labels=labels), (), baselines or {}, place)
     assert failures == []
     return Page(html)
 
@@ -152,14 +155,14 @@ def test_the_page_is_one_file_that_fetches_nothing(illustrated: Page) -> None:
     given = [item for _, attributes in illustrated.tags for item in attributes.items()]
     assert not any(name.startswith("on") for name, _ in given)
     fetched = [str(value) for name, value in given if name in FETCHING]
-    assert len(fetched) == 6  # a light and a dark picture for each question
+    assert len(fetched) == 5  # two of what came out, and one for each question
     for value in fetched:
         assert value.startswith("data:image/svg+xml;base64,")
         svg = base64.b64decode(value.partition(",")[2]).decode()
         assert "<svg" in svg
         assert "<script" not in svg
         links = re.findall(r'href="([^"]*)"|url\(([^)]*)\)', svg)
-        assert all("".join(link).startswith("#") for link in links)
+        assert all("".join(link).startswith(("#", "data:image/png;base64,")) for link in links)
 
 
 def test_the_policy_forbids_the_rest_before_anything_is_read(one: Page) -> None:
@@ -174,19 +177,15 @@ def test_the_policy_forbids_the_rest_before_anything_is_read(one: Page) -> None:
 
 
 def test_the_pictures_are_light_and_dark(illustrated: Page) -> None:
-    dark_screen = ["screen and (prefers-color-scheme: dark)"] * 3
-    assert illustrated.attributes("source", "media") == dark_screen
-    assert (
-        re.findall("picture source img", " ".join(illustrated.names)) == ["picture source img"] * 3
-    )
-    for tag, attribute, colours in (
-        ("source", "srcset", [True, False]),
-        ("img", "src", [False, True]),
-    ):
-        for uri in illustrated.attributes(tag, attribute):
-            svg = base64.b64decode(uri.partition(",")[2]).decode()
-            assert [colour in svg for colour in ("#1b1d22", "#ffffff")] == colours
-    texts = illustrated.attributes("img", "alt")
+    of_questions = illustrated.attributes("img", "src")[2:]
+    assert len(of_questions) == 3
+    for uri in of_questions:
+        svg = base64.b64decode(uri.partition(",")[2]).decode()
+        light, _, dark = svg.partition("@media screen and (prefers-color-scheme: dark)")
+        assert "#1b1d22" not in light
+        assert '[style*="fill: #1d2026"] {fill: #e6e6e6 !important}' in dark
+        assert 'style="fill: #1d2026"' in dark  # of the text, which that turns light
+    texts = illustrated.attributes("img", "alt")[2:]
     for text, title in zip(texts, QUESTIONS.values(), strict=True):
         assert text.startswith(f"{title} one seed: described, not tested")
 
@@ -366,7 +365,7 @@ def test_one_seed_is_described_without_a_word(one: Page) -> None:
         assert (row[0], row[3]) == ("–", "–")
         assert " to " in row[2]  # over its samples
     assert "another seed" not in one.between("All metrics", "What was run")
-    assert "Test accuracy of the tested weights; in brackets" in one.text
+    assert "Test accuracy of the tested weights; ±: half of the 95 % interval" in one.text
 
 
 def test_two_experiments_stand_side_by_side(folder: Path) -> None:
@@ -383,7 +382,12 @@ def test_two_experiments_stand_side_by_side(folder: Path) -> None:
     first, other, second = (load_run(folder / name).test_accuracies["layer_3"] for name in names)
     mean, deviation = np.mean([first, second]), np.std([first, second], ddof=1)
     error = math.sqrt(other * (1 - other) / 199)
-    shown = [words.with_error(mean, deviation / math.sqrt(2)), words.with_error(other, error)]
+    shown = [
+        words.within(
+            mean, t.ppf(0.975, 1) * deviation / math.sqrt(2)
+        ),  # their samples are not known
+        words.within(other, t.ppf(0.975, 199) * error),
+    ]
     assert found.rows_of("layer_3")[0] == shown
     assert found.rows_of("layers") == [["4 | 6 | 4"]]
     assert found.rows_of("dataset") == [["digits"]]
@@ -475,20 +479,19 @@ def test_the_input_and_the_untrained_network_are_references(folder: Path, one: P
     assert float(tested[2]) == pytest.approx(results["reference"]["accuracy"], abs=5e-4)
     assert untrained[:3] == ["untrained", "", ""]
     for row, told in ((tested, results), (untrained, results["untrained"])):
-        shown = [cell.removesuffix(")").split("(") for cell in row[3:]]
-        for (value, error), layer in zip(
+        shown = [cell.split(" ± ") for cell in row[3:]]
+        for (value, half), layer in zip(
             shown, ("layer_0", "layer_1", "layer_2", "layer_3"), strict=True
         ):
             assert float(value) == pytest.approx(told["metrics"][layer]["accuracy"], abs=5e-4)
-            digits = len(value.partition(".")[2])
-            wanted = told["errors"][layer]["accuracy"]
-            assert int(error) / 10**digits == pytest.approx(wanted, rel=0.06)
+            wanted = t.ppf(0.975, 199) * told["errors"][layer]["accuracy"]
+            assert float(half) == pytest.approx(wanted, rel=0.06)
 
 
 def test_values_of_several_seeds_are_means(tmp_path: Path) -> None:
     values = [{"participation_ratio": [seed + 1, 4, None]} for seed in range(3)]
     found = page(*(write_seed(tmp_path, seed, one) for seed, one in enumerate(values)))
-    assert ["", "–", "2.00(58)", "4", "–"] in found.rows_of("participation_ratio")
+    assert ["", "–", "2.0 ± 2.5", "4", "–"] in found.rows_of("participation_ratio")
     assert "means over 3 seeds" in found.text
 
 
@@ -523,13 +526,69 @@ def commands(of: Page) -> list[list[str]]:
 def test_the_commands_that_reproduce_are_real(copy: Copy, folder: Path) -> None:
     run = copy("mlp_6_0", "a run; $(rm)")
     edit(run / "environment.json", command=["/usr/bin/cmp", "run", "--set", "lr=1e-3 # x"])
+    way = os.path.relpath(run, folder)  # without what is above both
     assert commands(page(folder / "greedy_4_0", run, labels=["small", "a c"])) == [
         ["cmp", "run", "-c", "greedy"],
-        ["cmp", "run", "-c", str(folder / "greedy_4_0" / "params.yaml")],
+        ["cmp", "run", "-c", "greedy_4_0/params.yaml"],
         ["cmp", "run", "--set", "lr=1e-3 # x"],
-        ["cmp", "run", "-c", str(run / "params.yaml")],
-        ["cmp", "report", str(folder / "greedy_4_0"), str(run), "--labels", "small,a c"],
+        ["cmp", "run", "-c", f"{way}/params.yaml"],
+        ["cmp", "report", "greedy_4_0", way, "--labels", "small,a c"],
     ]
+    far = report_html(read(run), (), {}, Path("/nowhere/at/all/there"))[0]
+    assert commands(Page(far))[-1] == ["cmp", "report", run.name]
+
+
+def test_no_absolute_path_stands_in_a_page(copy: Copy) -> None:
+    run = copy("greedy_4_0")
+    edit(run / "params.yaml", data_dir="/home/me/data", out="/home/me/runs", plugins=["/x/a.py"])
+    command = ["/usr/bin/cmp", "run", "-c", "/home/me/my.yaml", "--set", "data_dir=/home/me/data"]
+    edit(run / "environment.json", command=command)
+    with (run / "log.jsonl").open("a") as log:
+        log.write("not whole\n")  # a problem, which names the file
+    found = page(run)
+    assert found.rows_of("data_dir") == [["…/data"]]
+    assert found.rows_of("plugins") == [["…/a.py"]]
+    assert "…/log.jsonl" in found.text
+    assert "cmp run -c …/my.yaml --set data_dir=…/data" in found.pre.replace("'", "")
+    for place in ("/home", str(run.parent), "/x"):
+        assert place not in found.html
+
+
+def test_what_came_out_stands_in_numbers(tmp_path: Path) -> None:
+    runs = [write_seed(tmp_path, seed, {"participation_ratio": [4, 2, 1]}) for seed in range(2)]
+    for run, wrong in zip(runs, ([[8, 2], [0, 10]], [[7, 3], [1, 9]]), strict=True):
+        np.save(run / "confusion.npy", np.array(wrong))
+        edit(run / "environment.json", class_names=["a cat", "a dog"])
+    steps = [
+        {"phase": "train", "epoch": 1, "iter": i, "step": i, "loss": loss, "acc": 0.25}
+        for i, loss in ((1, 3.0), (2, 2.0))
+    ]
+    with (runs[0] / "log.jsonl").open("a") as log:
+        log.write("".join(json.dumps(line) + "\n" for line in steps))
+    found = page(*runs)
+    assert ["1", "2.5", "0.25", "1", "0.6"] in [row[:5] for row in found.rows]
+    assert ["0", "–", "–", "1", "0.5"] in [row[:5] for row in found.rows]
+    assert ["a cat", "a dog", "5", "25.0%"] in found.rows
+    assert ["a dog", "a cat", "1", "5.0%"] in found.rows
+
+
+def test_pictures_that_are_there_are_linked(copy: Copy) -> None:
+    run = copy("greedy_4_0")
+    (run / "plots").mkdir()
+    for name in ("a b.png", "c.svg", "notes.txt", ".hidden.png"):
+        (run / "plots" / name).touch()
+    html, _ = report_html(read(run), (), {}, run)
+    assert Page(html).attributes("a", "href") == ["plots/a%20b.png", "plots/c.svg"]
+
+
+def test_backticks_are_code(copy: Copy) -> None:
+    run = copy("greedy_4_0")
+    facts = json.loads((run / "metrics.json").read_text())
+    facts["margin"]["summary"] = "of `a < b`, not of c"
+    (run / "metrics.json").write_text(json.dumps(facts))
+    html = page(run).html
+    assert "<dd>of <code>a &lt; b</code>, not of c</dd>" in html
+    assert "`" not in html
 
 
 @pytest.mark.parametrize(
@@ -587,7 +646,7 @@ def test_only_plots_that_answer_a_question_with_evidence_are_drawn(tmp_path: Pat
     drawing = a_plot("asked", lambda view: asked.append(view.question) or Figure((1, 1)))
     run = read(write_seed(tmp_path, 0, {"participation_ratio": [4, 2, 1]}))
     assert report_html(run, [other, drawing], {})[1] == []
-    assert asked == ["compressing"] * 2  # in light and in dark
+    assert asked == ["compressing"]
 
 
 def test_another_seed_is_a_reference_for_differences(folder: Path) -> None:
