@@ -11,9 +11,10 @@ from typing import Any
 import attrs
 import torch
 
+from cmp_core.config.legacy import contradictions, dataset_name
 from cmp_core.config.load import load_config, read_yaml
 from cmp_core.config.schema import Config, Selection, keys_about
-from cmp_core.console import warn
+from cmp_core.console import say, warn
 from cmp_core.data.load import Data, load_data
 from cmp_core.distributed.processes import Processes
 from cmp_core.errors import (
@@ -83,7 +84,14 @@ def prepare(config: Config, plugins_dir: Path | None, processes: Processes) -> P
         CmpError: something that was asked for cannot be done; all wrong names are told together.
     """
     plugins = _warned_of(load_plugins(config.plugins, plugins_dir))
+    config = _with_known_dataset(config, plugins)
     return _prepare(config, plugins, _check_names(config, plugins), processes)
+
+
+def _with_known_dataset(config: Config, plugins: Plugins) -> Config:
+    """Return a configuration that calls its dataset as it is registered, if that is clear."""
+    known = plugins.registry.names("dataset")
+    return attrs.evolve(config, dataset=dataset_name(config.dataset, known))
 
 
 def _warned_of(plugins: Plugins) -> Plugins:
@@ -119,10 +127,11 @@ def _prepare(
         except BaseException as error:
             raise PluginError(f"{described} raised {one_line(error)}") from error
 
-    def dataset() -> Any:  # which the first process downloads for all
+    def read() -> Any:  # what the first process downloads for all
         return processes.first_then_others(lambda: make("dataset", config.dataset, config))
 
-    data = load_data(config, dataset, device)
+    data = load_data(config, read, device)
+    config = _without_what_follows(config, data, tell=processes.is_first)
     check_size(config, data.input_size, device)
     torch.manual_seed(config.seed)
     model = make("model", config.model, config, data.input_size, len(data.class_names)).to(device)
@@ -150,6 +159,22 @@ def _prepare(
         processes,
         tuple(foreign),
     )
+
+
+def _without_what_follows(config: Config, data: Data, *, tell: bool) -> Config:
+    """Return a configuration without what follows from its dataset, where the dataset agrees.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if problems := list(contradictions(config, len(data.class_names), data.input_size)):
+        raise ConfigError(problems)
+    keys = keys_about("dataset")
+    stated = [key for key in keys if getattr(config, key) is not None]
+    if stated and tell:
+        say(f"{', '.join(stated)}: as dataset '{config.dataset}' has it, and not stored again")
+    none: dict[str, Any] = dict.fromkeys(keys)
+    return attrs.evolve(config, **none)
 
 
 CHANGEABLE = keys_about("place")
@@ -187,6 +212,7 @@ def prepare_again(
     copies = stand_ins(directory, config.plugins, asked=plugins_from_run)
     try:
         plugins = attrs.evolve(_warned_of(load_plugins(config.plugins, copies=copies)), named=())
+        config = _with_known_dataset(config, plugins)
         selected = _check_names(config, plugins)
     except UsageError as error:
         if missing := missing_packages(directory):

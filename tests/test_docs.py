@@ -37,7 +37,7 @@ def snapshots_table() -> str:
 def _table(kind: type[Any], defaults: dict[str, Any]) -> str:
     rows = ["| key | default | what it is |", "|---|---|---|"]
     for field in attrs.fields(kind):
-        default = json.dumps(defaults[field.name], ensure_ascii=False)
+        default = json.dumps(defaults.get(field.name), ensure_ascii=False)
         rows.append(f"| `{field.name}` | `{default}` | {field.metadata['help']} |")
     return "\n".join(rows)
 

@@ -10,7 +10,9 @@ import pytest
 
 from cmp_core import evaluate, resume, run
 from cmp_core.config.schema import Config, Selection
+from cmp_core.distributed.processes import Processes
 from cmp_core.errors import PluginError, UsageError
+from cmp_core.preparation import prepare, resolved
 from cmp_core.workflow import Outcome
 
 
@@ -33,6 +35,15 @@ def test_a_plugin_that_was_installed_for_a_run_and_is_gone_is_told_with_the_line
         evaluate(tiny_copy.directory)
     assert "unknown metric 'gone'" in str(caught.value)
     assert "are missing: gone (pip install gone-away==1.2)" in str(caught.value)
+
+
+def test_a_configuration_of_older_scripts_is_that_of_its_dataset(tiny: Config) -> None:
+    theirs = attrs.evolve(tiny, dataset="Dig-its", num_classes=10, input_dim=64)
+    with Processes.of_torchrun() as processes:
+        own = resolved(prepare(theirs, None, processes))
+        assert (own.dataset, own.num_classes, own.input_dim) == ("digits", None, None)
+        with pytest.raises(UsageError, match="num_classes: dataset 'digits' has 10, got 100"):
+            prepare(attrs.evolve(theirs, num_classes=100), None, processes)
 
 
 def test_a_rule_that_does_not_fit_the_model_is_told_before_a_directory_is_made(

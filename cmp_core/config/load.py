@@ -15,7 +15,14 @@ import cattrs
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import RepresenterError
 
-from cmp_core.config.schema import LONGEST_SHOWN, Config, Selection, Snapshots, shown
+from cmp_core.config.schema import (
+    LONGEST_SHOWN,
+    Config,
+    Selection,
+    Snapshots,
+    keys_about,
+    shown,
+)
 from cmp_core.errors import ConfigError, UsageError, one_line, unknown
 from cmp_core.text import in_one_line
 
@@ -333,13 +340,18 @@ def _structure_optional_text(value: Any, _: Any) -> str | None:
     return None if value is None else str(_structure_text(value, str))
 
 
+def _structure_optional_count(value: Any, _: Any) -> int | None:
+    return None if value is None else int(_structure_count(value, int))
+
+
 _structure_text = _expect(str, "a text")
+_structure_count = _expect(int, "a whole number")
 
 
 def _build_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=False)
     converter.register_structure_hook(str, _structure_text)
-    converter.register_structure_hook(int, _expect(int, "a whole number"))
+    converter.register_structure_hook(int, _structure_count)
     converter.register_structure_hook(bool, _expect(bool, "true or false"))
     converter.register_structure_hook(float, _structure_float)
     converter.register_structure_hook(Selection, _structure_selection)
@@ -351,6 +363,7 @@ def _build_converter() -> cattrs.Converter:
         attrs.fields(Config).val_size: _structure_size,
         attrs.fields(Config).threads: _structure_count_or_text,
         attrs.fields(Config).learning_rule: _structure_optional_text,
+        attrs.fields(Config).num_classes: _structure_optional_count,
         attrs.fields(Config).snapshots: _structure_snapshots,
         attrs.fields(Config).margins: _structure_margins,
         attrs.fields(Snapshots).schedule: _structure_text_or_list,
@@ -370,8 +383,13 @@ _converter = _build_converter()
 
 
 def dump_config(config: Config) -> str:
-    """Return the configuration as YAML that `load_config` reads back to an equal one."""
-    return dump_yaml({field.name: getattr(config, field.name) for field in attrs.fields(Config)})
+    """Return the configuration as YAML that `load_config` reads back to an equal one.
+
+    What follows from the dataset is written where it is stated.
+    """
+    values = {field.name: getattr(config, field.name) for field in attrs.fields(Config)}
+    unstated = [key for key in keys_about("dataset") if values[key] is None]
+    return dump_yaml({key: value for key, value in values.items() if key not in unstated})
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:

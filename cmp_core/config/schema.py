@@ -36,11 +36,14 @@ def _one_of(*choices: str) -> Any:
     return _rule("one of " + ", ".join(choices), lambda value: value in choices)
 
 
-Concern = Literal["experiment", "scale", "seed", "place", "machine", "measurement", "record"]
+Concern = Literal[
+    "experiment", "scale", "dataset", "seed", "place", "machine", "measurement", "record"
+]
 """What a key is about:
 
 - `experiment`: what is learned; runs that differ in such a key are no replicates;
 - `scale`: so is this, and it decides in which units scores and activations are;
+- `dataset`: what follows from the dataset; it is compared with it, and not stored;
 - `seed`: which replicate it is;
 - `place`: where data and hardware are; the only keys of an existing run that may be changed;
 - `machine`: how the hardware computes, the same but for rounding;
@@ -151,6 +154,18 @@ class Config:
 
     # Data
     dataset: str = _key("digits", help="registered dataset, for example digits, mnist, cifar10")
+    num_classes: int | None = _key(
+        None,
+        _rule("a whole number of at least 1, or null", lambda value: value is None or value >= 1),
+        help="classes that the dataset must have, as older scripts store them; null: any",
+        about="dataset",
+    )
+    input_dim: int | None = _key(
+        None,
+        _rule("a whole number of at least 1, or null", lambda value: value is None or value >= 1),
+        help="numbers per sample that the dataset must have, likewise",
+        about="dataset",
+    )
     data_dir: str = _folder(
         "data", help="folder that datasets are read from and downloaded to", about="place"
     )
