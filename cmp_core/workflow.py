@@ -44,6 +44,7 @@ from cmp_core.runs.directory import (
     CONFUSION,
     EVAL_PLUGIN_ERRORS,
     LAST,
+    LOG,
     METRICS,
     PARAMS,
     PLUGIN_ERRORS,
@@ -62,6 +63,7 @@ from cmp_core.runs.environment import (
 from cmp_core.runs.json_file import read_optional
 from cmp_core.runs.lock import TRAINING, locked
 from cmp_core.runs.metric_info import dump_metric_info
+from cmp_core.runs.origin import is_foreign
 from cmp_core.runs.progress import Progress
 from cmp_core.text import in_one_line
 from cmp_core.training.device import choose_threads, threads
@@ -147,6 +149,7 @@ def resume(
             tests it, or something has changed on which its numbers rest.
     """
     directory = open_run(path)
+    _check_is_ours(directory, LAST)
     with Processes.of_torchrun() as processes, _locked(directory, processes):
         processes.on_first(lambda: remove_leftovers(directory))
         last = directory / LAST
@@ -179,6 +182,7 @@ def evaluate(
         CmpError: there is no such run or checkpoint, or another program trains or tests it.
     """
     directory = open_run(path)
+    _check_is_ours(directory, BEST if checkpoint == "best" else LAST)
     with (
         Processes.of_torchrun() as processes,
         _locked(directory, processes),
@@ -362,6 +366,28 @@ def _snapshots(
         console,
         parts.processes,
     )
+
+
+def _check_is_ours(directory: Path, name: str) -> None:
+    """Raise where another program has trained a run, before anything is written into it.
+
+    Args:
+        directory: of the run.
+        name: of the checkpoint that is asked for.
+
+    Raises:
+        UsageError: it has.
+    """
+    if not is_foreign(directory, read_environment(directory, problems=[])):
+        return
+    path = directory / name
+    saved = load_checkpoint(path, torch.device("cpu")) if path.exists() else {}
+    is_begun = path.exists() or (directory / LOG).exists()
+    if is_begun and not {"progress", "epoch"} & saved.keys():
+        raise UsageError(
+            f"'{directory}' was trained by another program: cmp can neither test its weights nor "
+            f"go on with them. Train anew with cmp run -c '{directory / PARAMS}'"
+        )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from cmp_core.config.schema import Config, Selection
 from cmp_core.errors import UsageError
 from cmp_core.workflow import Outcome
 from tests.run_files import BAD, lines
+from tests.synthetic_runs import write_old_run
 
 
 @pytest.mark.parametrize("model", ["greedy", "mlp"])
@@ -68,6 +69,20 @@ def test_a_refused_resume_leaves_the_log_alone(tiny_copy: Outcome) -> None:
     with pytest.raises(UsageError, match="does not fit"):
         resume(outcome.directory)
     assert (outcome.directory / "log.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("has_weights", [True, False])
+def test_a_run_of_another_program_is_neither_tested_nor_gone_on_with(
+    tmp_path: Path, has_weights: bool
+) -> None:
+    directory = write_old_run(tmp_path)
+    for name in ("best.pt", "last.pt") if has_weights else ():
+        torch.save({"model": {"head.weight": torch.zeros(2)}, "cfg": {}}, directory / name)
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    for use in (evaluate, resume):
+        with pytest.raises(UsageError, match=r"trained by another program: .* cmp run -c '.*'$"):
+            use(directory)
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
 
 
 def test_a_run_without_a_checkpoint_resumes_from_its_start(tiny_copy: Outcome) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cmp_core.runs.record import RunRecord
+from cmp_core.runs.test_accuracies import output_accuracy
 
 
 def distinct_seeds(runs: Sequence[RunRecord], notes: list[str]) -> list[RunRecord]:
@@ -42,4 +43,4 @@ def _fingerprint(run: RunRecord) -> tuple[object, ...]:
         for key, one in run.log.series.items()
         if not run.is_recomputed(key[2])
     )
-    return (*values, str(run.log.test.get("acc"))) if values else (run.directory,)
+    return (*values, str(output_accuracy(run.log.test))) if values else (run.directory,)

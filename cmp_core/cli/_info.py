@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -26,8 +27,9 @@ from cmp_core.runs.directory import (
 )
 from cmp_core.runs.json_file import read_optional
 from cmp_core.runs.lock import TRAINING, is_held
-from cmp_core.runs.log import as_number
+from cmp_core.runs.origin import MEANING, is_foreign
 from cmp_core.runs.recomputed import read_recomputed
+from cmp_core.runs.test_accuracies import output_accuracy
 from cmp_core.snapshots.attributes import shortened
 from cmp_core.snapshots.format import CONTENT_HASH
 from cmp_core.snapshots.read import Snapshot, open_snapshot
@@ -103,14 +105,18 @@ def _show_run(folder: Path) -> None:
     if "epochs" in config:
         what += f", {told['epochs']} epochs"
     facts = {"run": f"{what}, observed" if OBSERVED in config else what}
+    if is_foreign(folder, environment):
+        facts["origin"] = f"another program has logged the metrics: {MEANING}"
     if status:
         state, epoch = (_shown(status.get(key, "?")) for key in ("state", "epoch"))
         facts["state"] = f"{state}, epoch {epoch}"
         if state == "running" and OBSERVED not in config and not is_held(folder, TRAINING):
             facts["state"] += "; its program has ended without a word, see cmp run --resume"
     if results:
-        accuracy, epoch = as_number(results.get("acc")), _shown(results.get("epoch", "?"))
-        facts["test"] = f"accuracy {accuracy:.4f}, weights of epoch {epoch}"
+        accuracy = output_accuracy(results)
+        facts["test"] = f"accuracy {accuracy:.4f}" if math.isfinite(accuracy) else "accuracy ?"
+        if "epoch" in results:
+            facts["test"] += f", weights of epoch {_shown(results['epoch'])}"
     packages = environment.get("packages")
     if isinstance(packages, dict) and packages:
         versions = (f"{_shown(name)} {_shown(version)}" for name, version in packages.items())

@@ -206,7 +206,7 @@ class LogReader:
         phase, epoch, acc = (
             line.get("phase"),
             as_count(line.get("epoch")),
-            as_number(line.get("acc")),
+            as_number(line.get("acc", line.get("acc_last"))),  # as older scripts call it
         )
         if phase not in ("train", "val"):
             self.tell(f"left out, its phase is {_shown(phase)}; expected train or val")

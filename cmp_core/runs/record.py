@@ -29,16 +29,27 @@ from cmp_core.runs.directory import (
     open_run,
 )
 from cmp_core.runs.json_file import read_optional, read_text
-from cmp_core.runs.log import PHASES, RunLog, Series, Vector, as_count, as_number, read_log
+from cmp_core.runs.log import PHASES, RunLog, Series, Vector, as_count, read_log
 from cmp_core.runs.metric_info import MetricInfo, load_metric_info, owner_of
+from cmp_core.runs.origin import is_foreign
 from cmp_core.runs.recomputed import RecomputedValues, read_recomputed
 from cmp_core.runs.tables import html_of, rows_of
+from cmp_core.runs.test_accuracies import layer_accuracies
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 HEAD = "head"
 """The name of the output in runs that do not tell it: earlier versions wrote none."""
+
+OUTPUT = "output"
+"""The layer of the accuracy of a network of which no layer is known."""
+
+_MOST_LAYERS = 10_000
+"""Of a configuration, as `Config` has it; another program's may say anything."""
+
+_WITH_HEAD = "mlp"
+"""The model that answers by a head, of which logs of other programs have no values."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -55,6 +66,7 @@ class RunRecord:
             nothing, see `with_installed_metric_info`.
         problems: what could not be read, in sentences.
         recomputed: what `cmp recompute --save` has added, whose values `log` has as well; or none.
+        foreign: whether another program has logged it, see `is_foreign`.
     """
 
     directory: Path
@@ -65,6 +77,7 @@ class RunRecord:
     metric_info: Mapping[str, MetricInfo]
     problems: tuple[str, ...] = ()
     recomputed: RecomputedValues | None = None
+    foreign: bool = False
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.model} on {self.dataset}, seed {self.seed}>"
@@ -115,9 +128,28 @@ class RunRecord:
         return told if told in self.layers else None
 
     @property
+    def answering_layer(self) -> str:
+        """The layer whose accuracy is that of the network: the output, or the last layer.
+
+        `output` where there is none that is known.
+        """
+        if self.output is not None:
+            return self.output
+        if self.foreign and self.model == _WITH_HEAD:
+            return HEAD
+        return [OUTPUT, *self._layers_to_test][-1]
+
+    @property
     def hidden_layers(self) -> tuple[str, ...]:
         """The layers without the output."""
         return tuple(layer for layer in self.layers if layer != self.output)
+
+    @property
+    def _layers_to_test(self) -> tuple[str, ...]:
+        """The layers without the output; of a log without metrics those of the configuration."""
+        count = as_count(self.config.get("layers")) or 0
+        usual = (f"layer_{i}" for i in range(min(count, _MOST_LAYERS)))
+        return self.hidden_layers or tuple(usual)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -156,6 +188,14 @@ class RunRecord:
         """Return what is known of a value: of its metric, for one of its further values."""
         label = owner_of(metric, self.metric_info)
         return None if label is None else self.metric_info[label]
+
+    def has(self, metric: str) -> bool:
+        """Return whether there is any value of a metric: at layers, or of pairs of them."""
+        return metric in self.metrics or any(name == metric for _, name in self.log.pairs)
+
+    def is_foreign(self, metric: str) -> bool:
+        """Return whether another program has logged a value, and so decides what it means."""
+        return self.foreign and not self.is_recomputed(metric)
 
     def is_recomputed(self, metric: str) -> bool:
         """Return whether a value was measured after the run, from its snapshots."""
@@ -279,14 +319,10 @@ class RunRecord:
     @cached_property
     def test_accuracies(self) -> dict[str, float]:
         """The test accuracy of each layer in order of depth; of the output where that is all."""
-        told = self.log.test.get("acc_layers")
-        layers = dict(told) if isinstance(told, Mapping) else {}
-        if not layers:
-            layers = {self.layers[-1] if self.layers else "output": self.log.test.get("acc")}
-        known = {layer: as_number(acc) for layer, acc in layers.items()}
+        known = layer_accuracies(self.log.test, self._layers_to_test, self.answering_layer)
         order = [name for name in self.layers if name in known]
         order += _head_last(layer for layer in known if layer not in order)
-        return {layer: known[layer] for layer in order if np.isfinite(known[layer])}
+        return {layer: known[layer] for layer in order}
 
     # Files
 
@@ -392,7 +428,17 @@ def load_run(path: str | Path) -> RunRecord:
         problems.append(f"'{log_path}' holds no training step and no epoch that can be read")
     problems += others
     info |= recomputed.metric_info
-    return RunRecord(directory, config, log, environment, status, info, tuple(problems), recomputed)
+    return RunRecord(
+        directory,
+        config,
+        log,
+        environment,
+        status,
+        info,
+        tuple(problems),
+        recomputed,
+        is_foreign(directory, environment),
+    )
 
 
 def _texts(content: Any) -> tuple[str, ...]:

@@ -439,3 +439,9 @@ def test_the_untrained_network_on_the_test_split_is_epoch_0(read: ReadLines) -> 
     series = log.series["test", "layer_0", "acc"]
     assert table(series) == [(0, 0, 0.1, 5), (3, 0, 0.9, 5)]
     assert series.errors.tolist() == pytest.approx([0.02, np.nan], nan_ok=True)
+
+
+def test_the_accuracy_may_have_the_name_that_older_scripts_gave_it(read: ReadLines) -> None:
+    lines = [train(1, acc_last=0.25), val(1, acc_last=0.75)]
+    log = read(*({key: x for key, x in line.items() if key != "acc"} for line in lines))
+    assert (log.training.acc.tolist(), log.validation.acc.tolist()) == ([0.25], [0.75])
