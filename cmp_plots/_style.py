@@ -148,9 +148,11 @@ def context(view: PlotView, phase: str | None = None, *, tested: bool = False) -
     """
     groups = [_described(group) for group in view.groups]
     who = "; ".join(groups) if len(groups) <= 3 else f"{len(view.runs)} runs"
-    datasets = " and ".join(sorted({run.dataset for run in view.runs}))
+    datasets = " and ".join(sorted(view.run_set.datasets))
     where = [] if phase is None else [_split(view, phase)]
     where += [f"weights of {tested_epochs(view.runs)}"] if tested else []
+    if all(group.foreign for group in view.groups):
+        where.append("as another program has logged it")
     return " · ".join([f"{who} on {datasets}", *where])
 
 

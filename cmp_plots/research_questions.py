@@ -96,7 +96,8 @@ def _draw(axes: Axes, answer: Answer, width: float, *, is_alone: bool) -> None:
     if answer.question == "predictive":
         scale = set_scale(axes, np.concatenate(everything), answer.evidence[0].info.bounds)
         unit = answer.evidence[0].info.unit
-        name = "held-out accuracy" if unit == "fraction" else "value"
+        own = "accuracy" if answer.is_foreign else "held-out accuracy"
+        name = own if unit == "fraction" else "value"
         told = ", ".join(filter(None, (unit, scale)))
         axes.set_ylabel(literal(f"{name} ({told})" if told else name, _HEIGHT))
     elif answer.question == "compressing":

@@ -24,10 +24,11 @@ from cmp_core.analysis.values import (
     values_of,
 )
 from cmp_core.errors import UsageError, unknown
-from cmp_core.runs.log import as_number
 from cmp_core.runs.metric_info import MetricInfo
+from cmp_core.runs.origin import MEANING
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
+from cmp_core.runs.test_accuracies import output_accuracy
 
 OUTPUT = "output"
 """The place of the accuracy of what a network answers: its head's, or its last layer's."""
@@ -181,7 +182,7 @@ class _Pair:
             a, b = ([pair[side] for pair in common] for side in (0, 1))
         self._first, self._second = a, b
         self._runs = RunSet((*a, *b))
-        outputs = [run.layers[-1] if run.layers else "" for run in self._runs.runs]
+        outputs = [run.answering_layer for run in self._runs.runs]
         self._hits = hits_of(self._runs.runs, outputs)
         self._reservations: dict[str, list[str]] = {}
 
@@ -228,9 +229,11 @@ class _Pair:
             self._notes.append("no layer has the same name in both")
         for metric in self._runs.headlines:
             info = runs[0].metric_info_of(metric)
-            if info is None or metric not in runs[-1].headlines:
+            if info is None or any(metric not in run.headlines for run in (runs[0], runs[-1])):
                 continue
-            if not all(is_same_metric(info, run.metric_info.get(metric)) for run in runs):
+            if len({run.is_foreign(metric) for run in runs}) > 1:
+                self._note(metric, f"not compared, another program has logged it; {MEANING}")
+            elif not all(is_same_metric(info, run.metric_info.get(metric)) for run in runs):
                 self._note(metric, "not compared, measured with different options")
             elif len(self._runs.on_one_scale(metric)) > 1:
                 self._note(metric, "not compared, on another scale in a model of another kind")
@@ -294,7 +297,7 @@ class _Pair:
 
 def _accuracy(run: RunRecord) -> float:
     """Return the test accuracy of the output, NaN where there is none."""
-    told = as_number(run.log.test.get("acc"))
+    told = output_accuracy(run.log.test)
     return told if math.isfinite(told) else [math.nan, *run.test_accuracies.values()][-1]
 
 

@@ -43,6 +43,7 @@ class MetricEvidence:
         phase: the split whose values these are; n: samples in it, 0 where that is not known.
         places: the layers at which the values stand, in order of depth.
         beside: for similarities the neighbour that each of them is about.
+        foreign: whether another program has logged the values, which may mean something else.
         trained: of the tested weights.
         before: of the network before training, on the same samples, or none.
         reference: (S,) of the input measured like a layer, or none.
@@ -60,6 +61,12 @@ class MetricEvidence:
     n_fit: int = 0
     halves: Floats | None = None
     beside: Mapping[str, str] = attrs.field(factory=dict)
+    foreign: bool = False
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether the effect is held against the margin: of several seeds, and by cmp."""
+        return self.effect.seeds > 1 and not self.foreign
 
     @property
     def values(self) -> Floats:
@@ -205,7 +212,9 @@ def find_evidence(
         problem = None
         item = _evidence(runs, info, phase, notes)
         known = [run.metric_info.get(info.label) for run in runs]
-        if not all(is_same_metric(info, other) for other in known):
+        if len({run.is_foreign(info.label) for run in runs}) > 1:
+            problem = "in some of the runs it is that of another program"
+        elif not all(is_same_metric(info, other) for other in known):
             problem = "the runs measured it with different options"
         elif any(other is not None and other.margin != info.margin for other in known):
             problem = "the runs state different margins"
@@ -227,6 +236,9 @@ def find_evidence(
         elif item is not None:
             if origin := recomputed_from(runs, info.label):
                 notes.append(f"{info.label} was {origin}")
+            if item.foreign:  # it is not tested, and one note says so of all
+                yield item
+                continue
             if phase == "val":
                 notes.append(f"{info.label} is of validation, which chose the epoch as well")
             if item.trained.influences is None:
@@ -283,6 +295,7 @@ def _evidence(
         n_fit=n_fit,
         halves=np.stack(halves, axis=1) if np.isfinite(halves).all() else None,
         beside=_neighbours(runs[0].layers, info),
+        foreign=any(run.is_foreign(info.label) for run in runs),
     )
 
 

@@ -24,6 +24,7 @@ from cmp_core.analysis.runs import Runs, as_run_set
 from cmp_core.analysis.seeds import distinct_networks
 from cmp_core.runs.metric_info import Question
 from cmp_core.runs.notebook import html_table
+from cmp_core.runs.origin import MEANING
 from cmp_core.runs.record import RunRecord
 
 QUESTIONS: dict[Question, str] = {
@@ -162,7 +163,8 @@ class Finding:
     @cached_property
     def undecided(self) -> Step | None:
         """What is not decided where the word is inconclusive: the least certain of the effects."""
-        return self._least_certain if self.word == "inconclusive" else None
+        is_asked = self.word == "inconclusive" and not self.evidence.foreign
+        return self._least_certain if is_asked else None
 
     @property
     def is_undecided_itself(self) -> bool:
@@ -198,7 +200,7 @@ class Finding:
         """
         item = self.evidence
         last = len(item.places) - 1
-        if item.direction != "rises" or item.effect.seeds < 2:
+        if item.direction != "rises" or not item.is_tested:
             return None
         for i in range(last):
             gains = [item.between(i, j) for j in range(i + 1, last + 1)]
@@ -294,13 +296,18 @@ class Answer:
         return tuple(finding.evidence for finding in self.findings)
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether it rests on metrics of another program, which may mean something else."""
+        return any(item.foreign for item in self.evidence)
+
+    @property
     def is_descriptive(self) -> bool:
-        """Whether it rests on one seed, and so says nothing about others."""
-        return self.seeds < 2
+        """Whether it is described and not tested: of one seed, or of another program's metrics."""
+        return self.seeds < 2 or self.is_foreign
 
     @property
     def word(self) -> Word | None:
-        """What all evidence says; none for one seed, which is described, and without evidence."""
+        """What all evidence says; none for what is described, and without evidence."""
         if self.is_descriptive or not self.findings:
             return None
         if self.question == "different":
@@ -319,7 +326,7 @@ class Answer:
 
     @property
     def p(self) -> float:
-        """The largest p-value of the findings, which must agree; NaN for one seed or none."""
+        """The largest p-value of the findings, which must agree; NaN for what is described."""
         if self.is_descriptive:
             return math.nan
         return largest([finding.p for finding in self.findings])
@@ -328,7 +335,8 @@ class Answer:
     def short_verdict(self) -> str:
         """The answer and what it rests on, in a few words."""
         if self.word is None:
-            return "one seed: described, not tested" if self.findings else "no evidence"
+            why = "another program's metrics" if self.is_foreign else "one seed"
+            return f"{why}: described, not tested" if self.findings else "no evidence"
         return f"{self.word} ({self.seeds} seeds)"
 
 
@@ -376,6 +384,12 @@ def answer(runs: Sequence[RunRecord], question: Question) -> Answer:
             )
         if len(replicates) > 1 and finding.undecided is not None:
             notes.append(f"{label} is inconclusive: {finding.what_would_decide()}")
+    foreign = [finding.evidence.info.label for finding in findings if finding.evidence.foreign]
+    if foreign:
+        which = "the metrics" if len(foreign) == len(findings) else ", ".join(foreign)
+        notes.append(
+            f"another program has logged {which}: {MEANING}, so they are described and not tested"
+        )
     kappas = _kappas(replicates) if question == "different" else ()
     return Answer(question, len(replicates), findings, kappas, tuple(notes))
 

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from cmp_core.analysis.crossed import Estimate, Floats, estimate
+from cmp_core.config.legacy import spelling
 from cmp_core.runs.metric_info import MetricInfo
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import RunSet
@@ -140,7 +141,7 @@ def hits_of(runs: Sequence[RunRecord], layers: Sequence[str]) -> Floats | None:
 
 def other_data(runs: Sequence[RunRecord]) -> str | None:
     """Return in what the data of runs differ, none where nothing tells that they do."""
-    if len({run.dataset for run in runs}) > 1:
+    if len({spelling(run.dataset) for run in runs}) > 1:
         return "the datasets"
     if len({run.class_names for run in runs if run.class_names}) > 1:
         return "the classes"

@@ -170,7 +170,7 @@ def finding(found: Finding) -> str:
     is told, on which the answer rests; what was learned is the mean over the pairs.
     """
     item = found.evidence
-    word = f" {found.word}:" if item.effect.seeds > 1 else ""
+    word = f" {found.word}:" if item.is_tested else ""
     parts = [f"{item.info.label}{word} {estimated(item, item.effect)}"]
     if item.direction == "similarity":
         pairs = ", ".join(_pair(item, step) for step in found.steps)
@@ -197,7 +197,7 @@ def undecided(found: Finding) -> str:
 
 def _pair(item: MetricEvidence, step: Step) -> str:
     """Return the difference of two neighbouring layers, and what it says."""
-    word = f" {step.word}" if step.estimate.seeds > 1 else ""
+    word = f" {step.word}" if item.is_tested else ""
     return f"{_between(step)}{word} {estimated(item, step.estimate)}"
 
 
@@ -219,4 +219,6 @@ def sentence(answer: Answer) -> str:
 
 def verdict(answer: Answer) -> str:
     """Return the word of an answer, or why there is none."""
-    return answer.word or ("one seed" if answer.findings else "no evidence")
+    if not answer.findings:
+        return "no evidence"
+    return answer.word or ("another program's metrics" if answer.is_foreign else "one seed")

@@ -14,6 +14,7 @@ from cmp_core.analysis.values import accuracy_at, tested_layers
 from cmp_core.analysis.words import difference, estimate
 from cmp_core.cli._results import print_answers, print_legend
 from cmp_core.console import out, say
+from cmp_core.runs.labels import MORE
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
 
 _NAME, _CELL = 26, 19
@@ -32,6 +33,10 @@ def print_comparison(runs: RunSet) -> None:
         cells = (accuracy_at(group.runs, layer) for group in groups)
         table.add_row(escape(layer), *("" if cell is None else estimate(cell) for cell in cells))
     out().print(table)
+    if any(MORE in group.label.split() for group in groups):
+        say(f"{MORE}: they differ in further keys, which the page of cmp report lists")
+    if note := runs.note_on_origin:
+        say(f"– {note}")
     answers = answers_of(runs)
     for label, own in answers.items():
         if len(answers) > 1:

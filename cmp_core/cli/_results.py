@@ -93,7 +93,7 @@ def print_answers(answers: Sequence[Answer]) -> None:
 def print_legend(answers: Iterable[Answer]) -> None:
     """Print what the numbers of answers are."""
     found = [one for one in answers if one.findings]
-    if any(one.is_descriptive for one in found):
+    if any(one.seeds < 2 for one in found if not one.is_foreign):
         say("in brackets: 95 % intervals over test samples")
         say("one seed is described; several test the questions (cmp report RUN…)")
     if any(not one.is_descriptive for one in found):

@@ -51,7 +51,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     item = finding.evidence
-    is_tested = item.effect.seeds > 1
+    is_tested = item.is_tested
     return {
         "metric": item.info.label,
         "evidence": item.direction,

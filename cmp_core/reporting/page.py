@@ -29,6 +29,7 @@ from cmp_core.reporting.facts import (
 )
 from cmp_core.reporting.outcome import confusions_of, epochs_of
 from cmp_core.reporting.pictures import Pictures
+from cmp_core.runs.labels import MORE
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
 from cmp_core.runs.seed_baseline import SeedBaseline
 
@@ -58,6 +59,7 @@ def report_html(
         lstrip_blocks=True,
     )
     page.filters |= {"number": words.number, "p": words.p_value, "code": _with_code}
+    page.filters["sentence"] = _sentence
     html = page.get_template("report.html.jinja").render(
         title=_title(runs),
         summary=_summary(runs),
@@ -71,6 +73,8 @@ def report_html(
         files=picture_files(place or Path()),
         questions=QUESTIONS,
         accuracies=_accuracies(runs),
+        note_on_origin=runs.note_on_origin,
+        more=MORE if any(MORE in group.label.split() for group in runs.groups) else "",
         settings=settings(runs),
         words=words,
         environments=environments(runs),
@@ -81,6 +85,11 @@ def report_html(
     )
     # Half a surrogate pair, as a log or the name of a folder may hold one, is no text.
     return html.encode(errors="replace").decode(), pictures.failures
+
+
+def _sentence(text: str) -> str:
+    """Return a text with a capital in front; names in it stay what they are."""
+    return text[:1].upper() + text[1:]
 
 
 def _summary(runs: RunSet) -> list[str]:
@@ -107,8 +116,7 @@ _TOLD = {
 
 def _title(runs: RunSet) -> str:
     models = " and ".join(dict.fromkeys(run.model for run in runs.runs))
-    datasets = " and ".join(dict.fromkeys(run.dataset for run in runs.runs))
-    return f"{models} on {datasets}"
+    return f"{models} on {' and '.join(runs.datasets)}"
 
 
 # The questions
@@ -134,6 +142,7 @@ def _group(
         "phase": _phase(group),
         "metrics": _metrics(group, _phase(group)),
         "recomputed": _recomputed(group),
+        "note_on_origin": alone.note_on_origin,
         "columns": (INPUT, *alone.layers),
         "missing": _missing(group),
         "problems": [
@@ -175,7 +184,9 @@ def _metrics(group: ReplicateGroup, phase: str) -> list[dict[str, Any]]:
         untrained[0] = None  # the input is the same before and after
         if any(value is not None for value in (*tested, *untrained)):
             name = metric if own_phase == phase else f"{metric} (validation)"
-            rows.append({"name": name, "info": info, "tested": tested, "untrained": untrained})
+            # What is known is of the metric here, and another program's may be another one.
+            known = None if any(run.is_foreign(metric) for run in group.runs) else info
+            rows.append({"name": name, "info": known, "tested": tested, "untrained": untrained})
     return rows
 
 

@@ -18,6 +18,7 @@ from cmp_core.runs.json_file import read_optional
 from cmp_core.runs.lock import TRAINING, is_held
 from cmp_core.runs.log import as_count, as_number
 from cmp_core.runs.replicates import SHARED
+from cmp_core.runs.test_accuracies import output_accuracy
 
 STATE = "state"
 
@@ -86,7 +87,7 @@ def read_listed_run(directory: Path, problems: list[str]) -> ListedRun:
         config,
         _state(directory, config, status, results),
         as_count(status.get("epoch")),
-        as_number(results.get("acc")),
+        output_accuracy(results),
         as_number(status.get("val_acc")),
     )
 

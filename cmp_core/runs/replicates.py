@@ -2,23 +2,27 @@
 
 Replicates are runs whose configurations differ in nothing but the seed and in what says where
 things are; they form a group, whose mean and spread plots show and whose seeds tests count.
+Runs that another program has logged are no replicates of others: what their metrics mean is not
+known to be the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from pprint import pformat
-from typing import Any
 
 import attrs
 
+from cmp_core.config.legacy import spelling
 from cmp_core.config.schema import keys_about
 from cmp_core.errors import UsageError
+from cmp_core.runs.labels import labels_of
+from cmp_core.runs.origin import MEANING
 from cmp_core.runs.record import RunRecord
 
-SHARED = keys_about("seed", "place", "machine", "measurement", "record")
+SHARED = keys_about("dataset", "seed", "place", "machine", "measurement", "record")
 """Keys that do not make two runs different experiments."""
 
 _SCALE = keys_about("scale")
@@ -42,6 +46,15 @@ class ReplicateGroup:
         """The runs' model."""
         return self.runs[0].model
 
+    @property
+    def foreign(self) -> bool:
+        """Whether another program has logged them."""
+        return self.runs[0].foreign
+
+    def is_foreign(self, metric: str) -> bool:
+        """Return whether another program has logged a value, in any of the runs."""
+        return any(run.is_foreign(metric) for run in self.runs)
+
 
 @attrs.frozen(eq=False)
 class RunSet:
@@ -54,7 +67,8 @@ class RunSet:
         place: the folder that was given for all of them, or none.
 
     Raises:
-        UsageError: there are not as many labels as runs.
+        UsageError: there are not as many labels as runs, or one stands for runs of cmp and of
+            another program alike.
     """
 
     runs: tuple[RunRecord, ...]
@@ -67,6 +81,17 @@ class RunSet:
                 f"labels: expected a label for each of the {len(self.runs)} runs, "
                 f"got {len(self.labels)}"
             )
+        for group in self.groups if self.labels else ():
+            if len({run.foreign for run in group.runs}) > 1:
+                ours, theirs = (
+                    next(run.directory for run in group.runs if run.foreign == x)
+                    for x in (False, True)
+                )
+                raise UsageError(
+                    f"labels: '{group.label}' stands for '{ours}', and for '{theirs}', which "
+                    "another program has logged: its metrics may mean something else; give it "
+                    "another label"
+                )
 
     @cached_property
     def groups(self) -> tuple[ReplicateGroup, ...]:
@@ -120,20 +145,54 @@ class RunSet:
         """Return the groups whose values of a metric can be compared, and share an axis.
 
         All of them where the metric is on one scale in all models, otherwise those of one kind.
+        What another program has logged is on a scale of its own. Groups without a value stand
+        with the first that has one.
         """
-        info = [run.metric_info_of(metric) for run in self.runs]
-        if all(one is not None and one.comparable for one in info):
-            return (self.groups,)
-        return self.of_one_kind
+        having = [run for run in self.runs if run.has(metric)] or self.runs
+        info = [run.metric_info_of(metric) for run in having]
+        is_comparable = all(one is not None and one.comparable for one in info)
+
+        def scale(group: ReplicateGroup) -> str:
+            is_there = any(run.has(metric) for run in group.runs)
+            own = group if is_there else self._group_of(having[0])
+            return pformat((own.is_foreign(metric), None if is_comparable else _scale_of(own)))
+
+        return self._by(scale)
+
+    def _group_of(self, run: RunRecord) -> ReplicateGroup:
+        return next(group for group in self.groups if run in group.runs)
 
     @cached_property
     def of_one_kind(self) -> tuple[tuple[ReplicateGroup, ...], ...]:
         """The groups by what decides in which units their scores, activations and losses are."""
+        return self._by(lambda group: pformat((group.foreign, _scale_of(group))))
+
+    def _by(self, key: Callable[[ReplicateGroup], str]) -> tuple[tuple[ReplicateGroup, ...], ...]:
+        """Return the groups, those of one key together."""
         kinds: dict[str, list[ReplicateGroup]] = {}
         for group in self.groups:
-            kind = pformat([group.runs[0].config.get(key) for key in _SCALE])
-            kinds.setdefault(kind, []).append(group)
+            kinds.setdefault(key(group), []).append(group)
         return tuple(map(tuple, kinds.values()))
+
+    @property
+    def note_on_origin(self) -> str | None:
+        """A sentence about metrics that another program has logged; none where there are none."""
+        foreign = [group.label for group in self.groups if group.foreign]
+        if not foreign:
+            return None
+        if len(foreign) == len(self.groups):
+            return f"another program has logged the metrics: {MEANING}"
+        others = "they are neither compared with those of cmp nor drawn on one axis with them"
+        who = ", ".join(foreign)
+        return f"another program has logged the metrics of {who}: {MEANING}, and {others}"
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The names of the datasets, of several spellings the first."""
+        names: dict[str, str] = {}
+        for run in self.runs:
+            names.setdefault(spelling(run.dataset), run.dataset)
+        return tuple(names.values())
 
     @cached_property
     def headlines(self) -> tuple[str, ...]:
@@ -161,24 +220,16 @@ def _experiment(run: RunRecord) -> str:
     telling = {
         key: value for key, value in run.config.items() if key not in SHARED and value is not None
     }
-    return pformat(telling)  # unlike JSON it has a form for whatever YAML can hold
+    # Unlike JSON this has a form for whatever YAML can hold.
+    return pformat((run.foreign, telling))
 
 
-def _values(runs: Sequence[RunRecord], key: Any) -> set[str]:
-    return {pformat(run.config.get(key)) for run in runs}
+def _scale_of(group: ReplicateGroup) -> list[object]:
+    """Return what decides in which units the scores and activations of a group are."""
+    return [group.runs[0].config.get(key) for key in _SCALE]
 
 
 def _labels(runs: Sequence[RunRecord]) -> list[str]:
-    """Return a label for each of some runs: the model, and the keys in which they differ."""
-    models = [run.model for run in runs]
-    if len(set(models)) == len(runs):
-        return models
+    """Return a label for each of some runs that are different experiments."""
     keys = dict.fromkeys(key for run in runs for key in run.config if key not in SHARED)
-    differing = [key for key in keys if key != "model" and len(_values(runs, key)) > 1]
-    labels = []
-    for run in runs:
-        # Of two models only keys that differ among the runs of one model are worth the space.
-        peers = [other for other in runs if other.model == run.model]
-        told = [f"{key}={run.config.get(key)}" for key in differing if len(_values(peers, key)) > 1]
-        labels.append(" ".join([run.model, *told]))
-    return labels
+    return labels_of(runs, [key for key in keys if key != "model"])

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,3 +54,32 @@ def test_runs_without_seed_or_test_are_compared(here: Path, tmp_path: Path) -> N
     assert (result.exit_code, result.stderr) == (0, "")
     assert re.search(r"seeds +– +0", result.stdout)
     assert "output" not in result.stdout
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_an_old_run_beside_a_new_one_has_a_short_label_and_no_test(
+    here: Path, tmp_path: Path
+) -> None:
+    config: dict[str, Any] = {
+        "dataset": "Digits",
+        "tau": 1,
+        "N": 7,
+        "lr": 2,
+        "epochs": 9,
+        "lambda_ace": [0.1, 0.1],
+    }
+    runs = [
+        write_old_run(tmp_path, name=f"{i}", seed=i, test={"acc": 0.6 + i / 9}, **config)
+        for i in range(2)
+    ]
+    result = call("compare", *runs, here / "B")
+    head, *_ = result.stdout.strip().splitlines()
+    assert head.split("  ")[0] == "test accuracy"
+    assert re.search("mlp [(]other program[)] +mlp$", head.rstrip())
+    assert "they are neither compared with those of cmp nor drawn on one axis with them" in (
+        result.stdout
+    )
+    theirs, _, _ = result.stdout.partition("\nmlp:")
+    assert theirs.count("another program's metrics\n") == 2
+    assert not re.search("yes|partly|inconclusive|p [<.]", theirs)
+    assert "probe_accuracy, participation_ratio: not compared, another program has" in result.stdout

@@ -415,10 +415,11 @@ def test_layers_of_runs_of_different_depth_are_in_order_and_the_head_is_last(
 def test_an_old_run_is_reported_as_far_as_it_goes(folder: Path) -> None:
     found = page(folder / "old_3")
     assert "mlp on mnist" in found.text
-    assert found.rows_of("layer_2") == [["0.61"]]  # the output is all that was tested
+    assert found.rows_of("head") == [["0.61"]]  # the output is all that was tested
     assert found.rows_of("probe_accuracy")[-1][-4:] == ["–", "0.6", "0.7", "0.8"]
     assert found.rows_of("untrained") == [["", "", "–", "–", "–"]] * 2
-    assert "probe_accuracy is of validation" in found.text
+    assert found.text.count("another program's metrics described, not tested") == 4
+    assert "another program has logged the metrics: of the same name they may mean" in found.text
     assert "Environment Not recorded." in found.text
     assert "None" not in found.between("The three questions", "Missing values")
 
@@ -663,3 +664,14 @@ def test_why_seeds_were_not_compared_is_told(folder: Path) -> None:
     told = "The same layer of another seed was not compared: <nothing> to compare."
     assert told in found.text
     assert "another seed" not in page(*paths).text  # nobody has tried
+
+
+def test_an_old_run_beside_a_new_one_is_told_apart(folder: Path, tmp_path: Path) -> None:
+    found = page(folder / "mlp_2_0", write_old_run(tmp_path, dataset="Digits"))
+    assert "mlp on digits" in found.text
+    assert found.rows_of("head")[0][1] == "0.61"
+    sentence = "Another program has logged the metrics of mlp (other program): of the same name"
+    assert sentence in found.text
+    told = "probe_accuracy, participation_ratio: not compared, another program has logged it"
+    assert told in found.text
+    assert found.rows_of("probe_accuracy")[-1][0] == ""  # its unit is not known to be that of ours

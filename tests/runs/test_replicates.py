@@ -12,9 +12,11 @@ import pytest
 
 from cmp_core import load_run
 from cmp_core.errors import UsageError
+from cmp_core.measurement.selection import with_installed_metric_info
 from cmp_core.runs.metric_info import MetricInfo, dump_metric_info
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import RunSet
+from tests.synthetic_runs import write_old_run
 
 WriteRun = Callable[..., RunRecord]
 
@@ -250,6 +252,41 @@ def test_groups_share_a_scale_if_the_metric_has_one_or_their_models_are_of_one_k
     assert every.on_one_scale("margin") == ((first, faster), (greedy,), (cooler,))
     of_one_kind = RunSet((runs[0], runs[2]))
     assert of_one_kind.on_one_scale("margin") == (of_one_kind.groups,)
+
+
+def test_what_another_program_has_logged_is_on_a_scale_of_its_own(
+    write: WriteRun, tmp_path: Path
+) -> None:
+    facts = [MetricInfo("probe_accuracy", "probe_accuracy", comparable=True)]
+    metrics = ("probe_accuracy", "house_metric")
+    new = write(facts=facts, metrics=metrics, model="mlp", dataset="mnist")
+    old, again, other = (
+        with_installed_metric_info(load_run(write_old_run(tmp_path, name=name, **config)))
+        for name, config in (("a", {}), ("b", {"seed": 1}), ("c", {"model": "greedy"}))
+    )
+    found = RunSet((old, new, again, other))
+    first, own, last = found.groups
+    assert [group.runs for group in found.groups] == [(old, again), (new,), (other,)]
+    assert found.on_one_scale("probe_accuracy") == ((first, last), (own,))
+    assert found.on_one_scale("house_metric") == found.of_one_kind == ((first,), (own,), (last,))
+    # A metric that the other run has not does not part it from those that have.
+    assert found.on_one_scale("participation_ratio") == (found.groups,)
+    assert "of mlp (other program), greedy (other program): " in str(found.note_on_origin)
+    assert RunSet((new,)).note_on_origin is None
+
+
+def test_a_label_is_not_of_runs_of_two_programs(write: WriteRun, tmp_path: Path) -> None:
+    old, new = load_run(write_old_run(tmp_path)), write(model="mlp")
+    with pytest.raises(UsageError, match=r"labels: 'a' stands for .* another program has logged"):
+        RunSet((old, new), ("a", "a"))
+
+
+def test_spellings_of_a_dataset_are_one(write: WriteRun) -> None:
+    names = ("fashion_mnist", "fashion-mnist", "mnist")
+    assert RunSet(tuple(write(dataset=name) for name in names)).datasets == (
+        "fashion_mnist",
+        "mnist",
+    )
 
 
 def test_files_go_into_the_only_run_or_the_current_folder(
