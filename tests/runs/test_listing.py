@@ -12,6 +12,7 @@ import pytest
 from cmp_core.errors import UsageError
 from cmp_core.runs.listing import ListedRun, chosen, differing, find_runs, read_listed_run
 from cmp_core.runs.lock import TRAINING, locked
+from tests.synthetic_runs import write_old_run
 
 
 def write(folder: Path, status: object = None, acc: float | None = None, **config: Any) -> Path:
@@ -101,3 +102,8 @@ def test_runs_are_chosen_by_keys_and_state(tmp_path: Path) -> None:
         chosen([a, b], ["stat=failed"])
     with pytest.raises(UsageError, match="expects key=value"):
         chosen([a, b], ["failed"])
+
+
+def test_a_test_of_older_scripts_has_its_accuracy(tmp_path: Path) -> None:
+    last = {"acc_last": 0.75, "acc_layers": [0.5, 0.75]}
+    assert read(write_old_run(tmp_path, model="greedy", test=last)).test_acc == 0.75
