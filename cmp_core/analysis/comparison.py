@@ -232,7 +232,9 @@ class _Pair:
             if info is None or any(metric not in run.headlines for run in (runs[0], runs[-1])):
                 continue
             if len({run.is_foreign(metric) for run in runs}) > 1:
-                self._note(metric, f"not compared, another program has logged it; {MEANING}")
+                self._note(
+                    metric, f"not compared layer by layer, another program has logged it; {MEANING}"
+                )
             elif not all(is_same_metric(info, run.metric_info.get(metric)) for run in runs):
                 self._note(metric, "not compared, measured with different options")
             elif len(self._runs.on_one_scale(metric)) > 1:

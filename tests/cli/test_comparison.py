@@ -82,4 +82,6 @@ def test_an_old_run_beside_a_new_one_has_a_short_label_and_no_test(
     theirs, _, _ = result.stdout.partition("\nmlp:")
     assert theirs.count("another program's metrics\n") == 2
     assert not re.search("yes|partly|inconclusive|p [<.]", theirs)
-    assert "probe_accuracy, participation_ratio: not compared, another program has" in result.stdout
+    assert (
+        "probe_accuracy, participation_ratio: not compared layer by layer, another" in result.stdout
+    )

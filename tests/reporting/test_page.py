@@ -672,6 +672,6 @@ def test_an_old_run_beside_a_new_one_is_told_apart(folder: Path, tmp_path: Path)
     assert found.rows_of("head")[0][1] == "0.61"
     sentence = "Another program has logged the metrics of mlp (other program): of the same name"
     assert sentence in found.text
-    told = "probe_accuracy, participation_ratio: not compared, another program has logged it"
+    told = "probe_accuracy, participation_ratio: not compared layer by layer, another program"
     assert told in found.text
     assert found.rows_of("probe_accuracy")[-1][0] == ""  # its unit is not known to be that of ours
