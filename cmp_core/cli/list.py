@@ -102,7 +102,7 @@ def _row(root: Path, run: ListedRun, differs: Mapping[str, Any]) -> tuple[str, .
         *(str(run.config.get(key, "?")) for key in ("dataset", "model", "seed")),
         " ".join([*told[:_MOST], *["…"] * (len(told) > _MOST)]),
         "" if math.isnan(run.test_acc) else f"{run.test_acc:.4f}",
-        run.state if run.state == "finished" else f"{run.state}, epoch {run.epoch or 0}",
+        f"{run.state}, epoch {run.epoch}" if run.epoch and run.state != "finished" else run.state,
         run.begun.strftime("%Y-%m-%d %H:%M"),
     )
     return tuple(map(in_one_line, texts))
