@@ -45,7 +45,7 @@ from tests import shipped
 from tests.contracts.arrays import Case, Floats, cases
 from tests.oracles import metrics as oracles
 
-EXAMPLES = int(os.environ.get("CMP_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("CMP_EXAMPLES", "30"))
 any_arrays = settings(
     max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )

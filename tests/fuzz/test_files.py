@@ -1,4 +1,4 @@
-"""A bounded part of `tests.fuzz.files`: sixty damaged files."""
+"""A bounded part of `tests.fuzz.files`: thirty damaged files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.small_runs import posix
 @posix
 def test_damaged_files_end_in_values_or_in_one_sentence() -> None:
     """In a process of its own: it forks, which those that have used several threads cannot."""
-    command = [sys.executable, "-m", "tests.fuzz.files", "--count", "60", "--seed", "1000000"]
+    command = [sys.executable, "-m", "tests.fuzz.files", "--count", "30", "--seed", "1000000"]
     folder = Path(__file__).parents[2]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
-    assert "60 inputs" in done.stdout
+    assert "30 inputs" in done.stdout
 
 
 def test_content_that_is_executed_would_be_noticed() -> None:

@@ -1,4 +1,4 @@
-"""A bounded part of `tests.fuzz.hdf5`: some hundred damaged snapshots."""
+"""A bounded part of `tests.fuzz.hdf5`: some damaged snapshots."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tests.fuzz.hdf5 import SENTENCE, VALUES, outcomes
 
 
 def test_damaged_files_end_in_values_or_in_one_sentence(tmp_path: Path) -> None:
-    found = dict(outcomes(tmp_path, range(300), at_once=30))
+    found = dict(outcomes(tmp_path, range(120), at_once=30))
     assert {seed: text for seed, text in found.items() if text not in (VALUES, SENTENCE)} == {}
     counts = Counter(found.values())
-    assert counts[VALUES] > 50
-    assert counts[SENTENCE] > 100
+    assert counts[VALUES] > 20
+    assert counts[SENTENCE] > 40

@@ -33,7 +33,7 @@ from tests.oracles import metrics as oracles
 
 Array = NDArray[np.float64]
 SEEDS = range(20)
-steady = settings(derandomize=True, deadline=None, max_examples=40)
+steady = settings(derandomize=True, deadline=None, max_examples=25)
 
 
 def normal(*shape: int, seed: int = 0) -> Array:

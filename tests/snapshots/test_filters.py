@@ -124,7 +124,7 @@ def test_no_more_than_what_is_asked_for_is_looked_at(mine: Path) -> None:
                 array[rows]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.binary(max_size=200), st.integers(1, 400), st.integers(0, 2**32 - 1))
 def test_lzf_is_as_long_as_what_h5py_makes_of_it(
     tmp_path_factory: pytest.TempPathFactory, seed: bytes, times: int, at: int

@@ -14,7 +14,7 @@ from cmp_core.statistics.moments import Products, ShiftedSamples
 Array = NDArray[np.float64]
 
 
-steady = settings(derandomize=True, deadline=None, max_examples=60)
+steady = settings(derandomize=True, deadline=None, max_examples=30)
 
 
 @st.composite
