@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 Examples:
   cmp list
   cmp list runs/mnist --where model=greedy --where state=finished
-  cmp report $(cmp list --where N=256 --json | jq -r '.[].directory')""",
+  cmp list --where N=256 --json""",
 )
-@click.argument(
-    "root", default="runs", type=click.Path(path_type=Path, exists=True, file_okay=False)
-)
+@click.argument("root", default="runs", type=click.Path(path_type=Path))
 @click.option(
     "--where",
     "conditions",
@@ -42,8 +40,11 @@ def list_command(root: Path, conditions: tuple[str, ...], as_json: bool) -> None
     trained; all but the first two are resumed by cmp run --resume.
     """
     from cmp_core.console import say, show_table, track, warn
+    from cmp_core.errors import UsageError
     from cmp_core.runs.listing import chosen, differing, find_runs, read_listed_run
 
+    if not root.is_dir():
+        raise UsageError(f"there is no folder '{root}'; name the one that holds the runs")
     problems: list[str] = []
     found = list(find_runs(root))
     runs = [read_listed_run(path, problems) for path in track(found, "reading runs", len(found))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -477,12 +478,12 @@ def test_what_the_screen_says_is_what_is_found(write: WriteRun) -> None:
     result = CliRunner().invoke(cli, ["compare", *paths, "--labels", "a,a,a,b,b,b"])
     assert result.exit_code == 0, result.output
     (row,) = [line for line in result.output.splitlines() if "probe_accuracy, points" in line]
-    cells = row.split()[2:]
+    cells = re.split(r" {2,}", row.strip())[1:]
     found = compared(first, second)
     for cell, layer in zip(cells, found.layers, strict=True):
         one = found.at("probe_accuracy", layer)
         assert one is not None
-        assert float(cell.partition("(")[0]) == pytest.approx(100 * one.estimate.effect, abs=0.5)
+        assert float(cell.partition(" ")[0]) == pytest.approx(100 * one.estimate.effect, abs=0.5)
         assert cell.endswith("*") == (one.p < 0.05)
     assert "adjusted for all 2 differences (Holm)" in result.output
 

@@ -14,7 +14,7 @@ from tests.cli.calls import assert_refused, call
 def test_it_prints_the_accuracies_of_the_run_again(tiny_copy: Outcome) -> None:
     result = call("eval", tiny_copy.directory)
     assert (result.exit_code, result.stderr) == (0, "")
-    shown = dict(re.findall(r"(layer_\d) +(0\.\d{3})\(\d\d\)", result.stdout))
+    shown = dict(re.findall(r"(layer_\d) +(0\.\d{3}) ± 0\.\d{3}", result.stdout))
     assert shown == {name: f"{x:.3f}" for name, x in tiny_copy.results["acc_layers"].items()}
     epoch, acc = tiny_copy.results["epoch"], tiny_copy.results["acc"]
     assert f"best checkpoint, epoch {epoch}: test accuracy {acc:.4f} (n = 359;" in result.stdout

@@ -25,4 +25,4 @@ def test_a_narrow_encoding_shows_codes(cmp: Cmp, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
     done = cmp("run", "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "{name: \\u2026, metric: \\u2026, layer: \\u2026}" in done.stdout
+    assert "metric: \\u2026," in done.stdout

@@ -87,7 +87,7 @@ def test_no_command_prints_what_steers(command: str, runs: list[Path], snapshot:
 def test_nor_does_an_error_about_a_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: list[Path]
 ) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise DataError(f"class {STEERS}")
 
     monkeypatch.setattr(workflow, "evaluate", refuse)

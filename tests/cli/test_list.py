@@ -46,4 +46,4 @@ def test_values_that_json_has_not_are_texts(here: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_told() -> None:
-    assert_refused("list nowhere", "Directory 'nowhere' does not exist")
+    assert_refused("list nowhere", "there is no folder 'nowhere'; name the one that holds the runs")

@@ -31,7 +31,6 @@ def test_the_help_of_plot_lists_every_type_in_a_line() -> None:
         ("plot all nope", "nope' does not exist"),
         ("plot all loop", "loop' does not exist"),
         ("plot all folder", "folder' is not a run directory: it has no params.yaml"),
-        ("plot all .", "is not a run directory: it has no params.yaml; did you mean"),
         ("plot all file", "file'"),
         ("plot all A/log.jsonl", "A/log.jsonl'"),
         ("plot all unlogged", "has no log.jsonl: there is nothing to show yet"),

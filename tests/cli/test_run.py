@@ -30,7 +30,7 @@ def test_a_run_in_a_pipe_prints_plain_lines_and_the_results(cmp: Cmp, tmp_path: 
     stored = "3 snapshots of 144 val samples, the last with 1,150 training samples that probes are"
     assert shown[2] == f"{stored} fitted to: 1.5 MB in all before compression"
     assert [line.split()[0] for line in shown[3:6]] == ["untrained", "epoch", "epoch"]
-    assert re.search(r"layer_3 +0\.\d{3,4}\(\d\d?\)", done.stdout)
+    assert re.search(r"layer_3 +0\.\d+ ± 0\.\d+", done.stdout)
     directory = shown[1].removeprefix("run directory ")
     assert shown[-1] == f"files in {directory}: report.html, 1 picture in plots"
     (accuracy,) = re.findall(r"test accuracy (0\.\d{4})", done.stdout)

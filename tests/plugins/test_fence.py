@@ -11,7 +11,6 @@ import torch
 
 from cmp_core import run
 from cmp_core.cli._finish import finish
-from cmp_core.config.load import shipped_folder
 from cmp_core.config.schema import Config, Selection
 from cmp_core.plugins.fence import Fence, is_built_in
 from cmp_core.plugins.loader import load_plugins
@@ -161,13 +160,11 @@ def test_a_run_with_all_plugins_and_hostile_ones_has_the_weights_of_a_run_with_n
     bare: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     expected = weights(run(bare))
-    shipped = sorted(shipped_folder("examples", "plugins").glob("[!_]*.py"))
-    examples = tuple(f"cmp:{path.stem}" for path in shipped)
     watched = attrs.evolve(
         bare,
         metrics="all",
         plots="all",
-        plugins=(*bare.plugins, *examples),
+        plugins=(*bare.plugins, *EXAMPLES),
         enable_slow_metrics=True,
     )
     outcome = run(watched)

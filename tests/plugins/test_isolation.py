@@ -14,7 +14,6 @@ import attrs
 import pytest
 
 from cmp_core import run
-from cmp_core.config.load import shipped_folder
 from cmp_core.config.schema import Config
 from cmp_core.errors import PluginError, UsageError
 from cmp_core.plugins.loader import load_plugins
@@ -22,6 +21,7 @@ from cmp_core.plugins.registry import Registry
 from cmp_core.workflow import Outcome
 from tests.installed import install
 from tests.run_files import BAD, lines, newest
+from tests.shipped import EXAMPLES
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,7 @@ def test_the_order_of_plugins_changes_no_number(
 
 
 def test_a_shuffled_order_of_all_plugins_and_metrics_changes_no_number(tiny: Config) -> None:
-    folder = shipped_folder("examples", "plugins")
-    specs = [f"cmp:{path.stem}" for path in sorted(folder.glob("[!_]*.py"))]
+    specs = list(EXAMPLES)
     found = []
     for seed in range(3):
         shuffle = random.Random(seed).shuffle
