@@ -15,6 +15,7 @@ from cmp_core.config.schema import Config, Selection
 from cmp_core.plugins.fence import Fence, is_built_in
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.workflow import Outcome
+from tests.shipped import EXAMPLES
 
 NET = """
 import torch
