@@ -12,12 +12,14 @@ from cmp_core.analysis.runs import as_run_set
 from cmp_core.cli._comparison import print_comparison
 from cmp_core.cli._pictures import draw_all
 from cmp_core.cli._results import exit_code, print_answers, print_failures, print_legend
+from cmp_core.config.load import load_config
 from cmp_core.console import say
 from cmp_core.plotting.plot import Plot
 from cmp_core.plotting.render import tasks
 from cmp_core.plugins.failures import Failure, write_plugin_errors
 from cmp_core.reporting.write import write_report
-from cmp_core.runs.directory import PLOTS, REPORT, folder_of_run
+from cmp_core.runs.directory import PARAMS, PLOTS, REPORT, folder_of_run
+from cmp_core.workflow import Outcome
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +43,19 @@ class Trained:
     failures: Sequence[Failure] = ()
     tracebacks: Path
     exit_code: int
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Trained:
+        """Return a run that has been trained and tested here."""
+        return cls(
+            directory=outcome.directory,
+            runs=[outcome.directory],
+            plots=outcome.plots,
+            policy=load_config(outcome.directory / PARAMS).on_plugin_error,
+            failures=outcome.failures,
+            tracebacks=outcome.plugin_errors,
+            exit_code=exit_code(outcome.failures),
+        )
 
 
 def finish(

@@ -13,10 +13,8 @@ from cmp_core.cli._options import selection, training_options
 from cmp_core.cli._seeds import Seeds, is_folder_of_replicates
 from cmp_core.cli._streams import lasting_output
 from cmp_core.cli._train import ALLOWED, Asked, train
-from cmp_core.config.load import load_config
 from cmp_core.config.schema import Config
 from cmp_core.errors import CmpError, UsageError, reason_of
-from cmp_core.runs.directory import PARAMS
 
 if TYPE_CHECKING:
     from cmp_core.cli._finish import Trained
@@ -119,18 +117,10 @@ def _train_one(asked: Asked, config: Config | None) -> Trained:
     outcome = train(asked, config)
 
     from cmp_core.cli._finish import Trained
-    from cmp_core.cli._results import exit_code, print_test
+    from cmp_core.cli._results import print_test
 
     print_test(outcome)
-    return Trained(
-        directory=outcome.directory,
-        runs=[outcome.directory],
-        plots=outcome.plots,
-        policy=load_config(outcome.directory / PARAMS).on_plugin_error,
-        failures=outcome.failures,
-        tracebacks=outcome.plugin_errors,
-        exit_code=exit_code(outcome.failures),
-    )
+    return Trained.of(outcome)
 
 
 def _check_others(compared: tuple[str, ...]) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cmp_core import run
-from cmp_core.cli._finish import finish
+from cmp_core.cli._finish import Trained, finish
 from cmp_core.config.schema import Config, Selection
 from cmp_core.plugins.fence import Fence, is_built_in
 from cmp_core.plugins.loader import load_plugins
@@ -184,7 +184,7 @@ def test_a_run_with_all_plugins_and_hostile_ones_has_the_weights_of_a_run_with_n
         assert f"plugin {name}_plugin changed " in told, name
     assert not any(f"{name}_plugin changed " in told for name in DRAWS)
     assert Path.cwd() == folder
-    finish(outcome, (), research_only=False, show=False)
+    finish(Trained.of(outcome), research_only=False, show=False)
     assert Path.cwd() == folder
     assert torch.get_default_dtype() == torch.float32
 
