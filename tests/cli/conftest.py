@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cmp_core.plotting import processes
 from tests.cli.calls import PLOT
 from tests.synthetic_runs import write_old_run, write_run
 
@@ -18,6 +19,7 @@ def _plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr(processes, "cpu_count", lambda: 1)  # which saves the start of others
 
 
 @pytest.fixture(scope="session")
