@@ -14,16 +14,12 @@ def main() -> None:
 
     open_missing_streams()
     from cmp_core.cli import cli
-    from cmp_core.errors import reason_of
 
     if Path(sys.argv[0]).name == "cmp" and is_for_posix(sys.argv[1:], cli.has):
         hand_over(sys.argv[1:])
     code = 1
     try:
         cli(prog_name=None if Path(sys.argv[0]).name != "__main__.py" else "python -m cmp_core")
-    except OSError as error:  # of click's own texts, such as the help
-        sys.stderr.write(f"error: {reason_of(error)}\n")
-        sys.exit(code)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         raise

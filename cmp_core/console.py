@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from errno import EPIPE
 from textwrap import wrap
-from typing import TypeVar
+from threading import Timer
+from typing import NoReturn, TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -54,8 +57,9 @@ def show_table(
 ) -> None:
     """Print a table whose cells are never broken.
 
-    Where a terminal is too narrow for it, there is a block for each row: its first cell, and below
-    it the others with the names of their columns. A pipe is never too narrow.
+    Where a terminal is too narrow for it, the name of the first column is a headline, and there is
+    a block for each row: its first cell, and below it the others with the names of their columns,
+    empty ones left out. A pipe is never too narrow.
 
     Args:
         columns: their names.
@@ -75,6 +79,7 @@ def show_table(
         console.width = max(console.width, width)
         console.print(table)
         return
+    console.print(columns[0], style="bold", markup=False)
     for row in rows:
         say(row[0])
         told = [f"{name} {cell}" for name, cell in zip(columns, row, strict=True) if cell][1:]
@@ -104,11 +109,38 @@ def say_indented(text: str, spaces: int) -> None:
 _KEPT = "\N{NO-BREAK SPACE}"
 
 
-def track(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
-    """Yield the items under a progress bar, which a pipe does not show."""
+def track(
+    items: Iterable[T], what: str, total: int | None = None, *, line: str = ""
+) -> Iterator[T]:
+    """Yield the items under a progress bar.
+
+    Args:
+        items: what takes its time.
+        what: stands beside the bar.
+        total: number of items, where they do not tell it themselves.
+        line: printed instead of the bar where there is no terminal, once it has taken two seconds.
+    """
     console = out()
-    hidden = not console.is_terminal
-    return rich_track(items, what, total, console=console, disable=hidden, transient=True)
+    if console.is_terminal:
+        yield from rich_track(items, what, total, console=console, transient=True)
+        return
+    timer = Timer(PATIENCE, _say_if_read, [line])
+    timer.daemon = True
+    if line:
+        timer.start()
+    try:
+        yield from items
+    finally:
+        timer.cancel()
+
+
+def _say_if_read(line: str) -> None:
+    with suppress(BrokenPipeError):  # what is printed next finds out
+        say(line)
+
+
+PATIENCE = 2.0
+"""Seconds without a word that nobody wonders about."""
 
 
 def _console(*, stderr: bool) -> Console:
@@ -135,3 +167,7 @@ class _Console(Console):
                 yield segment
             else:
                 yield Segment(printable(segment.text), segment.style)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Raise where nobody reads any more; rich would end the program, with 1."""
+        raise BrokenPipeError(EPIPE, os.strerror(EPIPE))

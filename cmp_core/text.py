@@ -1,8 +1,9 @@
-"""Text of anybody's, such as a name in a file or a plugin's message, made fit to be shown."""
+"""Text that is shown: counts and lists of names, and what is anybody's made fit for a line."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
 MOST = 200
@@ -75,3 +76,93 @@ def described(value: object, most: int = 40) -> str:
 def type_name(value: object) -> str:
     """Return the name of a value's class, whatever its metaclass says."""
     return in_one_line(type.__dict__["__name__"].__get__(type(value)), 100)
+
+
+def counted(count: int, what: str) -> str:
+    """Return a count with what is counted, a regular English noun in the singular.
+
+    >>> counted(1, "epoch"), counted(2048, "test sample"), counted(0, "class")
+    ('1 epoch', '2,048 test samples', '0 classes')
+    """
+    return f"{count:,} {plural(what, count)}"
+
+
+def plural(what: str, count: int) -> str:
+    """Return a regular English noun as it stands after a count.
+
+    >>> plural("seed", 1), plural("seed", 3)
+    ('seed', 'seeds')
+    """
+    if count == 1:
+        return what
+    return f"{what}{'es' if what.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+
+
+def in_short(names: Sequence[str], most: int = 6) -> str:
+    """Return a list of names: three or more that are numbered on as a range, of many the first.
+
+    Args:
+        names: of layers, for example.
+        most: names and ranges that are told; of the other names there is the count.
+
+    >>> in_short([*(f"layer_{i}" for i in range(27)), "head"])
+    'layer_0–layer_26, head'
+    >>> in_short(["a", "b", "c", "d"], most=2)
+    'a, b and 2 more'
+    """
+    ranges: list[list[str]] = []
+    for name in names:
+        if ranges and _numbered(name) == _following(ranges[-1][-1]):
+            ranges[-1].append(name)
+        else:
+            ranges.append([name])
+    parts = [
+        part for own in ranges for part in ([own] if len(own) > 2 else [[name] for name in own])
+    ]
+    told = ", ".join(own[0] if len(own) == 1 else f"{own[0]}–{own[-1]}" for own in parts[:most])
+    left = sum(map(len, parts[most:]))
+    return f"{told} and {left:,} more" if left else told
+
+
+def _numbered(name: str) -> tuple[str, int, str] | None:
+    """Return what stands before the last number of a name, the number, and what follows it."""
+    found = re.fullmatch(r"(.*?)([0-9]{1,9})(\D*)", name, re.DOTALL)
+    return (found[1], int(found[2]), found[3]) if found else None
+
+
+def _following(name: str) -> tuple[str, int, str] | tuple[()]:
+    found = _numbered(name)
+    return (found[0], found[1] + 1, found[2]) if found else ()
+
+
+def grouped(records: Iterable[tuple[str, ...]]) -> list[tuple[str, tuple[tuple[str, ...], ...]]]:
+    """Return reasons with the names of what they are about, in as few entries as say it all.
+
+    Args:
+        records: of a reason, and of one name of each kind, such as a metric and a layer. Entries of
+            one reason that differ in the last kind alone are joined, then those that differ in the
+            one before it, and so on.
+
+    >>> grouped([("none", "a", "0"), ("none", "a", "1"), ("none", "b", "0"), ("none", "b", "1")])
+    [('none', (('a', 'b'), ('0', '1')))]
+    """
+    entries = [(reason, tuple((name,) for name in names)) for reason, *names in records]
+    for place in reversed(range(max((len(names) for _, names in entries), default=0))):
+        joined: dict[tuple[str, tuple[tuple[str, ...], ...]], dict[str, None]] = {}
+        for reason, names in entries:
+            others = (*names[:place], *names[place + 1 :])
+            joined.setdefault((reason, others), {}).update(dict.fromkeys(names[place]))
+        entries = [
+            (reason, (*others[:place], tuple(own), *others[place:]))
+            for (reason, others), own in joined.items()
+        ]
+    return entries
+
+
+def replaced(text: str, name: str, by: str) -> str:
+    """Return a text with a name replaced where it stands as a word of its own.
+
+    >>> replaced("layer_1 is before layer_10", "layer_1", "it")
+    'it is before layer_10'
+    """
+    return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _: by, text) if name else text

@@ -106,19 +106,15 @@ def test_a_terminal_that_is_too_narrow_gets_a_block_for_each_row(
     capsys: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "40")
     row = ("a" * 30, "0.9443(12)", "", "b")
-    show_table(("run", "test accuracy", "empty", "last"), [row])
-    assert capsys.readouterr().out == f"{'a' * 30}\n  test accuracy 0.9443(12) · last b\n"
-    monkeypatch.setenv("COLUMNS", "34")
-    show_table(("run", "test accuracy", "empty", "last"), [row])
-    assert capsys.readouterr().out.splitlines()[1:] == [
-        "  test accuracy 0.9443(12) ·",
-        "    last b",
-    ]
-    monkeypatch.setenv("COLUMNS", "100")
-    show_table(("run", "test accuracy", "empty", "last"), [row])
-    assert len(capsys.readouterr().out.splitlines()) == 5
+    shown = {}
+    for columns in (34, 40, 100):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        show_table(("[run]", "test accuracy", "empty", "last"), [row])
+        shown[columns] = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert shown[40] == ["[run]", "a" * 30, "  test accuracy 0.9443(12) · last b"]
+    assert shown[34][2:] == ["  test accuracy 0.9443(12) ·", "    last b"]
+    assert len(shown[100]) == 5
 
 
 def test_an_indented_text_is_folded_in_a_terminal_alone(

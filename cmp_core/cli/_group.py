@@ -1,4 +1,4 @@
-"""The group `cmp` and how errors end: a sentence on standard error and the right exit code."""
+"""The group `cmp`: its commands, those of installed plugins among them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from cmp_core.cli._errors import ending
+from cmp_core.cli._unknown import NamingGroup
 from cmp_core.cli.compare import compare_command
 from cmp_core.cli.eval import eval_command
 from cmp_core.cli.info import info_command
@@ -21,20 +23,15 @@ from cmp_core.cli.recompute import recompute_command
 from cmp_core.cli.report import report_command
 from cmp_core.cli.run import run_command
 from cmp_core.cli.train import train_command
-from cmp_core.errors import CmpError, PluginError, reason_of, text_of, traceback_of, unknown
-from cmp_core.plugins.interruption import INTERRUPTED, Interruption
-from cmp_core.text import printable
-
-_LONGEST = 20_000
-"""Characters of an error, which may be all mistakes of a configuration."""
-
+from cmp_core.errors import CmpError
+from cmp_core.plugins.interruption import Interruption
 
 _GIVING_UP = ("strict", "surrogateescape")
 """How standard output takes characters that its encoding lacks; the latter in the locale C."""
 
 
-class _Group(click.Group):
-    """A group that names the nearest command, and whose commands may raise `CmpError`.
+class _Group(NamingGroup):
+    """The group of all commands, which may raise `CmpError`.
 
     The commands of installed plugins are looked for when there is no built-in one of a name, and
     for the help.
@@ -65,32 +62,22 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         return self.commands.get(name) or self.installed.get(name)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if not self.has(args[0]):
-            ctx.fail(unknown("command", args[0], self.list_commands(ctx)))
-        return super().resolve_command(ctx, args)
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        with ending():
+            return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors in _GIVING_UP:
             # What its encoding lacks, such as − in Latin-1, is shown by its code, as on stderr.
             sys.stdout.reconfigure(errors="backslashreplace")
-        try:
-            with Interruption().heeded([signal.SIGINT]):
-                return super().invoke(ctx)
-        except CmpError as error:
-            click.echo(printable(f"error: {text_of(error, _LONGEST)}"), err=True)
-            if isinstance(error, PluginError) and error.__cause__ is not None:
-                click.echo(traceback_of(error.__cause__), err=True, nl=False)
-            sys.exit(error.exit_code)
-        except BrokenPipeError:
-            raise  # the reader of a pipe has gone; click ends without a word
-        except OSError as error:
-            click.echo(printable(f"error: {reason_of(error)}"), err=True)
-            sys.exit(CmpError.exit_code)
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
+        with ending(ctx), Interruption().heeded([signal.SIGINT]):
+            return super().invoke(ctx)
 
 
 @click.group(

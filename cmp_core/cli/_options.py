@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
 import click
 
+from cmp_core.cli._unknown import Setting
 from cmp_core.config.load import parse_yaml, presets
+from cmp_core.config.schema import Config
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -59,6 +62,7 @@ def training_options(command: Command) -> Command:
         click.option(
             "--set",
             "settings",
+            type=Setting(tuple(field.name for field in attrs.fields(Config))),
             multiple=True,
             metavar="KEY=VALUE",
             help="Change one key; the value is YAML. Repeatable.",

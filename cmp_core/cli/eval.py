@@ -7,6 +7,8 @@ import sys
 import click
 
 from cmp_core.cli._options import plugins_from_run_option
+from cmp_core.cli._unknown import Setting
+from cmp_core.config.schema import keys_about
 
 
 @click.command(
@@ -27,6 +29,7 @@ Examples:
 @click.option(
     "--set",
     "settings",
+    type=Setting(keys_about("place")),
     multiple=True,
     metavar="KEY=VALUE",
     help="Where things are now: data_dir, device or num_workers. Repeatable.",

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import click
 
+from cmp_core.cli._unknown import NamingGroup
+
 
 @click.group(
     "plugins",
+    cls=NamingGroup,
     invoke_without_command=True,
     epilog="""\b
 Examples:

@@ -23,9 +23,9 @@ from tests.cli.calls import assert_refused, call
     [
         ("compare A folder", "is not a run directory"),
         ("compare A unlogged", "has no log.jsonl"),
-        ("compare A B --metric margin", "No such option"),
+        ("compare A B --metric margin", "unknown option"),
         ("compare A B --labels a", "expected a label for each of the 2 runs, got 1"),
-        ("compare", "Missing argument 'RUN...'"),
+        ("compare", "missing argument 'RUN...'"),
         ("compare A B --dpi 100000", "100000 is not in the range"),
         ("compare A B --format jpg", "'jpg' is not one of"),
         ("compare A", "give two different runs or more"),

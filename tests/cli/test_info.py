@@ -223,7 +223,7 @@ def test_a_snapshot_that_crashes_hdf5_costs_itself(
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("info", "Missing argument 'PATH'"),
+        ("info", "missing argument 'PATH'"),
         ("info none", "'none' does not exist"),
         ("info .", "holds no snapshot"),
     ],

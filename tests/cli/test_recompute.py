@@ -56,7 +56,7 @@ def test_a_plugin_that_raises_costs_exit_code_3(finished_run: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("", "Missing argument 'PATH...'"),
+        ("", "missing argument 'PATH...'"),
         ("none", "'none' does not exist"),
         ("x.h5 --out rows.txt", "--out: expected a name that ends in .jsonl or .csv, got"),
         ("x.h5 --out none/rows.csv", "--out: there is no folder 'none'"),

@@ -23,7 +23,7 @@ from tests.cli.calls import PLOT, assert_refused, call
         ("report A nope", "nope' does not exist"),
         ("report empty", "there is nothing to show yet"),
         ("report A B --labels ''", "expected a label for each of the 2 runs, got 1"),
-        ("report", "Missing argument 'RUN...'"),
+        ("report", "missing argument 'RUN...'"),
         (
             "report A --out file/page.html",
             "page.html': there is no folder 'file'",

@@ -141,7 +141,7 @@ def test_a_full_disk_under_the_screen_ends_no_run(tmp_path: Path) -> None:
             "has 3 mistakes:\n  dataset: unknown dataset 'mnits'; did you mean 'mnist'?\n"
             "  metrics[0]: unknown metric 'acuracy'; did you mean 'accuracy'?\n  metrics[1]: ",
         ),
-        ("run --nonsense", "No such option"),
+        ("run --nonsense", "unknown option"),
         ("run --compare nope", "nope' does not exist"),
         ("run --compare unlogged", "has no log.jsonl"),
         ("run --plots heatmp", "unknown plot 'heatmp'; did you mean 'heatmap'?"),

@@ -62,7 +62,7 @@ def test_a_dangerous_weight_is_warned_about() -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("train --plots heatmap", "No such option"),
+        ("train --plots heatmap", "unknown option"),
         ("train --resume x --metrics margin", "only --set, --allow-changes and"),
         ("train --plugins-from-run", "--plugins-from-run is for --resume"),
         ("train --resume x --no-snapshots", "only --set, --allow-changes and"),

@@ -52,7 +52,7 @@ def _cli(*arguments: str) -> Action:
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         if result.exit_code not in (0, 3):  # 3: done, without what a warning names
-            errors = [x for x in result.output.splitlines() if x.startswith(("error: ", "Error: "))]
+            errors = [x for x in result.output.splitlines() if x.startswith("error: ")]
             if result.exit_code not in (1, 2) or not errors:
                 raise FindingError(f"exit code {result.exit_code}: {result.output[-500:]}")
             raise OSError("\n".join(errors))
