@@ -83,7 +83,7 @@ def show_table(
     for row in rows:
         say(row[0])
         told = [f"{name} {cell}" for name, cell in zip(columns, row, strict=True) if cell][1:]
-        say_indented(" · ".join(text.replace(" ", _KEPT) for text in told), 2)
+        say_indented(f"{_KEPT}· ".join(text.replace(" ", _KEPT) for text in told), 2)
 
 
 def say_indented(text: str, spaces: int) -> None:

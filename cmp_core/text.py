@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TypeGuard
 
 MOST = 200
@@ -95,7 +95,7 @@ def plural(what: str, count: int) -> str:
     """
     if count == 1:
         return what
-    return f"{what}{'es' if what.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+    return f"{what}{'es' if what.endswith(('s', 'x', 'sh', 'tch')) else 's'}"
 
 
 def in_short(names: Sequence[str], most: int = 6) -> str:
@@ -133,36 +133,3 @@ def _numbered(name: str) -> tuple[str, int, str] | None:
 def _following(name: str) -> tuple[str, int, str] | tuple[()]:
     found = _numbered(name)
     return (found[0], found[1] + 1, found[2]) if found else ()
-
-
-def grouped(records: Iterable[tuple[str, ...]]) -> list[tuple[str, tuple[tuple[str, ...], ...]]]:
-    """Return reasons with the names of what they are about, in as few entries as say it all.
-
-    Args:
-        records: of a reason, and of one name of each kind, such as a metric and a layer. Entries of
-            one reason that differ in the last kind alone are joined, then those that differ in the
-            one before it, and so on.
-
-    >>> grouped([("none", "a", "0"), ("none", "a", "1"), ("none", "b", "0"), ("none", "b", "1")])
-    [('none', (('a', 'b'), ('0', '1')))]
-    """
-    entries = [(reason, tuple((name,) for name in names)) for reason, *names in records]
-    for place in reversed(range(max((len(names) for _, names in entries), default=0))):
-        joined: dict[tuple[str, tuple[tuple[str, ...], ...]], dict[str, None]] = {}
-        for reason, names in entries:
-            others = (*names[:place], *names[place + 1 :])
-            joined.setdefault((reason, others), {}).update(dict.fromkeys(names[place]))
-        entries = [
-            (reason, (*others[:place], tuple(own), *others[place:]))
-            for (reason, others), own in joined.items()
-        ]
-    return entries
-
-
-def replaced(text: str, name: str, by: str) -> str:
-    """Return a text with a name replaced where it stands as a word of its own.
-
-    >>> replaced("layer_1 is before layer_10", "layer_1", "it")
-    'it is before layer_10'
-    """
-    return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _: by, text) if name else text

@@ -38,6 +38,7 @@ from cmp_core.plugins.failures import Failure, write_plugin_errors
 from cmp_core.plugins.loader import new_manager
 from cmp_core.plugins.stored import keep_plugins, plugins_basis
 from cmp_core.preparation import Parts, naming, prepare, prepare_again, resolved
+from cmp_core.reasons import grouped
 from cmp_core.runs.changes import heed_changes, tell_changes
 from cmp_core.runs.directory import (
     BEST,
@@ -65,7 +66,7 @@ from cmp_core.runs.lock import TRAINING, locked
 from cmp_core.runs.metric_info import dump_metric_info
 from cmp_core.runs.origin import is_foreign
 from cmp_core.runs.progress import Progress
-from cmp_core.text import in_one_line
+from cmp_core.text import in_one_line, in_short
 from cmp_core.training.device import choose_threads, threads
 from cmp_core.training.evaluator import Evaluator
 from cmp_core.training.trainer import Trainer
@@ -339,8 +340,9 @@ def _warn_of_left_out_layers(parts: Parts, measurer: Measurer, widths: Mapping[s
     for n in sorted(set(sizes), reverse=True):
         found = measurer.left_out(widths, n, len(data.class_names), parts.device)
         reasons = found | reasons
-    for reason in reasons.values():
-        warn(reason)
+    records = [(reason, layer) for layer, reason in reasons.items()]
+    for reason, (layers,) in grouped(records, lambda _: "each"):
+        warn(reason if len(layers) == 1 else f"{in_short(layers)}: {reason}")
 
 
 def _snapshots(

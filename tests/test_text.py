@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from cmp_core.text import described, in_one_line, is_name, printable, type_name
+from cmp_core.text import counted, described, in_one_line, in_short, is_name, printable, type_name
 
 
 def test_nothing_that_steers_or_has_no_encoding_is_left() -> None:
@@ -73,3 +73,28 @@ def test_what_is_a_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".", "a\n", "\t", "\x1b", "x" * 101, 1, None])
 def test_what_is_none(name: object) -> None:
     assert not is_name(name)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ([], ""),
+        (["layer_0", "layer_1"], "layer_0, layer_1"),
+        (["a.1.relu", "a.2.relu", "a.3.relu", "b.4.relu"], "a.1.relu–a.3.relu, b.4.relu"),
+        (["layer_2", "layer_1", "layer_0"], "layer_2, layer_1, layer_0"),
+        (list("abcdefgh"), "a, b, c, d, e, f and 2 more"),
+        ([f"x{9 * i}" for i in range(1006)], "x0, x9, x18, x27, x36, x45 and 1,000 more"),
+        (["²", "³", "1" * 5000, ""], f"², ³, {'1' * 5000}, "),
+    ],
+)
+def test_many_names_are_told_in_short(names: list[str], told: str) -> None:
+    assert in_short(names) == told
+
+
+def test_a_count_of_one_is_singular() -> None:
+    told = [counted(count, what) for what in ("epoch", "class", "batch") for count in (0, 1, 1000)]
+    assert told == [
+        *("0 epochs", "1 epoch", "1,000 epochs"),
+        *("0 classes", "1 class", "1,000 classes"),
+        *("0 batches", "1 batch", "1,000 batches"),
+    ]

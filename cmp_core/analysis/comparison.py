@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import attrs
@@ -29,6 +29,7 @@ from cmp_core.runs.origin import MEANING
 from cmp_core.runs.record import RunRecord
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
 from cmp_core.runs.test_accuracies import output_accuracy
+from cmp_core.text import counted, in_short
 
 OUTPUT = "output"
 """The place of the accuracy of what a network answers: its head's, or its last layer's."""
@@ -173,40 +174,47 @@ class _Pair:
         self._is_paired = len(common) >= min(2, len(a), len(b))
         if self._is_paired:
             paired = {id(run) for pair in common for run in pair}
-            self._notes += [
-                f"{run.name} is left out: {label} has no run of its seed"
-                for side, label in ((a, second.label), (b, first.label))
-                for run in side
-                if id(run) not in paired
-            ]
+            for side, label in ((a, second.label), (b, first.label)):
+                alone = [run for run in side if id(run) not in paired]
+                whose = "its seed" if len(alone) == 1 else "their seeds"
+                self._leave_out(alone, f"{label} has no run of {whose}")
             a, b = ([pair[side] for pair in common] for side in (0, 1))
         self._first, self._second = a, b
         self._runs = RunSet((*a, *b))
         outputs = [run.answering_layer for run in self._runs.runs]
         self._hits = hits_of(self._runs.runs, outputs)
         self._reservations: dict[str, list[str]] = {}
+        self._unlike: dict[str, list[str]] = {}  # layers of a metric whose neighbours differ
 
     def _networks(self, group: ReplicateGroup) -> list[RunRecord]:
         """Return the tested runs, one of each seed; all where none was tested."""
         tested = [run for run in group.runs if math.isfinite(_accuracy(run))]
         if tested:
-            untested = (run for run in group.runs if run not in tested)
-            self._notes += [f"{run.name} is left out: it was not tested" for run in untested]
+            untested = [run for run in group.runs if run not in tested]
+            was = "it was" if len(untested) == 1 else "they were"
+            self._leave_out(untested, f"{was} not tested")
         return distinct_networks(tested or group.runs, self._notes)
+
+    def _leave_out(self, runs: Sequence[RunRecord], why: str) -> None:
+        if runs:
+            are = "is" if len(runs) == 1 else "are"
+            self._notes.append(f"{in_short([run.name for run in runs])} {are} left out: {why}")
 
     def compared(self) -> Comparison:
         """Return all differences, their p not adjusted yet."""
         if what := other_data(self._runs.runs):
             return Comparison(*self._labels, f"not compared, {what} differ", ())
         differences = (*self._output(), *self._at_layers())
+        for metric, layers in self._unlike.items():
+            self._note(metric, f"not compared at {in_short(layers)}, whose neighbours differ")
         reasons = (f"{', '.join(names)}: {reason}" for reason, names in self._reservations.items())
         return Comparison(*self._labels, self._design(), differences, (*self._notes, *reasons))
 
     def _design(self) -> str:
         a, b = len(self._first), len(self._second)
-        paired = [] if self._hits is None else [f"{self._hits.shape[1]:,} test samples"]
+        paired = [] if self._hits is None else [counted(self._hits.shape[1], "test sample")]
         if self._is_paired and a > 1:
-            paired.insert(0, f"{a} seeds")
+            paired.insert(0, counted(a, "seed"))
         if self._is_paired:
             seeds = [] if a > 1 else ["two networks, which says nothing about other seeds"]
         elif min(a, b) == 1:
@@ -250,7 +258,7 @@ class _Pair:
         if not np.isfinite(values).all():
             return
         if len({_neighbour(run, layer, info) for run in runs}) > 1:
-            self._note(metric, f"not compared at {layer}, whose neighbours differ")
+            self._unlike.setdefault(metric, []).append(layer)
             return
         influences = influences_of(runs, metric, phase, [layer], "tested")
         if influences is None:

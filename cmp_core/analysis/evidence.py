@@ -22,6 +22,7 @@ from cmp_core.analysis.values import (
 from cmp_core.events.rows import INPUT
 from cmp_core.runs.metric_info import Evidence, MetricInfo, Question
 from cmp_core.runs.record import RunRecord
+from cmp_core.text import in_short
 
 MARGINS: dict[Evidence, float] = {"rises": 0.01, "falls": 0.05, "similarity": 0.05}
 """The smallest effects that matter, unless a metric or the configuration states another.
@@ -268,11 +269,11 @@ def _evidence(
     kept = {layer: column for layer, column in columns.items() if np.isfinite(column).all()}
     if len(kept) < (1 if info.evidence == "similarity" else 2):
         return None
-    for layer in layers:
-        # Where no run has a value of two layers, the layer has no such neighbour.
-        is_due = info.neighbour is None or np.isfinite(columns[layer]).any()
-        if layer not in kept and is_due:
-            notes.append(f"{info.label}: {layer} is left out, where a value is missing")
+    # Where no run has a value of two layers, the layer has no such neighbour.
+    due = [x for x in layers if info.neighbour is None or np.isfinite(columns[x]).any()]
+    if lacking := [layer for layer in due if layer not in kept]:
+        are = "is" if len(lacking) == 1 else "are"
+        notes.append(f"{info.label}: {in_short(lacking)} {are} left out, where a value is missing")
     names = tuple(kept)
     untrained = np.stack([values_of(runs, info.label, phase, name, epoch=0) for name in names], 1)
     is_defined = np.isfinite(untrained).all() and (info.evidence != "falls" or untrained.min() > 0)

@@ -11,16 +11,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from cmp_core.cli._unknown import unknown_option
-from cmp_core.errors import (
-    CmpError,
-    ConfigError,
-    DataError,
-    PluginError,
-    UsageError,
-    reason_of,
-    text_of,
-    traceback_of,
-)
+from cmp_core.errors import CmpError, PluginError, reason_of, text_of, traceback_of
 from cmp_core.plugins.interruption import INTERRUPTED
 from cmp_core.text import printable
 
@@ -32,13 +23,10 @@ _LONGEST = 20_000
 
 
 @contextmanager
-def ending(ctx: click.Context | None = None) -> Iterator[None]:
+def ending() -> Iterator[None]:
     """End the program by what is raised within a `with` block, click's own errors among it.
 
     A wrong call is told in one line, `error: …`, and below it where to read what is right.
-
-    Args:
-        ctx: of the group, once its own options are read.
 
     Raises:
         SystemExit: with the exit code.
@@ -53,15 +41,12 @@ def ending(ctx: click.Context | None = None) -> Iterator[None]:
     except click.ClickException as error:
         _complain(_sentence(error))
         if isinstance(error, click.UsageError) and error.ctx is not None:
-            _refer(error.ctx.command_path)
+            click.echo(f"see {error.ctx.command_path} --help", err=True)
         sys.exit(error.exit_code)
     except CmpError as error:
         _complain(text_of(error, _LONGEST))
         if isinstance(error, PluginError) and error.__cause__ is not None:
             click.echo(traceback_of(error.__cause__), err=True, nl=False)
-        is_of_a_file = isinstance(error, (ConfigError, DataError))
-        if isinstance(error, UsageError) and not is_of_a_file and ctx is not None:
-            _refer(f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip())
         sys.exit(error.exit_code)
     except BrokenPipeError:
         _drop_what_waits()
@@ -83,10 +68,6 @@ def _sentence(error: click.ClickException) -> str:
 
 def _complain(text: str) -> None:
     click.echo(printable(f"error: {text}"), err=True)
-
-
-def _refer(command: str) -> None:
-    click.echo(f"see {command} --help", err=True)
 
 
 def _drop_what_waits() -> None:

@@ -76,7 +76,7 @@ class _Group(NamingGroup):
         if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors in _GIVING_UP:
             # What its encoding lacks, such as − in Latin-1, is shown by its code, as on stderr.
             sys.stdout.reconfigure(errors="backslashreplace")
-        with ending(ctx), Interruption().heeded([signal.SIGINT]):
+        with ending(), Interruption().heeded([signal.SIGINT]):
             return super().invoke(ctx)
 
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmp_core.console import say, track, warn
+from cmp_core.console import say, say_indented, track, warn
 from cmp_core.errors import UsageError
+from cmp_core.reasons import grouped
+from cmp_core.text import counted, in_short
 
 if TYPE_CHECKING:
     from cmp_core.plotting.render import Drawn, Task
@@ -44,11 +46,12 @@ def draw_all(
     *,
     show: bool = False,
 ) -> list[Drawn]:
-    """Draw pictures, with a bar, and open them in windows where that was asked for."""
+    """Draw pictures under a bar, and open them in windows where that was asked for."""
     from cmp_core.plotting.render import draw
 
     done = draw(todo, folder, form, dpi, policy, keeps_open=show)
-    drawn = list(track(done, "drawing", len(todo)))
+    count = len(todo)
+    drawn = list(track(done, "drawing", count, line=f"drawing {counted(count, 'picture')}"))
     if show:
         _show()
     return drawn
@@ -60,17 +63,24 @@ def say_drawn(drawn: Sequence[Drawn]) -> None:
     if len(paths) == 1:
         say(f"{paths[0]}")
     elif paths:
-        say(f"{len(paths)} pictures in {paths[0].parent}")
-    reasons: dict[str, list[str]] = {}
+        say(f"{counted(len(paths), 'picture')} in {paths[0].parent}")
+    for line in reasons_of(drawn):
+        say_indented(f"– {line}", 0)
+
+
+def reasons_of(drawn: Sequence[Drawn]) -> list[str]:
+    """Return why pictures were not drawn, in few lines: the types of plot, and why."""
+    records = []
     for picture in drawn:
         if picture.reason is not None:
             view, label = picture.task.view, picture.task.plot.label
-            about = " ".join(filter(None, (view.metric, view.layer))) if view else ""
-            names = reasons.setdefault(f"{label}: {picture.reason}", [])
-            if about and about not in picture.reason:
-                names.append(about)
-    for reason, names in reasons.items():
-        say(f"– {reason}" + (f" ({', '.join(names)})" if names else ""))
+            about = (view.metric or "", view.layer or "") if view else ("", "")
+            records.append((picture.reason, label, *about))
+    lines = []
+    for reason, (labels, *about) in grouped(records):
+        told = [names for names in map(in_short, about) if names and names not in reason]
+        lines.append(f"{', '.join(labels)}: {reason}" + (f" ({' '.join(told)})" if told else ""))
+    return lines
 
 
 def _show() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from cmp_core.cli._streams import results_alone
-from cmp_core.console import out, say
+from cmp_core.console import out, say, say_indented, show_table
 from cmp_core.errors import UsageError
 from cmp_core.plugins.discovery import EXAMPLE, Listing, list_plugins
 from cmp_core.plugins.loader import load_plugins
@@ -17,7 +17,7 @@ from cmp_core.plugins.registry import Entry, definition_of
 
 
 def print_plugins(*, verbose: bool, as_json: bool) -> None:
-    """Print all plugins; `verbose` imports them, and adds what each registers."""
+    """Print all plugins, and why one is broken; `verbose` adds what each registers."""
     if as_json:
         with results_alone() as results:
             listings, details = _listed(verbose=verbose)
@@ -25,17 +25,23 @@ def print_plugins(*, verbose: bool, as_json: bool) -> None:
             results.write(json.dumps(rows, indent=2) + "\n")
         return
     listings, details = _listed(verbose=verbose)
-    table = [("name", "kind", "version", "state", "origin")]
+    rows = [
+        (
+            listing.name,
+            ", ".join(listing.kinds) or "?",
+            listing.version,
+            listing.state,
+            listing.origin,
+        )
+        for listing in listings
+    ]
+    show_table(("name", "kind", "version", "state", "origin"), rows)
     for listing in listings:
-        kinds = ", ".join(listing.kinds) or "?"
-        table.append((listing.name, kinds, listing.version, listing.state, listing.origin))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row, told in zip(table, [None, *listings], strict=True):
-        # One line each, however long: a reader may be grep.
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        if told is not None:
-            for line in (*details.get(told.name, ()), *filter(None, [told.problem])):
-                say(f"    {line}")
+        lines = [*details.get(listing.name, ()), *filter(None, [listing.problem])]
+        if lines:
+            say(listing.name)
+        for line in lines:
+            say_indented(line, 2)
     if not verbose:
         say("cmp plugins -v imports them and tells what each does")
 

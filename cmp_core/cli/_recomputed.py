@@ -11,19 +11,19 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
+import click
 
 from cmp_core.analysis.crossed import Estimate
 from cmp_core.analysis.words import estimate
 from cmp_core.cli._results import exit_code
-from cmp_core.console import complain, out, say, track, warn
+from cmp_core.console import complain, say, say_indented, show_table, track, warn
 from cmp_core.errors import UsageError
 from cmp_core.events.rows import FitInfo, Row
 from cmp_core.measurement.recompute import find_snapshots, recompute_in_children
 from cmp_core.measurement.recomputed import Recomputed
+from cmp_core.reasons import grouped
 from cmp_core.runs.directory import write_whole
+from cmp_core.text import counted, in_short
 
 
 def show(
@@ -47,7 +47,9 @@ def show(
         target: a file that the rows are written to instead, or none.
     """
     if target is not None and target.suffix not in (".jsonl", ".csv"):
-        raise UsageError(f"--out: expected a name that ends in .jsonl or .csv, got '{target}'")
+        raise click.UsageError(
+            f"--out: expected a name that ends in .jsonl or .csv, got '{target}'"
+        )
     if target is not None and not target.parent.is_dir():
         raise UsageError(f"--out: there is no folder '{target.parent}'")
     count = len(find_snapshots(paths))
@@ -63,8 +65,8 @@ def show(
     measured = [result for result in results if result.error is None]
     if target is not None and measured:
         write_whole(target, (_csv if target.suffix == ".csv" else _json_lines)(measured))
-        rows, word = sum(len(r.rows) for r in measured), "snapshot" if count == 1 else "snapshots"
-        say(f"{rows:,} rows of {len(measured)} of {count} {word} in {target}")
+        rows = counted(sum(len(result.rows) for result in measured), "row")
+        say(f"{rows} of {len(measured):,} of {counted(count, 'snapshot')} in {target}")
     elif target is None and results_to is None:
         for result in measured:
             _print_table(result)
@@ -101,18 +103,15 @@ def _print_table(result: Recomputed) -> None:
     for row in result.rows:
         if not row.pair:
             cells.setdefault(row.metric, {})[row.layer] = _cell(row)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("metric", no_wrap=True, min_width=max(map(len, cells), default=0))
     layers = list(dict.fromkeys(row.layer for row in result.rows))
-    for layer in layers:
-        width = max(len(layer), *(len(own.get(layer, "")) for own in cells.values()))
-        table.add_column(escape(layer), justify="right", no_wrap=True, min_width=width)
-    for metric, by_layer in cells.items():
-        table.add_row(escape(metric), *(by_layer.get(layer, "") for layer in layers))
-    out().print(table)
+    rows = (
+        (metric, *(by_layer.get(layer, "") for layer in layers))
+        for metric, by_layer in cells.items()
+    )
+    show_table(("metric", *layers), rows, numbers=layers)
     fitted = {row.metric: row.fit for row in result.rows if row.fit is not None}
     if fitted:
-        say(f"{', '.join(fitted)}: {_fitted(next(iter(fitted.values())))}")
+        say_indented(f"{', '.join(fitted)}: {_fitted(next(iter(fitted.values())))}", 0)
 
 
 def _cell(row: Row) -> str:
@@ -127,24 +126,22 @@ def _cell(row: Row) -> str:
 
 def _fitted(fit: FitInfo) -> str:
     if fit.source == "training":
-        return f"by least squares, fitted to {fit.n:,} training samples of the file"
+        return f"by least squares, fitted to {counted(fit.n, 'training sample')} of the file"
     return (
-        f"by least squares in five folds, fitted to {fit.n:,} samples each: the file has none to "
-        "fit to"
+        f"by least squares in five folds, fitted to {counted(fit.n, 'sample')} each: the file has "
+        "none to fit to"
     )
 
 
 def _print_reasons(results: Iterable[Recomputed]) -> None:
     """Say once why values are missing, however many snapshots, metrics and layers lack them."""
-    layers: dict[tuple[str, str], dict[str, None]] = {}
-    for row in chain.from_iterable(result.rows for result in results):
-        if row.reason is not None and not row.pair:
-            layers.setdefault((row.reason, row.metric), {})[row.layer] = None
-    metrics: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for (reason, metric), own in layers.items():
-        metrics.setdefault((reason, tuple(own)), []).append(metric)
-    for (reason, own_layers), own_metrics in metrics.items():
-        say(f"– {', '.join(own_metrics)} ({', '.join(own_layers)}): {reason}")
+    missing = (
+        (row.reason, row.metric, row.layer)
+        for row in chain.from_iterable(result.rows for result in results)
+        if row.reason is not None and not row.pair
+    )
+    for reason, (metrics, layers) in grouped(missing, lambda _: "it"):
+        say_indented(f"– {', '.join(metrics)} ({in_short(layers)}): {reason}", 0)
 
 
 def _json_lines(results: Iterable[Recomputed]) -> str:

@@ -7,14 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
-
 from cmp_core.analysis.crossed import Estimate
-from cmp_core.analysis.words import estimate
-from cmp_core.console import out, say, say_indented, warn
+from cmp_core.analysis.words import estimate, unbroken
+from cmp_core.console import say, say_indented, show_table, warn
 from cmp_core.plugins.failures import Failure
+from cmp_core.text import counted
 
 if TYPE_CHECKING:
     from cmp_core.analysis.questions import Answer
@@ -32,17 +29,20 @@ def exit_code(failures: Iterable[Failure]) -> int:
 def print_test(outcome: Outcome) -> None:
     """Print the test accuracy of every layer, with half of its 95 % interval over samples."""
     results = outcome.results
-    table = Table("layer", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("test accuracy", justify="right")
+    rows = []
     for layer, accuracy in results["acc_layers"].items():
         freedom = max(1, results["n"] - 1)
         error = math.sqrt(accuracy * (1 - accuracy) / freedom)
-        table.add_row(escape(layer), estimate(Estimate(accuracy, error, freedom)))
-    out().print(table)
-    say(
-        f"{results['checkpoint']} checkpoint, epoch {results['epoch']}: "
-        f"test accuracy {results['acc']:.4f} (n = {results['n']:,}; ±: 95 % interval)"
+        rows.append((layer, estimate(Estimate(accuracy, error, freedom))))
+    show_table(("layer", _ACCURACY), rows, numbers=[_ACCURACY])
+    say_indented(
+        f"{results['checkpoint']} checkpoint, epoch {results['epoch']}: {_ACCURACY} "
+        f"{results['acc']:.4f} (n = {results['n']:,}; ±: 95 % interval)",
+        0,
     )
+
+
+_ACCURACY = "test accuracy"
 
 
 def print_trained(outcome: Outcome) -> None:
@@ -55,7 +55,9 @@ def print_trained(outcome: Outcome) -> None:
 def print_failures(failures: Iterable[Failure], tracebacks: Path) -> None:
     """Warn of the plugins that raised."""
     for failure in failures:
-        what = "was switched off" if failure.disabled else f"raised {failure.count} times"
+        what = (
+            "was switched off" if failure.disabled else f"raised {counted(failure.count, 'time')}"
+        )
         warn(
             f"plugin {failure.plugin} {what} in {failure.hook}: {failure.error} "
             f"(traceback: {tracebacks})"
@@ -81,22 +83,26 @@ def print_answers(answers: Sequence[Answer]) -> None:
 
     for one in answers:
         p = f", p {p_value(one.adjusted_p)}" if math.isfinite(one.adjusted_p) else ""
-        say_indented(f"{one.title} {verdict(one)}{p}", 0)
+        say_indented(unbroken(f"{one.title} {verdict(one)}{p}"), 0)
         for line in map(finding, one.findings):
-            say_indented(line, 2)
+            say_indented(unbroken(line), 2)
         if not one.findings:
-            say_indented(sentence(one), 2)
+            say_indented(unbroken(sentence(one)), 2)
     for note in dict.fromkeys(note for one in answers if one.findings for note in one.notes):
-        say_indented(f"– {note}", 0)
+        say_indented(unbroken(f"– {note}"), 0)
 
 
 def print_legend(answers: Iterable[Answer]) -> None:
     """Print what the numbers of answers are."""
     found = [one for one in answers if one.findings]
     if any(one.seeds < 2 for one in found if not one.is_foreign):
-        say("in brackets: 95 % intervals over test samples")
-        say("one seed is described; several test the questions (cmp report RUN…)")
+        say_indented("in brackets: 95 % intervals over test samples", 0)
+        say_indented("one seed is described; several test the questions (cmp report RUN…)", 0)
     if any(not one.is_descriptive for one in found):
-        say("in brackets: 95 % intervals; p: adjusted for all answers that are given here (Holm)")
+        say_indented(
+            "in brackets: 95 % intervals; p: adjusted for all answers that are given here (Holm)", 0
+        )
     if any(item.learned is not None for one in found for item in one.evidence):
-        say("learned: the effect less that before training; of falls, the change of what is left")
+        say_indented(
+            "learned: the effect less that before training; of falls, the change of what is left", 0
+        )

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import click
 
 from cmp_core.cli._options import selection
 from cmp_core.config.load import load_config
 from cmp_core.config.schema import Config
-from cmp_core.errors import UsageError
 
 if TYPE_CHECKING:
     from cmp_core.workflow import Outcome
@@ -21,7 +21,7 @@ class Asked:
     """What the options of `training_options` have been given, by their names.
 
     Raises:
-        UsageError: they contradict each other.
+        click.UsageError: they contradict each other.
     """
 
     source: str | None
@@ -37,13 +37,13 @@ class Asked:
     def __attrs_post_init__(self) -> None:
         new = (self.source, self.metrics, self.plugins, self.plugins_dir, self.no_snapshots)
         if self.resumed and any(new):
-            raise UsageError(f"--resume goes on with the run's own params.yaml: {ALLOWED}")
+            raise click.UsageError(f"--resume goes on with the run's own params.yaml: {ALLOWED}")
         for option, given in (
             ("--allow-changes", self.allow_changes),
             ("--plugins-from-run", self.plugins_from_run),
         ):
             if given and not self.resumed:
-                raise UsageError(f"{option} is for --resume")
+                raise click.UsageError(f"{option} is for --resume")
 
     def config(self, **keys: Any) -> Config:
         """Return the configuration of a new run; of `keys` those that are none are left out."""

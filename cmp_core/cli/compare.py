@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from cmp_core.cli._options import picture_options, split_labels
-from cmp_core.errors import UsageError
 
 
 @click.command(
@@ -53,7 +52,7 @@ def compare_command(
     choose_backend(show=show)
     run_set = as_run_set(runs, split_labels(labels))
     if len(run_set.runs) < 2:
-        raise UsageError("cmp compare: give two different runs or more")
+        raise click.UsageError("give two different runs or more")
     target = folder or Path.cwd() / PLOTS
     check_folder(target)
     print_comparison(run_set)

@@ -83,7 +83,7 @@ def plot_command(
     or a folder of them, is measured first, and stands for a test.
     """
     from cmp_core.analysis.runs import as_run_set
-    from cmp_core.cli._pictures import choose_backend, draw_all, say_drawn
+    from cmp_core.cli._pictures import choose_backend, draw_all, reasons_of, say_drawn
     from cmp_core.cli._results import exit_code, print_failures
     from cmp_core.plotting.plot import load_plots
     from cmp_core.plotting.render import tasks
@@ -94,7 +94,7 @@ def plot_command(
     plots = load_plots(plugins, plugins_dir)
     names = [plot.label for plot in plots]
     if kind not in (ALL, *names):
-        raise UsageError(unknown("plot", kind, (ALL, *names)))
+        raise click.UsageError(unknown("plot", kind, (ALL, *names)))
     given = {"metric": metric, "layer": layer, "phase": phase}
     options: dict[str, Any] = {
         name: [part.strip() for part in text.split(",")]
@@ -113,8 +113,7 @@ def plot_command(
     drawn = draw_all(tasks(chosen, run_set), target, form, dpi, show=show)
     failures = [picture.failure for picture in drawn if picture.failure is not None]
     if not failures and not any(picture.path for picture in drawn):
-        reasons = dict.fromkeys(f"{p.task.plot.label}: {p.reason}" for p in drawn)
-        raise UsageError("there is nothing to draw:\n  " + "\n  ".join(reasons))
+        raise UsageError("\n  ".join(["there is nothing to draw:", *reasons_of(drawn)]))
     say_drawn(drawn)
     if failures:
         target.mkdir(parents=True, exist_ok=True)

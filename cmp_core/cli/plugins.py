@@ -113,13 +113,12 @@ def check_command(plugins: tuple[str, ...], expected: tuple[str, ...]) -> None:
     PLUGIN is what `-p` takes: a file, a module, an example (cmp:NAME), or an installed one's name.
     """
     from cmp_core.cli._checks import check_plugins
-    from cmp_core.errors import UsageError
 
     reasons: dict[str, str] = {}
     for text in expected:
         name, sign, reason = text.partition("=")
         if not sign:
-            raise UsageError(f"--expect-fail: expected CHECK=REASON, got '{text}'")
+            raise click.UsageError(f"--expect-fail: expected CHECK=REASON, got '{text}'")
         reasons[name.strip()] = reason.strip()
     sys.exit(check_plugins(plugins, reasons))
 

@@ -85,10 +85,10 @@ def run_command(
 
     asked = Asked(**options)
     if asked.resumed and (plots or seeds):
-        raise UsageError(f"--resume goes on with the run's own params.yaml: {ALLOWED}")
+        raise click.UsageError(f"--resume goes on with the run's own params.yaml: {ALLOWED}")
     several = seeds is not None or is_folder_of_replicates(asked.resumed)
     if jobs is not None and not several:
-        raise UsageError("--jobs is for --seeds, or a folder of replicates that is resumed")
+        raise click.UsageError("--jobs is for --seeds, or a folder of replicates that is resumed")
     choose_backend(show=show)
     others = _check_others(compared)
     config = None if asked.resumed else asked.config(plots=selection(plots, "--plots"))

@@ -20,7 +20,7 @@ from tests.cli.calls import call
         ("plot", "error: missing argument 'TYPE'\nsee cmp plot --help\n"),
         (
             "plugins check a --expect-fail b",
-            "error: --expect-fail: expected CHECK=REASON, got 'b'\nsee cmp plugins --help\n",
+            "error: --expect-fail: expected CHECK=REASON, got 'b'\nsee cmp plugins check --help\n",
         ),
         (
             "run --jobs 0",
