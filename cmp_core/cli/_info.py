@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
-from rich import box
 from rich.filesize import decimal
-from rich.markup import escape
-from rich.table import Table
 
 from cmp_core.config.load import read_yaml
-from cmp_core.console import out, say, track, warn
-from cmp_core.errors import DataError
+from cmp_core.console import say, say_indented, show_table, track, warn
+from cmp_core.errors import DataError, UsageError
 from cmp_core.measurement.children import Children, Outcome, limited
-from cmp_core.measurement.recompute import find_snapshots
+from cmp_core.measurement.recompute import find_snapshots, snapshots_in, walk_to_snapshots
 from cmp_core.runs.directory import (
     ACTIVATIONS,
     ENVIRONMENT,
@@ -30,10 +27,12 @@ from cmp_core.runs.lock import TRAINING, is_held
 from cmp_core.runs.origin import MEANING, is_foreign
 from cmp_core.runs.recomputed import read_recomputed
 from cmp_core.runs.test_accuracies import output_accuracy
+from cmp_core.runs.walking import MOST_FOLDERS
 from cmp_core.snapshots.attributes import shortened
 from cmp_core.snapshots.format import CONTENT_HASH
 from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.storage import StoredArray
+from cmp_core.text import counted, in_short, plural
 
 
 @attrs.frozen
@@ -59,15 +58,10 @@ def show(path: str) -> None:
         if not any((place / ACTIVATIONS).glob("*.h5")):
             say("no snapshots")
             return
-    files = find_snapshots([place])
-    with Children(1) as children:
-        outcomes = children.results(
-            [(f"{__name__}:{describe.__name__}", (file,)) for file in files]
-        )
-        if place.is_dir():
-            _show_list(place, files, outcomes)
-        else:
-            _show_snapshot(place, next(outcomes))
+    if place.is_dir():
+        _show_folder(place)
+    else:
+        _show_snapshot(place)
 
 
 def describe(path: Path) -> Description:
@@ -103,7 +97,7 @@ def _show_run(folder: Path) -> None:
     told = {key: _shown(config.get(key, "?")) for key in ("model", "dataset", "seed", "epochs")}
     what = "{model} on {dataset}, seed {seed}".format(**told)
     if "epochs" in config:
-        what += f", {told['epochs']} epochs"
+        what += f", {told['epochs']} {plural('epoch', config['epochs'])}"
     facts = {"run": f"{what}, observed" if OBSERVED in config else what}
     if is_foreign(folder, environment):
         facts["origin"] = f"another program has logged the metrics: {MEANING}"
@@ -121,32 +115,57 @@ def _show_run(folder: Path) -> None:
     if isinstance(packages, dict) and packages:
         versions = (f"{_shown(name)} {_shown(version)}" for name, version in packages.items())
         facts["software"] = ", ".join(versions)
-    facts["files"] = ", ".join(sorted(item.name for item in folder.iterdir()))
+    facts["files"] = in_short(sorted(item.name for item in folder.iterdir()), 50)
     width = max(map(len, facts))
     for name, fact in facts.items():
-        say(f"{name:<{width}}  {fact}")
+        say_indented(f"{name:<{width}}  {fact}", 0)
 
 
 def _shown(value: object) -> str:
     return shortened(str(value))
 
 
-def _show_list(folder: Path, files: list[Path], outcomes: Iterable[Outcome]) -> None:
-    errors: list[str] = []
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("snapshot", overflow="fold")
-    table.add_column("phase")
-    for column in ("epoch", "step", "samples", "layers", "size"):
-        table.add_column(column, justify="right")
-    for file, outcome in zip(files, track(outcomes, "snapshots", len(files)), strict=True):
+def _show_folder(folder: Path) -> None:
+    """Print a row for each snapshot, no more than `_MOST`, and how many there are.
+
+    Raises:
+        UsageError: there is none.
+        DataError: some are damaged.
+    """
+    walk = walk_to_snapshots(folder)
+    looking = f"looking for snapshots in {folder}"
+    files = snapshots_in(track(walk, "looking for snapshots", line=looking))
+    where = "it" if walk.is_whole else f"the nearest {MOST_FOLDERS:,} folders of it"
+    if not files:
+        raise UsageError(f"'{folder}' holds no snapshot: there is no .h5 file in {where}")
+    shown = files[:_MOST]
+    errors, rows = [], []
+    for file, outcome in zip(shown, _described(shown), strict=True):
         if outcome.problem is not None:
             errors.append(_problem(file, outcome.problem))
         else:
             size = decimal(file.stat().st_size)
-            table.add_row(escape(_below(folder, file)), *outcome.value.cells, size)
-    out().print(table)
+            rows.append((_below(folder, file), *outcome.value.cells, size))
+    numbers = ("epoch", "step", "samples", "layers", "size")
+    show_table(("snapshot", "phase", *numbers), rows, numbers=numbers)
+    if len(shown) < len(files):
+        say(f"the first {len(shown):,} of {len(files):,} snapshots in {where}; name others by path")
+    elif not walk.is_whole:
+        say(f"{counted(len(files), 'snapshot')} in {where}")
     if errors:
         raise DataError("\nerror: ".join(errors))
+
+
+_MOST = 100
+"""Snapshots of a folder that are read whole and shown."""
+
+
+def _described(files: Sequence[Path]) -> Iterator[Outcome]:
+    """Yield what each file gives, under a bar; each is read in a process of its own."""
+    calls = [(f"{__name__}:{describe.__name__}", (file,)) for file in files]
+    line = f"reading {counted(len(files), 'snapshot')}"
+    with Children(1) as children:
+        yield from track(children.results(calls), "snapshots", len(files), line=line)
 
 
 def _below(folder: Path, file: Path) -> str:
@@ -158,18 +177,19 @@ def _problem(file: Path, problem: str) -> str:
     return problem if str(file) in problem else f"'{file}': {problem}"
 
 
-def _show_snapshot(file: Path, outcome: Outcome) -> None:
+def _show_snapshot(path: Path) -> None:
+    (file,) = find_snapshots([path])
+    (outcome,) = _described([file])
     if outcome.problem is not None:
         raise DataError(_problem(file, outcome.problem))
     *facts, is_whole = outcome.value.facts
     for fact in facts:
         say(fact)
-    table = Table("array", "shape", "type", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("in the file", justify="right")
-    for cells in outcome.value.arrays:
-        table.add_row(*map(escape, cells))
-    out().print(table)
+    show_table(("array", "shape", "type", _SIZE), outcome.value.arrays, numbers=[_SIZE])
     say(is_whole)
+
+
+_SIZE = "in the file"
 
 
 def _facts(snapshot: Snapshot) -> Iterator[str]:
@@ -177,10 +197,10 @@ def _facts(snapshot: Snapshot) -> Iterator[str]:
     origin = [x for x in (snapshot.model, snapshot.dataset, snapshot.run_id) if x]
     if origin:
         yield f"from {' '.join(map(shortened, origin))}"
-    labels = "without labels" if snapshot.labels is None else f"{snapshot.num_classes} classes"
+    labels = "without labels" if snapshot.labels is None else counted(snapshot.num_classes, "class")
     fitting = 0 if snapshot.fit is None else int(snapshot.fit.sum())
     told = f", {fitting:,} of them to fit probes to" if fitting else ""
-    yield f"{snapshot.n:,} samples{told}, {labels}"
+    yield f"{counted(snapshot.n, 'sample')}{told}, {labels}"
 
 
 def _arrays(snapshot: Snapshot) -> Iterator[tuple[str, ...]]:

@@ -41,13 +41,20 @@ def list_command(root: Path, conditions: tuple[str, ...], as_json: bool) -> None
     """
     from cmp_core.console import say, show_table, track, warn
     from cmp_core.errors import UsageError
-    from cmp_core.runs.listing import chosen, differing, find_runs, read_listed_run
+    from cmp_core.runs.directory import PARAMS
+    from cmp_core.runs.listing import begun_at, chosen, differing, find_runs, read_listed_run
+    from cmp_core.runs.walking import MOST_FOLDERS, Walk
+    from cmp_core.text import counted
 
     if not root.is_dir():
         raise UsageError(f"there is no folder '{root}'; name the one that holds the runs")
     problems: list[str] = []
-    found = list(find_runs(root))
-    runs = [read_listed_run(path, problems) for path in track(found, "reading runs", len(found))]
+    walk = Walk(root, PARAMS)
+    found = sorted(find_runs(track(walk, "looking for runs")), key=begun_at, reverse=True)
+    shown = found if as_json or conditions else found[:_MOST_ROWS]
+    runs = [read_listed_run(path, problems) for path in track(shown, "reading runs")]
+    if not walk.is_whole:
+        problems.append(f"'{root}': only the nearest {MOST_FOLDERS:,} folders were looked into")
     for problem in problems:
         warn(problem)
     kept = chosen(runs, conditions)
@@ -60,6 +67,11 @@ def list_command(root: Path, conditions: tuple[str, ...], as_json: bool) -> None
     else:
         rows = (_row(root, *pair) for pair in pairs)
         show_table(COLUMNS, rows, numbers=("seed", "test accuracy"))
+    if len(shown) < len(found):
+        say(
+            f"the newest {len(shown):,} of {counted(len(found), 'run')}; "
+            "a folder below, --where or --json tell of others"
+        )
 
 
 def _object(run: ListedRun, differs: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,6 +100,9 @@ def _plain(value: Any) -> Any:
 
 
 COLUMNS = ("run", "dataset", "model", "seed", "differs", "test accuracy", "state", "begun")
+
+_MOST_ROWS = 500
+"""Runs that the table tells of where it is not said which."""
 
 _MOST = 3
 """Keys that the table tells of what differs; `--json` has all."""

@@ -16,6 +16,7 @@ from cmp_core.measurement.saving import runs_to_save_to, saved
 from cmp_core.plugins.loader import is_path
 from cmp_core.plugins.stored import copies_of
 from cmp_core.runs.directory import ACTIVATIONS, open_run, run_of
+from cmp_core.runs.walking import MOST_FOLDERS, Folder, Walk
 
 _SNAPSHOT = "cmp_core.measurement.snapshot"  # which imports torch
 
@@ -35,9 +36,12 @@ def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
             raise UsageError(f"'{path}' does not exist; expected a run, a folder or a snapshot")
         files = [path]
         if path.is_dir():
-            inner = path / ACTIVATIONS
-            folder = inner if inner.is_dir() else path
-            files = sorted(folder.glob("**/[!.]*.h5"), key=_natural)
+            walk = walk_to_snapshots(path)
+            files = snapshots_in(walk)
+            if not walk.is_whole:
+                raise UsageError(
+                    f"'{path}' has more than {MOST_FOLDERS:,} folders; name those of the runs"
+                )
             if not files:
                 raise UsageError(f"'{path}' holds no snapshot: there is no .h5 file in it")
         for file in files:
@@ -45,6 +49,18 @@ def find_snapshots(paths: Iterable[str | Path]) -> list[Path]:
     if not found:
         raise UsageError("expected at least one run, folder or snapshot")
     return list(found.values())
+
+
+def walk_to_snapshots(folder: Path) -> Walk:
+    """Return the folders in which the snapshots of a run, or of a folder, are looked for."""
+    inner = folder / ACTIVATIONS
+    return Walk(inner if inner.is_dir() else folder)
+
+
+def snapshots_in(folders: Iterable[Folder]) -> list[Path]:
+    """Return the snapshot files that stand in folders, in the order of training."""
+    files = (folder.path / name for folder in folders for name in folder.files)
+    return sorted((file for file in files if file.suffix == ".h5"), key=_natural)
 
 
 def recompute(

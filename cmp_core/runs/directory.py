@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from cmp_core.config.schema import Config
 from cmp_core.errors import UsageError
+from cmp_core.runs.walking import Walk
 
 PARAMS = "params.yaml"
 OBSERVED = "observed"
@@ -122,7 +123,7 @@ def open_run(path: str | Path) -> Path:
         what = "is a file, not a run directory" if folder.exists() else "does not exist"
         raise UsageError(f"run '{path}' {what}")
     if not (folder / PARAMS).is_file():
-        runs = sorted(p.parent for p in folder.glob(f"**/{PARAMS}"))
+        runs = sorted(below.path for below in Walk(folder, PARAMS) if PARAMS in below.files)
         hint = f"; did you mean '{runs[-1]}'?" if runs else ""
         raise UsageError(f"'{path}' is not a run directory: it has no {PARAMS}{hint}")
     return folder.absolute()

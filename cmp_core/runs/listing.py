@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from cmp_core.runs.lock import TRAINING, is_held
 from cmp_core.runs.log import as_count, as_number
 from cmp_core.runs.replicates import SHARED
 from cmp_core.runs.test_accuracies import output_accuracy
+from cmp_core.runs.walking import Folder
 
 STATE = "state"
 
@@ -54,23 +54,20 @@ class ListedRun:
         return key in self.config and (str(own) == value or own == parse_yaml(value, key))
 
 
-def find_runs(root: Path) -> Iterator[Path]:
-    """Yield the run directories below a folder, and the folder itself if it is one.
+def find_runs(folders: Iterable[Folder]) -> Iterator[Path]:
+    """Yield those folders that are run directories.
 
-    Links are not followed, and nothing is looked for inside a run or a hidden folder.
+    Args:
+        folders: a `Walk` that ends at `PARAMS`: nothing is looked for inside a run.
     """
-    left = [root]
-    while left:
-        folder = left.pop()
-        if (folder / PARAMS).is_file():
-            yield folder
-            continue
-        with os.scandir(folder) as entries:
-            left += [
-                Path(entry)
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-            ]
+    for folder in folders:
+        if PARAMS in folder.files and (folder.path / PARAMS).is_file():
+            yield folder.path
+
+
+def begun_at(directory: Path) -> datetime:
+    """Return when a run's configuration was written."""
+    return datetime.fromtimestamp((directory / PARAMS).stat().st_mtime).astimezone()
 
 
 def read_listed_run(directory: Path, problems: list[str]) -> ListedRun:
@@ -83,7 +80,7 @@ def read_listed_run(directory: Path, problems: list[str]) -> ListedRun:
     status, results = (read_optional(directory / name, problems) for name in (STATUS, TEST_RESULTS))
     return ListedRun(
         directory,
-        datetime.fromtimestamp((directory / PARAMS).stat().st_mtime).astimezone(),
+        begun_at(directory),
         config,
         _state(directory, config, status, results),
         as_count(status.get("epoch")),

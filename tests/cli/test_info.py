@@ -241,3 +241,17 @@ def test_a_run_whose_program_is_gone_is_not_said_to_go_on(copied_run: Path) -> N
     )
     with locked(copied_run, TRAINING):
         assert "running, epoch 2\n" in call("info", copied_run).stdout
+
+
+def test_of_many_snapshots_the_first_are_read_and_it_is_said_of_how_many(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cmp_core.cli._info._MOST", 2)
+    for copy in (5, 9, 10, 11):
+        shutil.copy(mine, mine.with_name(f"mine_{copy}.h5"))
+    mine.unlink()
+    result = call("info", mine.parent)
+    assert (result.exit_code, result.stderr) == (0, "")
+    *table, last = result.stdout.splitlines()
+    assert [line.split()[0] for line in table if ".h5" in line] == ["mine_5.h5", "mine_9.h5"]
+    assert last == "the first 2 of 4 snapshots in it; name others by path"

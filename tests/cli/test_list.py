@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.cli.calls import assert_refused, call
 
 
@@ -47,3 +49,19 @@ def test_values_that_json_has_not_are_texts(here: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_told() -> None:
     assert_refused("list nowhere", "there is no folder 'nowhere'; name the one that holds the runs")
+
+
+def test_of_many_runs_the_newest_are_shown_and_it_is_said_of_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cmp_core.cli.list._MOST_ROWS", 2)
+    for when in range(5):
+        params = tmp_path / f"run_{when}" / "params.yaml"
+        params.parent.mkdir()
+        params.write_text(f"dataset: digits\nmodel: mlp\nseed: {when}\n")
+        os.utime(params, (when, when))
+    *table, last = call("list", tmp_path).stdout.splitlines()
+    assert [line.split()[0] for line in table if "run_" in line] == ["run_4", "run_3"]
+    assert last.startswith("the newest 2 of 5 runs; ")
+    assert len(json.loads(call("list", tmp_path, "--json").stdout)) == 5
+    assert "run_0" in call("list", tmp_path, "--where", "seed=0").stdout

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from cmp_core.errors import UsageError
+from cmp_core.runs.directory import PARAMS
 from cmp_core.runs.listing import ListedRun, chosen, differing, find_runs, read_listed_run
 from cmp_core.runs.lock import TRAINING, locked
+from cmp_core.runs.walking import Walk
 from tests.synthetic_runs import write_old_run
 
 
@@ -41,8 +43,8 @@ def test_runs_are_found_at_any_depth_and_not_inside_of_each_other_or_behind_link
     write(tmp_path / ".hidden" / "two")
     (tmp_path / "link").symlink_to(tmp_path / "a")
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert sorted(find_runs(tmp_path)) == sorted([one, deep])
-    assert list(find_runs(one)) == [one]
+    assert sorted(find_runs(Walk(tmp_path, PARAMS))) == sorted([one, deep])
+    assert list(find_runs(Walk(one, PARAMS))) == [one]
 
 
 @pytest.mark.parametrize("state", ["finished", "failed", "interrupted"])
