@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-from cmp_core.text import MOST, in_one_line, printable, type_name
+from cmp_core.text import MOST, counted, in_one_line, printable, type_name
 
 
 class CmpError(Exception):
@@ -33,7 +33,7 @@ class ConfigError(UsageError):
 
     def __init__(self, problems: Sequence[str], source: str = "the configuration") -> None:
         self.problems = tuple(problems)
-        count = "1 mistake" if len(problems) == 1 else f"{len(problems):,} mistakes"
+        count = counted(len(problems), "mistake")
         lines = list(problems[:_MOST_PROBLEMS])
         if left := len(problems) - len(lines):
             lines.append(f"… and {left:,} more")

@@ -87,7 +87,7 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {plural(what, count)}"
 
 
-def plural(what: str, count: int) -> str:
+def plural(what: str, count: float) -> str:
     """Return a regular English noun as it stands after a count.
 
     >>> plural("seed", 1), plural("seed", 3)

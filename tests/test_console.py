@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from rich.table import Table
@@ -27,6 +28,21 @@ def test_a_warning_goes_to_standard_error(capsys: Screen) -> None:
 def test_a_bar_shows_nothing_in_a_pipe_and_loses_no_item(capsys: Screen) -> None:
     assert list(track(iter("abc"), "letters", 3)) == ["a", "b", "c"]
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_takes_long_is_told_in_a_pipe_by_one_line(
+    capsys: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cmp_core.console.PATIENCE", 0.01)
+    assert list(track([0.0, 0.1, 0.1], "numbers", line="many numbers")) == [0.0, 0.1, 0.1]
+    assert capsys.readouterr().out == ""  # it was over before
+    for pause in track([0.0, 0.1, 0.1], "numbers", line="many numbers"):
+        time.sleep(pause)
+    assert capsys.readouterr() == ("many numbers\n", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for pause in track([0.1], "numbers", line="many numbers"):
+        time.sleep(pause)
+    assert "many numbers" not in capsys.readouterr().out  # there is a bar
 
 
 def test_a_bar_stays_away_from_the_results_of_a_terminal(

@@ -30,6 +30,7 @@ from cmp_core.runs.record import RunRecord
 from cmp_core.runs.seed_baseline import SeedBaseline, SeedDifference
 from cmp_core.snapshots.read import Snapshot, open_snapshot
 from cmp_core.snapshots.replay import replay
+from cmp_core.text import counted
 
 FEWEST = 50
 """Shared samples below which nothing is compared."""
@@ -69,7 +70,8 @@ def compare_seeds(runs: Sequence[RunRecord]) -> tuple[SeedDifference, ...]:
             )
             if len(ids) < FEWEST:
                 raise UndefinedError(
-                    f"the last snapshots of two seeds share {len(ids)} samples, and {FEWEST} are "
+                    f"the last snapshots of two seeds share {counted(len(ids), 'sample')}, and "
+                    f"{FEWEST} are "
                     "needed; all seeds store the same ones with --set 'snapshots={phase: test}'"
                 )
             sizes.append(len(ids))

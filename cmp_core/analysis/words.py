@@ -9,6 +9,7 @@ from cmp_core.analysis.comparison import Difference
 from cmp_core.analysis.crossed import LEVEL, Estimate
 from cmp_core.analysis.evidence import MetricEvidence
 from cmp_core.analysis.questions import Answer, Finding, Step
+from cmp_core.text import plural
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -149,7 +150,7 @@ def margin(item: MetricEvidence) -> str:
         return f"a fall of {number(-_shown(item, item.margin), 2)} %"
     if item.direction == "rises" and item.info.unit == "fraction":
         points = 100 * item.margin
-        return f"{number(points, 2)} point{'' if points == 1 else 's'}"
+        return f"{number(points, 2)} {plural('point', points)}"
     unit = item.info.unit if item.direction == "rises" else ""
     return f"{number(item.margin, 2)} {unit}".rstrip()
 
@@ -240,5 +241,5 @@ def unbroken(text: str) -> str:
 
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
-_TOGETHER = re.compile(r"( \S+)? \([+−][^()]*\)| ± \S+|\bp (< )?\.\d+")
+_TOGETHER = re.compile(r" \([+−][^()]*\)| ± \S+|\bp (< )?\.\d+")
 _AFTER_NUMBER = re.compile(r"(?<=\d) (?=[^\s–(])")

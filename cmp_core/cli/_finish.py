@@ -19,6 +19,7 @@ from cmp_core.plotting.render import tasks
 from cmp_core.plugins.failures import Failure, write_plugin_errors
 from cmp_core.reporting.write import write_report
 from cmp_core.runs.directory import PARAMS, PLOTS, REPORT, folder_of_run
+from cmp_core.text import counted
 from cmp_core.workflow import Outcome
 
 
@@ -87,7 +88,7 @@ def finish(
     if len(every) > len(failures):
         write_plugin_errors(trained.tracebacks, every)
     count = sum(picture.path is not None for picture in drawn)
-    pictures = f", {count} picture{'s' * (count > 1)} in {PLOTS}" if count else ""
+    pictures = f", {counted(count, 'picture')} in {PLOTS}" if count else ""
     say(f"files in {directory}: {REPORT}{pictures}")
     print_failures(every, trained.tracebacks)
     return trained.exit_code or exit_code(every)

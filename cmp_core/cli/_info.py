@@ -135,9 +135,9 @@ def _show_folder(folder: Path) -> None:
     walk = walk_to_snapshots(folder)
     looking = f"looking for snapshots in {folder}"
     files = snapshots_in(track(walk, "looking for snapshots", line=looking))
-    where = "it" if walk.is_whole else f"the nearest {MOST_FOLDERS:,} folders of it"
+    where = "" if walk.is_whole else f" in the nearest {MOST_FOLDERS:,} folders"
     if not files:
-        raise UsageError(f"'{folder}' holds no snapshot: there is no .h5 file in {where}")
+        raise UsageError(f"'{folder}' holds no snapshot: there is no .h5 file{where or ' in it'}")
     shown = files[:_MOST]
     errors, rows = [], []
     for file, outcome in zip(shown, _described(shown), strict=True):
@@ -149,9 +149,10 @@ def _show_folder(folder: Path) -> None:
     numbers = ("epoch", "step", "samples", "layers", "size")
     show_table(("snapshot", "phase", *numbers), rows, numbers=numbers)
     if len(shown) < len(files):
-        say(f"the first {len(shown):,} of {len(files):,} snapshots in {where}; name others by path")
+        many = counted(len(files), "snapshot")
+        say(f"the first {len(shown):,} of {many}{where}; name others by their paths")
     elif not walk.is_whole:
-        say(f"{counted(len(files), 'snapshot')} in {where}")
+        say(f"{counted(len(files), 'snapshot')}{where}")
     if errors:
         raise DataError("\nerror: ".join(errors))
 

@@ -25,7 +25,7 @@ def print_plugins(*, verbose: bool, as_json: bool) -> None:
             results.write(json.dumps(rows, indent=2) + "\n")
         return
     listings, details = _listed(verbose=verbose)
-    rows = [
+    table = [
         (
             listing.name,
             ", ".join(listing.kinds) or "?",
@@ -35,7 +35,7 @@ def print_plugins(*, verbose: bool, as_json: bool) -> None:
         )
         for listing in listings
     ]
-    show_table(("name", "kind", "version", "state", "origin"), rows)
+    show_table(("name", "kind", "version", "state", "origin"), table)
     for listing in listings:
         lines = [*details.get(listing.name, ()), *filter(None, [listing.problem])]
         if lines:

@@ -20,6 +20,7 @@ from cmp_core.plotting.plot import select_plots
 from cmp_core.plugins.loader import load_plugins
 from cmp_core.replication import Replicate, Training, begin_replicates, jobs_for
 from cmp_core.runs.directory import PARAMS, PLUGIN_ERRORS, run_directories
+from cmp_core.text import counted, in_short, plural
 
 
 def train_replicates(
@@ -65,7 +66,7 @@ def _describe(replicates: Sequence[Replicate], at_once: int) -> None:
     left = [one for one in replicates if one.state != "finished"]
     done = len(replicates) - len(left)
     known = f", {done} of them finished already" if done else ""
-    say(f"{len(replicates)} seeds{known}, {at_once} at once")
+    say(f"{counted(len(replicates), 'seed')}{known}, {at_once} at once")
 
 
 def _show(training: Training) -> None:
@@ -117,7 +118,7 @@ def _code(replicates: Sequence[Replicate], folder: Path) -> int:
     """
     missing = [str(one.config.seed) for one in replicates if one.state != "finished"]
     if missing:
-        what = f"seed{'s' * (len(missing) > 1)} {', '.join(missing)} did not come to an end"
+        what = f"{plural('seed', len(missing))} {in_short(missing)} did not come to an end"
         again = "them" if len(missing) > 1 else "it"
         how = f"try {again} again with: cmp run --resume {folder}"
         if len(missing) == len(replicates):

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from cmp_core.errors import DataError, UsageError, one_line
 from cmp_core.layers.arrays import as_labels
+from cmp_core.text import counted
 
 
 def _as_labels(labels: Any) -> Tensor:
@@ -38,7 +39,7 @@ def _check_lengths(samples: int, labels: int) -> None:
     if samples != labels or not labels:
         raise DataError(
             "expected as many samples as labels, and at least one, "
-            f"got {samples} samples and {labels} labels"
+            f"got {counted(samples, 'sample')} and {counted(labels, 'label')}"
         )
 
 

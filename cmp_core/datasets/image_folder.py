@@ -19,6 +19,7 @@ from cmp_core.datasets._image_file import read_image
 from cmp_core.datasets._split_folders import find_split_folders
 from cmp_core.errors import DataError, one_line
 from cmp_core.events.hookspecs import Register, hookimpl
+from cmp_core.text import counted
 
 _BATCH = 64
 _PURPOSES = {"train": "training", "val": "validation", "test": "testing"}
@@ -45,8 +46,8 @@ def load_image_folder(config: Config) -> RawData:
         ) from error
     for split, images in found.items():
         say(
-            f"{len(images.paths):,} images of {len(images.classes)} classes for "
-            f"{_PURPOSES[split]} in '{folders[split]}'"
+            f"{counted(len(images.paths), 'image')} of "
+            f"{counted(len(images.classes), 'class')} for {_PURPOSES[split]} in '{folders[split]}'"
         )
         if images.skipped:
             warn(f"'{folders[split]}': skipped {images.skipped}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError, one_line
+from cmp_core.text import counted
 
 Array = Tensor | NDArray[np.generic]
 """What the plain functions take."""
@@ -142,7 +143,7 @@ def as_labels(array: Array, of: Tensor | None = None, num_classes: int | None = 
     """
     labels = as_whole_numbers(array, "labels")
     if of is not None and len(of) != len(labels):
-        raise UsageError(f"expected labels of {len(of)} samples, got {len(labels)}")
+        raise UsageError(f"expected labels of {counted(len(of), 'sample')}, got {len(labels)}")
     if len(labels):
         low, high = int(labels.min()), int(labels.max())
         if low < 0:

@@ -21,6 +21,7 @@ from cmp_core.runs.directory import LOG, UNREADABLE_LOG, open_to_append, write_w
 from cmp_core.runs.json_file import lines_of, parse_object
 from cmp_core.runs.log import as_count
 from cmp_core.runs.progress import Progress
+from cmp_core.text import counted
 
 FLUSH_SECONDS = 1.0
 """How long a line may wait; a system call for each line costs a few percent of training."""
@@ -126,8 +127,8 @@ def cut_log(folder: Path, progress: Progress) -> None:
         aside = folder / UNREADABLE_LOG
         with open_to_append(aside) as file:
             file.writelines(unreadable)
-        count = f"{len(unreadable)} line{'s' * (len(unreadable) > 1)}"
-        warn(f"'{path}': {count} cannot be read; set aside in '{aside.name}'")
+        lines = counted(len(unreadable), "line")
+        warn(f"'{path}': {lines} cannot be read; set aside in '{aside.name}'")
     texts = (line.decode("utf-8-sig").removesuffix("\n") for line in kept)
     write_whole(path, "".join(f"{text}\n" for text in texts))
 

@@ -17,6 +17,7 @@ from cmp_core.events.payloads import (
     StepFinished,
 )
 from cmp_core.runs.directory import LAST
+from cmp_core.text import counted
 
 
 class Screen:
@@ -47,8 +48,9 @@ class Screen:
         """Say what is about to happen, and where its files go."""
         config = run.config
         self._print(
-            f"{config.model} ({event.parameters:,} parameters) on {config.dataset}, "
-            f"{config.epochs} epochs of {event.steps_per_epoch} steps, {event.device}"
+            f"{config.model} ({counted(event.parameters, 'parameter')}) on {config.dataset}, "
+            f"{counted(config.epochs, 'epoch')} of {counted(event.steps_per_epoch, 'step')}, "
+            f"{event.device}"
         )
         if run.directory is not None:
             self._print(f"run directory {run.directory}")

@@ -32,6 +32,7 @@ from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.runs.directory import ACTIVATIONS, SNAPSHOT_BEGUN, folder_of_run
 from cmp_core.snapshots.schedule import scheduled
 from cmp_core.snapshots.write import RowWriter
+from cmp_core.text import counted, in_short, plural
 
 
 @attrs.frozen(eq=False)
@@ -109,11 +110,11 @@ class SnapshotListener:
         n, fitting = len(self._ids), len(self._fitting)
         with_fitting = sum(map(self._has_fitting, epochs))
         total = (len(epochs) * n + with_fitting * fitting) * self._sample_bytes
-        times = "1 snapshot" if len(epochs) == 1 else f"{len(epochs)} snapshots"
-        told = f"{times} of {n:,} {phase} samples"
+        told = f"{counted(len(epochs), 'snapshot')} of {counted(n, f'{phase} sample')}"
         if with_fitting:
             which = "all" if with_fitting == len(epochs) else "the last"
-            told += f", {which} with {fitting:,} training samples that probes are fitted to"
+            samples = counted(fitting, "training sample")
+            told += f", {which} with {samples} that probes are fitted to"
         self._console.print(Text(f"{told}: {decimal(total)} in all before compression"))
         free = shutil.disk_usage(self._folder).free
         if total > free:
@@ -198,10 +199,9 @@ class SnapshotListener:
         else:
             steps = {epoch: epoch * self._steps_per_epoch for epoch in self._epochs}
         if missing := [str(e) for e, step in steps.items() if not self._path(step).exists()]:
-            plural = "s" * (len(missing) > 1)
             error = DataError(
-                f"there is no snapshot of epoch{plural} {', '.join(missing)}; where there was no "
-                "room, make some and run it again"
+                f"there is no snapshot of {plural('epoch', len(missing))} {in_short(missing)}; "
+                "where there was no room, make some and run it again"
             )
             self._dispatcher.record("snapshots", "cmp_run_finished", error)
 

@@ -10,6 +10,7 @@ from cmp_core.layers.sampling import FOLDS, GROUPS
 from cmp_core.statistics.fits import fewest, too_wide
 from cmp_core.statistics.mixed import is_wide
 from cmp_core.statistics.split import kept_layers
+from cmp_core.text import counted
 
 STATISTICS_SHARE = 0.5
 """Share of the memory that the statistics of a split may take."""
@@ -108,7 +109,7 @@ class Demand:
             by_group: whether there are sums of each group of samples, for standard errors.
         """
         needed = self.bytes_of(widths, n, num_classes, by_group=by_group)
-        what, remedy = f"its statistics over {n:,} samples", "use fewer samples"
+        what, remedy = f"its statistics over {counted(n, 'sample')}", "use fewer samples"
         return _beyond(available, needed, widths, what, f"pool or select units, or {remedy}")
 
     def left_out_of_fits(
@@ -123,7 +124,7 @@ class Demand:
         """Return the layers that are not fitted to, with the reason, see `left_out`."""
         fewest_of_a_fit = fewest(n) if in_folds else n
         needed = self.bytes_of_fits(widths, n, num_classes, in_folds=in_folds)
-        what = f"linear fits to {n:,} samples of it"
+        what = f"linear fits to {counted(n, 'sample')} of it"
         reasons = _beyond(available, needed, widths, what, "pool or select units")
         return too_wide(widths, fewest_of_a_fit) | reasons
 
@@ -137,7 +138,7 @@ def _beyond(
         widest = max(needed, key=lambda name: needed[name])
         gigabytes = needed.pop(widest) / 1e9
         reasons[widest] = (
-            f"{widest} has {widths[widest]:,} units: {what} take {gigabytes:,.1f} GB, of "
+            f"{widest} has {counted(widths[widest], 'unit')}: {what} take {gigabytes:,.1f} GB, of "
             f"{available / 1e9:,.1f} GB for all layers; {remedy}"
         )
     return reasons

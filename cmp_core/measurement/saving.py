@@ -19,6 +19,7 @@ from cmp_core.runs.lock import SAVING, locked
 from cmp_core.runs.metric_info import metric_info_fields
 from cmp_core.runs.recomputed import save_recomputed, stored_lines
 from cmp_core.runs.record import RunRecord, load_run
+from cmp_core.text import counted
 
 if TYPE_CHECKING:
     from cmp_core.measurement.recomputed import Recomputed
@@ -89,7 +90,7 @@ def saved(results: Iterable[Recomputed], runs: Sequence[RunRecord]) -> Iterator[
 def _warn_of_missing(measured: Counter[str], added: Counter[str], run: RunRecord) -> None:
     """Say which metrics have no value, by counts of snapshots in which they were measured."""
     missing = ", ".join(
-        f"{label} ({count - added[label]} of {count} snapshots)"
+        f"{label} ({count - added[label]:,} of {counted(count, 'snapshot')})"
         for label, count in measured.items()
         if count > added[label]
     )

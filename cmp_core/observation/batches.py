@@ -16,6 +16,7 @@ from torch.utils.data import DistributedSampler
 from cmp_core.distributed.processes import ALONE, Processes
 from cmp_core.errors import DataError, UsageError
 from cmp_core.layers.arrays import as_labels, as_whole_numbers
+from cmp_core.text import counted
 
 LABELS = ("labels", "label", "targets", "target")
 IDS = ("sample_ids", "ids", "id")
@@ -201,7 +202,7 @@ class Reader:
             yield batch if own is None else attrs.evolve(batch, own=own.take(batch.ids))
         if in_order and start != len(index.own_ids):
             raise DataError(
-                f"the loader gives {start} samples at its second reading, and gave "
+                f"the loader gives {counted(start, 'sample')} at its second reading, and gave "
                 f"{len(index.own_ids)}; it must give the same ones each time"
             )
 

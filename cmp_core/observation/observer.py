@@ -34,6 +34,7 @@ from cmp_core.observation.run_writer import RunWriter, name_of
 from cmp_core.observation.subject import AUTO, Anchors, Subject, generators_kept
 from cmp_core.plugins.loader import load_plugins, new_manager
 from cmp_core.runs.directory import open_new_run
+from cmp_core.text import counted
 from cmp_core.training.class_means import without_means
 from cmp_core.training.evaluator import Result
 
@@ -310,7 +311,7 @@ class Observer:
         n = len(first.values) if first.samples is None else int(first.samples.max()) + 1
         known = None if labels is None else classes_of(labels)
         if known is not None and len(known) != n:
-            raise UsageError(f"expected labels of {n} samples, got {len(known)}")
+            raise UsageError(f"expected labels of {counted(n, 'sample')}, got {len(known)}")
         mean_loss = math.nan if loss is None else float(torch.as_tensor(loss).detach())
         top = -1 if known is None or not len(known) else int(known.max())
         sizes, losses, tops = zip(*self._processes.gather((n, mean_loss, top)), strict=True)
@@ -429,9 +430,10 @@ class Observer:
 
     def _say_what_is_observed(self, outputs: Sequence[Output]) -> None:
         subject = self.subject
-        widths = {(one.path, one.call): one.values.values.shape[1] for one in outputs}
+        sizes = {(one.path, one.call): one.values.values.shape[1] for one in outputs}
+        widths = {key: counted(size, "unit") for key, size in sizes.items()}
         layers = ", ".join(
-            f"{name} ({name_of(subject.capture.reductions[key[0]])}, {widths[key]} units)"
+            f"{name} ({name_of(subject.capture.reductions[key[0]])}, {widths[key]})"
             for key, name in zip(subject.order, subject.names, strict=True)
         )
         output = subject.output or "none; name one that is scores of the classes with output="

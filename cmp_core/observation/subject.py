@@ -21,6 +21,7 @@ from cmp_core.observation.batches import Batch
 from cmp_core.observation.capture import Capture, Output, device_of
 from cmp_core.observation.modules import Modules, unwrapped
 from cmp_core.observation.reduction import Reduction
+from cmp_core.text import counted
 from cmp_core.training.class_means import ClassMeans
 
 POSITIONS = 2**20
@@ -133,8 +134,9 @@ class Subject:
             wide = [x for x in signed if classes and x.values.values.shape[1] >= classes]
             self.doubts = tuple(
                 f"{self._names[x.path, x.call]} is returned by the model, but has "
-                f"{x.values.values.shape[1]} units for {classes} classes, and counts as a hidden "
-                f"layer; if these are scores of the classes, say output='{x.path}'"
+                f"{counted(x.values.values.shape[1], 'unit')} for {counted(classes, 'class')}, and "
+                f"counts as a hidden layer; if these are scores of the classes, say "
+                f"output='{x.path}'"
                 for x in wide
             )
             return None

@@ -97,7 +97,11 @@ def _summary(runs: RunSet) -> list[str]:
     lines = []
     for group in runs.groups:
         told = {key: plain(value) for key, value in group.runs[0].config.items()}
-        parts = [text.format(told[key]) for key, text in _TOLD.items() if key in told]
+        parts = [
+            text.format(told[key], s="" if told[key] == "1" else "s")
+            for key, text in _TOLD.items()
+            if key in told
+        ]
         seeds = [str(run.seed) for run in group.runs if run.seed is not None]
         parts += [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []
         lines.append(f"{group.label}: {', '.join(parts)}")
@@ -105,9 +109,9 @@ def _summary(runs: RunSet) -> list[str]:
 
 
 _TOLD = {
-    "layers": "{} layers",
-    "N": "{} units each",
-    "epochs": "{} epochs",
+    "layers": "{} layer{s}",
+    "N": "{} unit{s} each",
+    "epochs": "{} epoch{s}",
     "batch_size": "batch size {}",
     "lr": "learning rate {}",
 }

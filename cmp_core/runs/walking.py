@@ -63,7 +63,8 @@ class Walk:
 
 def _content(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names of the files and of the folders in a folder, but for hidden ones."""
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if not entry.name.startswith("."):

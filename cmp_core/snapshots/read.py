@@ -24,6 +24,7 @@ from cmp_core.snapshots.storage import (
     check_chunks,
     check_file,
 )
+from cmp_core.text import counted
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -112,7 +113,7 @@ class Snapshot:
         if not self._file:
             return f"<Snapshot {self.path.name}: closed>"
         layers = ", ".join(f"{x.name} {tuple(x.activations.shape[1:])}" for x in self.layers)
-        return f"<Snapshot {self.path.name}: {self.n:,} {self.phase} samples, {layers}>"
+        return f"<Snapshot {self.path.name}: {counted(self.n, f'{self.phase} sample')}, {layers}>"
 
     def _repr_html_(self) -> str:
         rows = [

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cmp_core.errors import UndefinedError
 from cmp_core.layers.arrays import precise
+from cmp_core.text import counted
 
 
 def centred(activations: Tensor) -> Tensor:
@@ -143,7 +144,7 @@ def per_sample_within(scatter: Tensor, counts: Tensor) -> Tensor:
 def require(n: int, least: int) -> None:
     """Raise `UndefinedError` where there are too few samples."""
     if n < least:
-        raise UndefinedError(f"at least {least} samples are needed, there are {n}")
+        raise UndefinedError(f"at least {counted(least, 'sample')} are needed, there are {n}")
 
 
 @attrs.frozen(eq=False)

@@ -12,6 +12,7 @@ from cmp_core.config.schema import Config
 from cmp_core.errors import ConfigError
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.memory import memory_of
+from cmp_core.text import counted
 
 
 class LayeredModel(nn.Module, ABC):
@@ -48,7 +49,8 @@ def check_size(config: Config, input_size: int, device: torch.device) -> None:
     if needed > there:
         raise ConfigError(
             [
-                f"N, layers: {config.layers:,} layers of {config.N:,} units have {weights:,} "
-                f"weights, which take {decimal(needed)} to be trained; there are {decimal(there)}"
+                f"N, layers: {counted(config.layers, 'layer')} of {counted(config.N, 'unit')} have "
+                f"{weights:,} weights, which take {decimal(needed)} to be trained; there are "
+                f"{decimal(there)}"
             ]
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from scipy.stats import t
 
 from cmp_core import load_run
+from cmp_core.analysis.runs import as_run_set
 from cmp_core.analysis.words import within
+from cmp_core.cli._comparison import print_comparison
 from tests.cli.calls import call
 from tests.synthetic_runs import write_old_run
 
@@ -85,3 +88,24 @@ def test_an_old_run_beside_a_new_one_has_a_short_label_and_no_test(
     assert (
         "probe_accuracy, participation_ratio: not compared layer by layer, another" in result.stdout
     )
+
+
+@pytest.mark.usefixtures("_no_pictures")
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_narrow_terminal_has_every_number_whole(
+    here: Path,
+    columns: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = [str(here / name) for name in "ACB"]
+    told = call("compare", *runs, "--labels", "one model,one model,another model").stdout
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_comparison(as_run_set(runs, ("one model", "one model", "another model")))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    number = r"[+−]?\d[\d.]* ± \d[\d.]*\*?(?: %| points)?"
+    numbers = Counter(re.findall(number, told))
+    assert numbers.total() > 30
+    assert Counter(re.findall(number, shown)) == numbers
+    assert [line for line in shown.splitlines() if len(line) > columns] == []

@@ -254,4 +254,4 @@ def test_of_many_snapshots_the_first_are_read_and_it_is_said_of_how_many(
     assert (result.exit_code, result.stderr) == (0, "")
     *table, last = result.stdout.splitlines()
     assert [line.split()[0] for line in table if ".h5" in line] == ["mine_5.h5", "mine_9.h5"]
-    assert last == "the first 2 of 4 snapshots in it; name others by path"
+    assert last == "the first 2 of 4 snapshots; name others by their paths"

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from cmp_core.cli._pictures import reasons_of
 from tests.cli.calls import ROOT, Cmp
 
 BLOCKED = """
@@ -136,3 +138,26 @@ def test_a_notebook_s_backend_that_is_not_installed_here_is_no_matter(
     shown = cmp(*arguments, "--show")
     assert shown.returncode == 2
     assert shown.stderr.startswith("error: --show: MPLBACKEND is 'module://matplotlib_not_here")
+
+
+def test_a_reason_is_told_once_for_all_plots_metrics_and_layers() -> None:
+    plots = {name: SimpleNamespace(label=name) for name in ("timeline", "heatmap", "multi_run")}
+    drawn = [
+        SimpleNamespace(
+            path=None,
+            reason=f"no value of {metric} at layer_{layer}",
+            task=SimpleNamespace(
+                plot=plots[plot], view=SimpleNamespace(metric=metric, layer=f"layer_{layer}")
+            ),
+        )
+        for plot in ("timeline", "heatmap")
+        for metric in ("margin", "alignment")
+        for layer in range(27)
+    ]
+    alone = SimpleNamespace(
+        path=None, reason="one run", task=SimpleNamespace(plot=plots["multi_run"], view=None)
+    )
+    assert reasons_of([*drawn, alone]) == [
+        "timeline, heatmap: no value of margin, alignment at layer_0–layer_26",
+        "multi_run: one run",
+    ]
