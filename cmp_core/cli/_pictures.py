@@ -74,11 +74,11 @@ def reasons_of(drawn: Sequence[Drawn]) -> list[str]:
     for picture in drawn:
         if picture.reason is not None:
             view, label = picture.task.view, picture.task.plot.label
-            about = (view.metric or "", view.layer or "") if view else ("", "")
-            records.append((picture.reason, label, *about))
+            names = (view.metric or "", view.layer or "") if view else ("", "")
+            records.append((picture.reason, label, *names))
     lines = []
     for reason, (labels, *about) in grouped(records):
-        told = [names for names in map(in_short, about) if names and names not in reason]
+        told = [text for text in map(in_short, about) if text and text not in reason]
         lines.append(f"{', '.join(labels)}: {reason}" + (f" ({' '.join(told)})" if told else ""))
     return lines
 

@@ -17,7 +17,7 @@ def info_command(path: str) -> None:
     """Print what a run directory, a folder of snapshots or a snapshot file holds.
 
     Every snapshot is read whole and compared with the hash that it holds; the exit code is 2 where
-    one is damaged.
+    one is damaged. Of a folder the first 100 are read, in the order of training.
     """
     from cmp_core.cli import _info
 

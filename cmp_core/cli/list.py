@@ -33,7 +33,7 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="A list of objects instead of a table.")
 def list_command(root: Path, conditions: tuple[str, ...], as_json: bool) -> None:
-    """List the runs below ROOT (default: runs), the newest first.
+    """List the runs below ROOT (default: runs), the newest first; the table has 500 at most.
 
     `differs` tells in which keys runs of one dataset and model differ, but for the seed. States:
     finished, running, failed, interrupted, killed, and waiting for replicates that are still to be
