@@ -161,7 +161,7 @@ def test_installed_plots_that_are_broken_are_told(
     monkeypatch.syspath_prepend(site)
     result = call("plot", "theirs", here / "A")
     assert result.exit_code == 2
-    told, error = result.stderr.splitlines()
+    told, error, _ = result.stderr.splitlines()
     assert told.startswith("warning: plugin 'broken_plots'")
     assert "RuntimeError: no such luck" in told
     assert error.startswith("error: unknown plot 'theirs'; ")
