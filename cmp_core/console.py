@@ -87,23 +87,33 @@ def show_table(
 
 
 def say_indented(text: str, spaces: int) -> None:
-    """Print a text; a terminal folds it between words, further lines indented by two more.
+    """Print a text as `folded` gives it."""
+    for line in folded(text, out(), spaces):
+        say(line)
 
-    It is not folded at a no-break space, which is printed as a plain one.
+
+def folded(text: str, console: Console, spaces: int = 0) -> list[str]:
+    """Return the lines of a text: as wide as a terminal, folded between words; in a pipe one.
+
+    It is not folded at a no-break space, which becomes a plain one, and a word is never broken.
+
+    Args:
+        text: in one line.
+        console: where it is to be printed.
+        spaces: before the first line; further ones have two more.
     """
     first, further = " " * spaces, " " * (spaces + 2)
     lines = [f"{first}{text}"]
-    if out().is_terminal:
+    if console.is_terminal:
         lines = wrap(
             text,
-            out().width,
+            console.width,
             initial_indent=first,
             subsequent_indent=further,
             break_long_words=False,
             break_on_hyphens=False,
         )
-    for line in lines:
-        say(line.replace(_KEPT, " "))
+    return [line.replace(_KEPT, " ") for line in lines]
 
 
 _KEPT = "\N{NO-BREAK SPACE}"

@@ -229,17 +229,17 @@ def verdict(answer: Answer) -> str:
 def unbroken(text: str) -> str:
     r"""Return a sentence with no-break spaces where a line may not end.
 
-    Such are those beside `±`, after a number, so that its unit stays with it, around and within the
-    brackets of an interval, and in a p-value.
+    Such are those beside `±`, after a number or an interval, so that its unit stays with it, within
+    the brackets of an interval and before them, and in a p-value.
 
-    >>> told = unbroken("margin yes: +1.2 points (+0.9 to +1.5 points), p < .001")
+    >>> told = unbroken("margin yes: +1.2 (+0.9 to +1.5) points, p < .001")
     >>> told.replace("\N{NO-BREAK SPACE}", "_")
-    'margin yes: +1.2_points_(+0.9_to_+1.5_points), p_<_.001'
+    'margin yes: +1.2_(+0.9_to_+1.5)_points, p_<_.001'
     """
     kept = _TOGETHER.sub(lambda found: found[0].replace(" ", _NO_BREAK), text)
     return _AFTER_NUMBER.sub(_NO_BREAK, kept)
 
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
-_TOGETHER = re.compile(r" \([+−][^()]*\)| ± \S+|\bp (< )?\.\d+")
+_TOGETHER = re.compile(r" \([+−][^()]*\)( [^\s(]+)?| ± \S+|\bp (< )?\.\d+")
 _AFTER_NUMBER = re.compile(r"(?<=\d) (?=[^\s–(])")

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from cmp_core.console import folded
 from cmp_core.events.hookspecs import hookimpl
 from cmp_core.events.payloads import (
     EpochFinished,
@@ -107,4 +108,5 @@ class Screen:
         self._bar.stop()
 
     def _print(self, line: str) -> None:
-        self._console.print(Text(line))
+        for part in folded(line, self._console):
+            self._console.print(Text(part))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cmp_core.config.load import dump_config
 from cmp_core.config.schema import Config, Snapshots
-from cmp_core.console import warn
+from cmp_core.console import folded, warn
 from cmp_core.distributed.processes import ALONE, Processes
 from cmp_core.errors import ConfigError, DataError, UsageError, unknown
 from cmp_core.events.activations import LayerActivations, SplitFinished
@@ -115,7 +115,8 @@ class SnapshotListener:
             which = "all" if with_fitting == len(epochs) else "the last"
             samples = counted(fitting, "training sample")
             told += f", {which} with {samples} that probes are fitted to"
-        self._console.print(Text(f"{told}: {decimal(total)} in all before compression"))
+        for line in folded(f"{told}: {decimal(total)} in all before compression", self._console):
+            self._console.print(Text(line))
         free = shutil.disk_usage(self._folder).free
         if total > free:
             warn(
