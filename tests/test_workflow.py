@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import attrs
 import pytest
@@ -13,7 +15,7 @@ from cmp_core import evaluate, resume, run
 from cmp_core.config.load import build_config, read_yaml
 from cmp_core.config.schema import Config, Selection
 from cmp_core.errors import UsageError
-from cmp_core.workflow import Outcome
+from cmp_core.workflow import Outcome, _warn_of_left_out_layers
 from tests.run_files import BAD, lines
 from tests.synthetic_runs import write_old_run
 
@@ -173,3 +175,19 @@ def test_a_run_with_a_plugins_folder_can_be_tested_again(tiny: Config, tmp_path:
     outcome = run(config, plugins_dir=folder)
     assert "good" in outcome.results["metrics"]["layer_0"]
     assert evaluate(outcome.directory).results == outcome.results
+
+
+def test_layers_that_are_too_wide_are_warned_of_by_one_line_if_they_are_equal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    widths = {**{f"layer_{i}": 65536 for i in range(27)}, "head": 131072}
+    reasons = {name: f"{name} has {width:,} units" for name, width in widths.items()}
+    ids = SimpleNamespace(ids=range(9))
+    data = SimpleNamespace(val=ids, measured=range(5), test=ids, class_names="ab")
+    parts: Any = SimpleNamespace(data=data, device="cpu")
+    measurer: Any = SimpleNamespace(left_out=lambda *_: reasons)
+    _warn_of_left_out_layers(parts, measurer, widths)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: layer_0–layer_26: each has 65,536 units",
+        "warning: head has 131,072 units",
+    ]

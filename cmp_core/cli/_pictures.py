@@ -50,8 +50,8 @@ def draw_all(
     from cmp_core.plotting.render import draw
 
     done = draw(todo, folder, form, dpi, policy, keeps_open=show)
-    count = len(todo)
-    drawn = list(track(done, "drawing", count, line=f"drawing {counted(count, 'picture')}"))
+    pictures = counted(sum(task.view is not None for task in todo), "picture")
+    drawn = list(track(done, "drawing", len(todo), line=f"drawing {pictures}"))
     if show:
         _show()
     return drawn

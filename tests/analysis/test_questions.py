@@ -401,6 +401,12 @@ def test_a_layer_that_lacks_a_value_is_left_out(write: Write) -> None:
     assert "accuracy: layer_1 is left out, where a value is missing" in found.notes
 
 
+def test_many_layers_that_lack_a_value_are_left_out_by_one_note(write: Write) -> None:
+    found = answer([write({"accuracy": [0.5, *[None] * 27, 0.9]})], "predictive")
+    (note,) = [note for note in found.notes if "left out" in note]
+    assert note == "accuracy: layer_1–layer_27 are left out, where a value is missing"
+
+
 def test_validation_answers_where_nothing_was_tested(write: Write) -> None:
     runs = [
         write(val={"accuracy": [0.5, 0.9 + s / 100]}, untrained={"accuracy": [0.1, 0.1]}, seed=s)
