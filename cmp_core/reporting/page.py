@@ -32,6 +32,7 @@ from cmp_core.reporting.pictures import Pictures
 from cmp_core.runs.labels import MORE
 from cmp_core.runs.replicates import ReplicateGroup, RunSet
 from cmp_core.runs.seed_baseline import SeedBaseline
+from cmp_core.text import plural
 
 
 def report_html(
@@ -103,7 +104,7 @@ def _summary(runs: RunSet) -> list[str]:
             if key in told
         ]
         seeds = [str(run.seed) for run in group.runs if run.seed is not None]
-        parts += [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []
+        parts += [f"{plural('seed', len(seeds))} {', '.join(seeds)}"] if seeds else []
         lines.append(f"{group.label}: {', '.join(parts)}")
     return lines
 
