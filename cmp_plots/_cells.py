@@ -48,7 +48,7 @@ def in_digits(values: Floats) -> NDArray[np.str_]:
     if not len(sizes):
         return in_decimals(values, 0)
     largest = float(sizes.max())
-    if 1e-3 <= largest < 1e5 and largest <= 300 * np.quantile(sizes, 0.25):
+    if 1e-3 <= largest < 1e5 and largest <= 300 * np.quantile(sizes, 0.25, method="lower"):
         return in_decimals(values, _decimals(largest))
     return _each(_digits, values)
 
