@@ -41,14 +41,14 @@ def in_digits(values: Floats) -> NDArray[np.str_]:
 
     >>> in_digits(np.array([0.95, 0.9554, -0.0001, np.nan])).tolist()
     ['0.950', '0.955', '0.000', '']
-    >>> in_digits(np.array([0.0123, -45.67, 1234.5])).tolist()
-    ['0.0123', '−45.7', '1234']
+    >>> in_digits(np.array([0.0123, 0.0456, -45.67, 1234.5])).tolist()
+    ['0.0123', '0.0456', '−45.7', '1234']
     """
     sizes = np.abs(values[np.isfinite(values) & (values != 0)])
     if not len(sizes):
         return in_decimals(values, 0)
     largest = float(sizes.max())
-    if 1e-3 <= largest < 1e5 and largest <= 300 * np.quantile(sizes, 0.25, method="lower"):
+    if 1e-3 <= largest < 1e5 and largest <= 300 * np.quantile(sizes, 0.25):
         return in_decimals(values, _decimals(largest))
     return _each(_digits, values)
 
