@@ -124,6 +124,7 @@ def test_a_block_about_a_library_runs_where_it_is_installed(
     assert load_run(tmp_path / out).test_accuracies
 
 
+@pytest.mark.slow  # other tests start torchrun
 def test_the_block_about_several_processes_runs_under_torchrun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,7 @@ OLD = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"
 
 @pytest.mark.parametrize(
     "env",
-    [OLD, {"PYTHONIOENCODING": "latin-1"}],
+    [OLD, pytest.param({"PYTHONIOENCODING": "latin-1"}, marks=pytest.mark.slow)],
     ids=["the locale C without UTF-8", "latin-1"],
 )
 def test_an_encoding_that_lacks_characters_shows_their_codes(
@@ -76,7 +76,7 @@ def test_an_encoding_that_lacks_characters_shows_their_codes(
     assert (run_directory / "params.yaml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("columns", ["0", "100000"])
+@pytest.mark.parametrize("columns", ["0", pytest.param("100000", marks=pytest.mark.slow)])
 def test_any_number_of_columns_shows_everything(finished: Path, columns: str) -> None:
     done = call("info", str(finished), env={"COLUMNS": columns})
     assert (done.returncode, done.stderr) == (0, "")
@@ -87,7 +87,7 @@ def test_any_number_of_columns_shows_everything(finished: Path, columns: str) ->
 
 
 @posix
-@pytest.mark.parametrize("redirect", [">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("redirect", [pytest.param(">&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
 def test_streams_that_are_closed_end_no_run(redirect: str) -> None:
     done = call(*TINY, redirect=redirect)
     assert done.returncode == 0, done.stderr
@@ -126,7 +126,7 @@ def test_a_folder_that_is_read_only_is_told(tmp_path: Path) -> None:
 
 
 @posix
-@pytest.mark.parametrize("name", ["a 'b' \"c\" [red] %d{x}", "new\nline ünï – 漢字", "-dash"])
+@pytest.mark.parametrize("name", ["-a 'b' \"c\" [red] %d{x}\nünï – 漢字"])
 def test_any_folder_holds_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()

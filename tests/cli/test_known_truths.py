@@ -16,6 +16,8 @@ import pytest
 
 from tests.cli.calls import call, directory
 
+SLOW = pytest.mark.slow
+
 PLUGIN = '''
 import math
 import torch
@@ -115,7 +117,7 @@ PREDICTIVE = "accuracy,probe_accuracy,participation_ratio"
 DIFFERENT = "linear_cka,ridge_r2,participation_ratio"
 
 
-@pytest.mark.parametrize("n", [200, 2000, 10_000])
+@pytest.mark.parametrize("n", [200, *(pytest.param(n, marks=SLOW) for n in (2000, 10_000))])
 def test_invertible_maps_are_not_more_predictive(answers: Callable[..., Any], n: int) -> None:
     """X, XD, XD² and XD³ have the same linear information, live and from the file."""
     found, runs = answers((True, 16, 1.0, 0, 4), PREDICTIVE, test=n)

@@ -40,7 +40,9 @@ def test_a_run_in_a_pipe_prints_plain_lines_and_the_results(cmp: Cmp, tmp_path: 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGHUP]
+)
 def test_a_signal_to_stop_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     small = ["--set", "epochs=500", "--set", "N=32", "--metrics", ""]
     command = [sys.executable, "-m", "cmp_core", "run", *small]
@@ -73,7 +75,7 @@ def test_a_signal_that_is_ignored_ends_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes")
-@pytest.mark.parametrize("command", ["train", "run"])
+@pytest.mark.parametrize("command", [pytest.param("train", marks=pytest.mark.slow), "run"])
 def test_a_lost_screen_ends_no_run(tmp_path: Path, command: str) -> None:
     more = ["--plots", "training_curves"] if command == "run" else []
     call = [sys.executable, "-m", "cmp_core", command, *SHORT, *more]

@@ -114,13 +114,11 @@ NAMES |= {"accuracy": HOSTILE, "linear_cka": WIDE, "eigenspectrum": f"_{HOSTILE}
 
 LONG = "long names of layers, metrics and classes"
 SCENES: dict[str, Callable[[Path], RunSet]] = {
-    "one run of 2 layers": lambda folder: runs(folder, {"depth": 2}),
-    "one run of 20 layers": lambda folder: runs(folder, {"depth": 20}),
     "one run with all metrics": lambda folder: runs(
         folder, MLP, change=lambda metric, value: value
     ),
-    "three seeds": lambda folder: runs(folder, *({"seed": i, "depth": 2} for i in range(3))),
     "two experiments": lambda folder: runs(folder, GREEDY, GREEDY | {"seed": 1}, MLP),
+    "three seeds": lambda folder: runs(folder, *({"seed": i, "depth": 2} for i in range(3))),
     "2, 4 and 20 layers": lambda folder: runs(folder, {"depth": 2}, MLP, {"depth": 20}),
     "older scripts": lambda folder: RunSet((load_old_run(folder),)),
     "an old run and a new one": lambda folder: RunSet(
@@ -164,6 +162,9 @@ SCENES |= {
     for i, chosen in enumerate(EXTREMES)
 }
 
+
+IN_CI = ("one run with all metrics", "2, 4 and 20 layers", LONG, "values here and there")
+"""Scenes that CI draws; those that are left out are the slow ones."""
 
 ALL_VIEWS = {LONG, *(name for name in SCENES if name.startswith("extreme"))}
 """Scenes of which not only the first view of a plot is drawn."""
@@ -332,7 +333,9 @@ def _apart(one: Corners, other: Corners) -> bool:
 # Tests
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=() if x in IN_CI else pytest.mark.slow) for x in SCENES]
+)
 @each_plot
 def test_every_plot_can_be_read(plot: Plot, name: str, scene: Callable[[str], RunSet]) -> None:
     for figure in figures(plot, scene(name), None if name in ALL_VIEWS else 1):

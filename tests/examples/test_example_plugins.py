@@ -155,7 +155,7 @@ def test_an_example_says_how_to_use_it(path: Path) -> None:
     assert f"`cmp run -p cmp:{path.stem}`" in docstring
 
 
-@pytest.mark.parametrize("model", ["greedy", "mlp"])
+@pytest.mark.parametrize("model", [pytest.param("greedy", marks=pytest.mark.slow), "mlp"])
 def test_all_examples_in_one_run(tiny: Config, model: str) -> None:
     specs = tuple(f"cmp:{name}" for name in MEASURING)
     config = attrs.evolve(

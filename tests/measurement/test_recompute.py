@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from cmp_core import measure_arrays, run
 from cmp_core.cli import cli
@@ -464,7 +466,8 @@ def test_a_table_has_a_line_for_each_metric(directory: Path) -> None:
     ]
 
     def cells(name: str) -> list[list[str]]:
-        return [line.split()[1:] for line in shown if line.startswith(f"{name} ")]
+        rows = (re.split(r" {2,}", line) for line in shown if line.startswith(f"{name} "))
+        return [row[1:] for row in rows]
 
     heads = cells("metric")
     assert [sorted(head) for head in heads] == [["input", "layer_0", "layer_1", "layer_2"]] * 3
@@ -472,11 +475,11 @@ def test_a_table_has_a_line_for_each_metric(directory: Path) -> None:
     for head, row, entry in zip(heads, cells("accuracy"), logged, strict=True):
         values = {name: own["accuracy"] for name, own in entry["metrics"].items()}
         values["input"] = entry["reference"]["accuracy"]
-        numbers = [float(cell.partition("(")[0]) for cell in row]
+        numbers = [float(cell.partition(" ± ")[0]) for cell in row]
         assert numbers == pytest.approx([values[name] for name in head], abs=6e-4)
         for number, cell in zip(numbers, row, strict=True):
             error = math.sqrt(number * (1 - number) / 143)
-            told = float(cell.partition("(")[2].rstrip(")")) / 1000  # in units of the third digit
+            told = float(cell.partition(" ± ")[2]) / t.ppf(0.975, 143)
             assert told == pytest.approx(error, abs=1e-3)
     assert [sorted(row) for row in cells("eigenspectrum")] == [["(12)"] * 3 + ["(64)"]] * 3
     assert [row[0] for row in cells("linear_cka")] == ["–"] * 3
@@ -665,7 +668,7 @@ def test_a_plugin_that_is_only_warned_about_is_no_failure(directory: Path, tmp_p
         (["x.h5", "-p", "none.py"], "-p none.py: there is no such file"),
         (["x.h5", "--plugins-dir", "none"], "--plugins-dir: 'none' is not a folder"),
         (["x.h5", "--workers", "0"], "--workers"),
-        ([], "Missing argument"),
+        ([], "missing argument"),
         (["text.h5"], "'text.h5' cannot be read"),
     ],
 )
