@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from cmp_core import load_run
@@ -38,6 +39,7 @@ class Numbers:
 def shares() -> list[tuple[list[int], int, int]]:
     model = nn.Linear(1, 1)
     parallel = DataParallel(Processes.started(), model)
+    dist.barrier()  # nothing else waits for processes that are still connecting to this one
     batches = parallel.batches(Numbers(), np.arange(16), 5, torch.Generator())
     return [(batch.sample_ids.tolist(), parallel.own, parallel.n) for batch in batches]
 
