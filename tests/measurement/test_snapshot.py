@@ -15,12 +15,12 @@ from tests.snapshots.test_read import by_hand
 
 
 def test_labels_are_those_of_the_selection() -> None:
-    assert labels_of([{"name": "margin", "label": "m"}, "accuracy"], (), None, ()) == [
+    assert labels_of([{"name": "margin", "label": "m"}, "accuracy"], (), None, [{}]) == [
         "m",
         "accuracy",
     ]
     with pytest.raises(UsageError, match="unknown metric 'acuracy'; did you mean 'accuracy'"):
-        labels_of(["acuracy"], (), None, ())
+        labels_of(["acuracy"], (), None, [{}])
 
 
 def test_what_is_not_yet_checked_is_read_within_limits(tmp_path: Path) -> None:
