@@ -27,9 +27,14 @@ from cmp_core.text import printable
 T = TypeVar("T")
 
 
+def under_torchrun() -> bool:
+    """Whether `torchrun` has started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def is_first_process() -> bool:
     """Whether this is the first process of `torchrun`, or one that it has not started."""
-    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
+    return not under_torchrun() or os.environ.get("RANK", "0") == "0"
 
 
 def out() -> Console:

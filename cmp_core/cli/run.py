@@ -81,7 +81,7 @@ def run_command(
     is kept in a new run directory below `runs`, with `--seeds` in a folder of such directories.
     """
     from cmp_core.cli._pictures import choose_backend
-    from cmp_core.console import is_first_process
+    from cmp_core.console import is_first_process, under_torchrun
 
     asked = Asked(**options)
     if asked.resumed and (plots or seeds):
@@ -89,6 +89,8 @@ def run_command(
     several = seeds is not None or is_folder_of_replicates(asked.resumed)
     if jobs is not None and not several:
         raise click.UsageError("--jobs is for --seeds, or a folder of replicates that is resumed")
+    if several and under_torchrun():
+        raise click.UsageError("--seeds starts processes of its own: call it without torchrun")
     choose_backend(show=show)
     others = _check_others(compared)
     config = None if asked.resumed else asked.config(plots=selection(plots, "--plots"))

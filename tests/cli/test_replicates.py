@@ -96,3 +96,10 @@ def test_where_none_comes_to_an_end_there_is_nothing_to_draw() -> None:
 )
 def test_what_is_wrong_is_told_before_anything_is_trained(line: str, message: str) -> None:
     assert_refused(line, message)
+
+
+def test_under_torchrun_seeds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert_refused(
+        "run --seeds 0-1", "--seeds starts processes of its own: call it without torchrun"
+    )
