@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from cmp_core.cli.posix import hand_over, is_for_posix
 
+_SPINS = "1000"
+"""How often a waiting OpenMP thread looks again before it sleeps: what GNU's libgomp takes itself
+where it has more threads than processors. With its other default, 300,000, two threads on two busy
+cores take twelve times as long as one; on quiet cores this is no slower, see
+`tests/benchmarks/threads.py`."""
+
 
 def main() -> None:
     """Hand a POSIX call to the POSIX `cmp`; otherwise run the command line."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)  # before torch loads the library
     from cmp_core.cli._streams import open_missing_streams
 
     open_missing_streams()

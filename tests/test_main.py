@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.script import call_script
 
@@ -34,3 +37,22 @@ def test_a_mistyped_command_is_ours(script: Path) -> None:
     assert "unknown command 'rnu'; did you mean 'run'?" in done.stderr
     assert call_script(script, "--hlep").returncode == 2
     assert call_script(script, "--version").stdout.startswith("cmp, version ")
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_waiting_threads_sleep_soon_unless_the_environment_says_otherwise(
+    given: dict[str, str], spins: str
+) -> None:
+    code = (
+        "import os, sys\nfrom cmp_core.__main__ import main\nsys.argv = ['cmp', '--version']\n"
+        "try:\n    main()\nexcept SystemExit:\n    print(os.environ.get('GOMP_SPINCOUNT'))\n"
+    )
+    unset = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | given
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.splitlines()[-1] == spins

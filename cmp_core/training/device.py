@@ -12,7 +12,7 @@ from cmp_core.config.schema import Config
 from cmp_core.errors import ConfigError
 
 _NARROW = 512
-"""Units per layer up to which several threads cost more than they save, see `tests/benchmarks`."""
+"""Units per layer up to which several threads save nothing, see `tests/benchmarks/threads.py`."""
 
 
 def choose_threads(config: Config) -> int:
