@@ -103,48 +103,25 @@ def _influence(
 ) -> dict[str, Tensor]:
     """Return how much each sample moves the bounds of `mutual_information_metric`, (n,) each.
 
-    With kernels k, their means mᵢ = mean_j kᵢⱼ and the total variance v = mean ‖x̃ᵢ‖², sample i
-    moves the bound T = -mean log m by -log mᵢ - T + 1 - mean_j kᵢⱼ/mⱼ, and by the derivative of T
-    by v, times ‖x̃ᵢ‖² - v. It moves ½ log det(I + A), A = Σ snr/v, by
+    With the total variance v = mean ‖x̃ᵢ‖², sample i moves ½ log det(I + A), A = Σ snr/v, by
     ½ (snr/v x̃ᵢᵀ(I+A)⁻¹x̃ᵢ - tr((I+A)⁻¹A) ‖x̃ᵢ‖²/v).
     """
     if estimator == "pc1_binned":
         return {}  # it is a proxy, and has no error
+    statistics = view.statistics
+    kt, lower = -statistics.kernel_density_influences(1 / snr, 4 / snr)
     rows = centred(rescaled(view.activations))
-    gram = rows @ rows.T
-    lengths = gram.diagonal()
+    lengths = rows.square().sum(dim=1)
     variance = lengths.mean()
-    squares = (lengths[:, None] + lengths - 2 * gram).clamp(min=0) / variance
-    kt, lower = (_kernel_influence(squares, w, lengths / variance) for w in (1 / snr, 4 / snr))
-    scaled = snr / variance
-    if rows.shape[1] < rows.shape[0]:
-        identity = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
-        inverse = torch.linalg.inv(identity + rows.T @ rows * (scaled / len(rows)))
-        leverage = (rows @ inverse * rows).sum(dim=1)
-    else:
-        identity = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
-        inverse = torch.linalg.inv(identity + gram * (scaled / len(rows)))
-        leverage = (gram * inverse).sum(dim=1)
+    scaled, matrix = snr / variance, statistics.scatter()
+    identity = torch.eye(len(matrix), dtype=rows.dtype, device=rows.device)
+    inverse = torch.linalg.inv(identity + matrix * (scaled / len(rows)))
+    is_gram = len(matrix) == len(rows)
+    leverage = (matrix * inverse if is_gram else rows @ inverse * rows).sum(dim=1)
     gaussian = scaled * (leverage - leverage.mean() * lengths / variance) / 2
-    bounds = _bounds(view.statistics, snr)
+    bounds = _bounds(statistics, snr)
     smaller = torch.where(bounds["kt"] < bounds["gaussian"], kt, gaussian)
     return {"": smaller, "lower": lower, "kt": kt, "gaussian": gaussian}
-
-
-def _kernel_influence(squares: Tensor, width: float, lengths: Tensor) -> Tensor:
-    """Return the influences (n,) on -mean_i log mean_j exp(-d²ᵢⱼ / 2w v).
-
-    Args:
-        squares: d² in units of v, (n, n).
-        width: w.
-        lengths: ‖x̃‖² in units of v, (n,).
-    """
-    kernel = (squares / (-2 * width)).exp_()
-    means = kernel.mean(dim=1)
-    weights = kernel / means[:, None]
-    by_variance = -(weights * squares).mean() / (2 * width)
-    bound = -means.log()
-    return bound - bound.mean() + 1 - weights.mean(dim=0) + by_variance * (lengths - 1)
 
 
 @metric(

@@ -8,14 +8,15 @@ all layers take one form, so that their matrices are stacked; of many each takes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
-from cmp_core.layers.arrays import binary_scale, precise
+from cmp_core.layers.arrays import binary_scale
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import FOLDS
 from cmp_core.statistics.cache import cached
@@ -24,11 +25,13 @@ from cmp_core.statistics.fits import Fitting, LinearFits
 from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.gram import GramRidge, Grams
 from cmp_core.statistics.guards import Guards
+from cmp_core.statistics.kernels import KernelDensities
 from cmp_core.statistics.mixed import MixedMoments
 from cmp_core.statistics.moments import (
     InnerProduct,
     centre_,
     centred,
+    gram_panels,
     inner_products,
     log_det,
     require,
@@ -128,9 +131,10 @@ class GramMoments(SampleMoments):
     def scatter(self, layer: int) -> Tensor:
         return self.grams().matrices[layer]
 
-    @cached
-    def mean_log_kernel_density(self, *widths: float) -> Tensor:
-        return mean_log_kernel_density(self.grams().matrices, self.variance(), widths)
+    def kernels(self, widths: Sequence[float]) -> Iterator[KernelDensities]:
+        grams, variances = self.grams(), self.variance()
+        lengths = grams.lengths / variances[:, None]
+        yield KernelDensities(lambda: iter([(0, grams.matrices)]), lengths, variances, widths)
 
     def held_out_scores(self, layer: int, penalty: float) -> Tensor:
         return self._held_out_scores(penalty)[layer]
@@ -199,17 +203,23 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
 
     @cached
     def inner(self) -> InnerProduct:
-        layers = zip(self._layers.values(), self.scales(), strict=True)
-        return inner_products([x.activations.to(scale.dtype) / scale for x, scale in layers])
+        return inner_products([self._scaled(i) for i in range(len(self.names))])
 
     @cached
-    def mean_log_kernel_density(self, *widths: float) -> Tensor:
-        densities = []
-        scaled = zip(self._layers.values(), self.scales(), self.variance(), strict=True)
-        for layer, scale, variance in scaled:
-            rows = centred(layer.activations.to(scale.dtype) / scale)
-            densities.append(mean_log_kernel_density((rows @ rows.T)[None], variance[None], widths))
-        return torch.cat(densities)
+    def variance(self) -> Tensor:
+        require(self.n, 1)
+        return torch.stack([rows.square().sum() for rows in self._centred()]) / self.n
+
+    def kernels(self, widths: Sequence[float]) -> Iterator[KernelDensities]:
+        for rows in self._centred():
+            lengths = rows.square().sum(dim=1)
+            variance = lengths.mean()
+            panels = partial(gram_panels, rows[None])
+            yield KernelDensities(panels, lengths[None] / variance, variance[None], widths)
+
+    def _centred(self) -> Iterator[Tensor]:
+        """Yield the scaled activations of each layer minus their means, (n, p)."""
+        return (centred(self._scaled(i)) for i in range(len(self.names)))
 
     def gram_moments(self, *layers: str) -> GramMoments:
         chosen = [layer for name, layer in self._layers.items() if name in layers]
@@ -273,19 +283,3 @@ def width_groups(layers: Sequence[Layer]) -> list[range]:
     kinds = [(layer.activations.shape[1], layer.activations.dtype) for layer in layers]
     lengths = [len(list(group)) for _, group in groupby(kinds)]
     return [range(stop - n, stop) for n, stop in zip(lengths, accumulate(lengths), strict=True)]
-
-
-def mean_log_kernel_density(grams: Tensor, variances: Tensor, widths: Sequence[float]) -> Tensor:
-    """Return mean_i log mean_j exp(-‖xᵢ-xⱼ‖² / 2w) of L layers, (L, widths).
-
-    Args:
-        grams: centred Gram matrices (L, n, n).
-        variances: the unit of the widths, (L,).
-        widths: w.
-    """
-    halves = grams.diagonal(dim1=1, dim2=2) / 2
-    exponents = grams - halves[:, :, None]  # with the next line, -‖xᵢ-xⱼ‖² / 2
-    exponents.sub_(halves[:, None, :]).clamp_(max=0).div_(variances.to(grams.dtype)[:, None, None])
-    # A sample is at no distance from itself, so no sum over j can underflow.
-    means = [(exponents / width).exp_().mean(dim=2).log().mean(dim=1) for width in widths]
-    return torch.stack(means, dim=1).to(precise(grams.device))

@@ -197,6 +197,10 @@ class LayerStatistics:
         """
         return self._moments.mean_log_kernel_density(*widths)[self._index]
 
+    def kernel_density_influences(self, *widths: float) -> Tensor:
+        """Return how much each sample moves `mean_log_kernel_density`, (widths, n)."""
+        return self._moments.kernel_density_influences(*widths)[:, self._index]
+
     @property
     def _moments(self) -> SecondMoments:
         """The second moments of all layers, which this one has."""

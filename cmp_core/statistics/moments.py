@@ -6,7 +6,7 @@ means are removed, kᵢ = ‖x̃ᵢ‖² and lᵢ = ‖ỹᵢ‖².
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 import torch
@@ -354,8 +354,7 @@ def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
     """Return the inner products of all pairs of layers, in the form that takes less work.
 
     n² Σp multiplications build Gram matrices and L²n² compare them; n Σ_{i≤j} pᵢpⱼ build
-    cross-covariances. The Gram matrices are made panel by panel, in symmetric halves, so memory
-    grows with n only.
+    cross-covariances. The Gram matrices are made panel by panel, so memory grows with n only.
 
     Args:
         layers: activations (n, pᵢ) of the same samples.
@@ -367,8 +366,7 @@ def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
     by_samples = n * n * (sum(widths) + len(rows) ** 2) / 2
     by_units = n * (sum(widths) ** 2 + sum(p * p for p in widths)) / 2
     squares = _by_samples(rows) if by_samples < by_units else _by_units(rows)
-    lengths = [torch.linalg.vector_norm(x, dim=1).to(squares.dtype).square() for x in rows]
-    return over_pairs(squares, torch.stack(lengths))
+    return over_pairs(squares, torch.stack([x.square().sum(dim=1) for x in rows]))
 
 
 def over_pairs(squares: Tensor, lengths: Tensor) -> InnerProduct:
@@ -379,21 +377,26 @@ def over_pairs(squares: Tensor, lengths: Tensor) -> InnerProduct:
     )
 
 
+Panel = tuple[int, Tensor]
+"""A first row i and the rows i to i+m of symmetric matrices from column i on, (…, m, n-i)."""
+
 _PANEL = 128
 """Rows of the Gram matrices that are in memory at once."""
 
 
+def gram_panels(rows: Tensor) -> Iterator[Panel]:
+    """Yield the upper half of the Gram matrices of rows (…, n, p), panel by panel."""
+    for start in range(0, rows.shape[-2], _PANEL):
+        yield start, rows[..., start : start + _PANEL, :] @ rows[..., start:, :].mT
+
+
 def _by_samples(rows: Sequence[Tensor]) -> Tensor:
     """Return tr(KᵢKⱼ), (L, L), from the upper halves of the Gram matrices."""
-    n = len(rows[0])
-    total = rows[0].new_zeros(len(rows), len(rows), dtype=precise(rows[0].device))
-    for start in range(0, n, _PANEL):
-        stop = min(start + _PANEL, n)
-        square = torch.stack([x[start:stop] @ x[start:stop].T for x in rows]).flatten(1)
-        total += square @ square.T
-        if stop < n:
-            rest = torch.stack([x[start:stop] @ x[stop:].T for x in rows]).flatten(1)
-            total += 2 * (rest @ rest.T)
+    total = rows[0].new_zeros(len(rows), len(rows))
+    for of_layers in zip(*map(gram_panels, rows), strict=True):
+        panels = torch.stack([panel for _, panel in of_layers])
+        square, whole = panels[:, :, : panels.shape[1]].flatten(1), panels.flatten(1)
+        total += 2 * (whole @ whole.T) - square @ square.T
     return total
 
 

@@ -6,7 +6,7 @@ The forms are in `batch` (samples at hand), `sum_moments` (sums over samples) an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +16,7 @@ from cmp_core.errors import UsageError
 from cmp_core.statistics.cache import StatisticsCache, cached
 from cmp_core.statistics.classes import Classes
 from cmp_core.statistics.guards import Guards
+from cmp_core.statistics.kernels import KernelDensities
 from cmp_core.statistics.moments import InnerProduct, eigenvalues, require
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -106,14 +107,33 @@ class SecondMoments(StatisticsCache, ABC):
     def require_pair(self, first: int, second: int) -> None:
         """Raise `UsageError` where the inner product of two layers is not known."""
 
-    def mean_log_kernel_density(self, *widths: float) -> Tensor:
-        """Return `LayerStatistics.mean_log_kernel_density` of all layers, (L, widths)."""
+    def kernels(self, widths: Sequence[float]) -> Iterator[KernelDensities]:
+        """Yield the kernel densities of all layers, one layer or several at a time."""
         raise UsageError(
             "statistics.mean_log_kernel_density compares single samples, which a function under "
             "split='moments' does not see; declare split='subset'"
         )
 
     # What follows
+
+    def mean_log_kernel_density(self, *widths: float) -> Tensor:
+        """Return `LayerStatistics.mean_log_kernel_density` of all layers, (L, widths)."""
+        return self.kernel_means(*widths).log().mean(dim=2).T
+
+    @cached
+    def kernel_means(self, *widths: float) -> Tensor:
+        """Return `KernelDensities.means` of all layers, (widths, L, n)."""
+        return torch.cat([kernels.means() for kernels in self.kernels(widths)], dim=1)
+
+    @cached
+    def kernel_density_influences(self, *widths: float) -> Tensor:
+        """Return `LayerStatistics.kernel_density_influences` of all layers, (widths, L, n)."""
+        means, found = self.kernel_means(*widths), list[Tensor]()
+        for kernels in self.kernels(widths):
+            first = sum(part.shape[1] for part in found)
+            own = means[:, first : first + len(kernels.lengths)]
+            found.append(kernels.influences(own))
+        return torch.cat(found, dim=1)
 
     @cached
     @rests_on("own")
