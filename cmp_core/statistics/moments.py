@@ -36,6 +36,10 @@ def centre_(activations: Tensor) -> Tensor:
     return activations.sub_(activations.mean(dim=-2, keepdim=True))
 
 
+_PANEL = 128
+"""Rows of a symmetric matrix that are computed at once, from the diagonal on."""
+
+
 @attrs.frozen(eq=False)
 class InnerProduct:
     """What the similarity of two layers rests on; all fields may be arrays over pairs of layers.
@@ -155,27 +159,22 @@ class ShiftedSamples:
         pivot: (p,).
         values: x, (n, p).
         lengths: ‖x‖², (n,).
+        sum: Σ x, (p,).
+        total: Σ ‖x‖², 0-d.
     """
 
     pivot: Tensor
     values: Tensor
     lengths: Tensor
+    sum: Tensor
+    total: Tensor
 
     @classmethod
     def about(cls, activations: Tensor, pivot: Tensor) -> ShiftedSamples:
         """Return activations (n, p) counted from a pivot (p,)."""
         values = activations.to(pivot.dtype) - pivot
-        return cls(pivot, values, values.square().sum(dim=1))
-
-    @property
-    def sum(self) -> Tensor:
-        """Σ x, (p,)."""
-        return self.values.sum(dim=0)
-
-    @property
-    def total(self) -> Tensor:
-        """Σ ‖x‖², 0-d."""
-        return self.lengths.sum()
+        lengths = torch.linalg.vecdot(values, values)
+        return cls(pivot, values, lengths, values.sum(dim=0), lengths.sum())
 
 
 @attrs.define(eq=False)
@@ -209,19 +208,22 @@ class Products:
     @classmethod
     def of_samples(cls, x: ShiftedSamples, y: ShiftedSamples) -> Products:
         """Return the products of samples that are counted from pivots."""
-        return cls(
+        k_y = x.lengths @ y.values
+        products = cls(
             n=x.values.shape[0],
             x_pivot=x.pivot,
             y_pivot=y.pivot,
             x_sum=x.sum,
             y_sum=y.sum,
-            cross=x.values.T @ y.values,
+            cross=k_y.new_zeros(len(x.sum), len(y.sum)),
             x_total=x.total,
             y_total=y.total,
-            k_y=x.lengths @ y.values,
-            l_x=y.lengths @ x.values,
+            k_y=k_y,
+            l_x=k_y if x is y else y.lengths @ x.values,
             lengths=x.lengths @ y.lengths,
         )
+        products._add_cross(x, y)
+        return products
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor) -> Products:
@@ -230,13 +232,25 @@ class Products:
 
     def update(self, x: ShiftedSamples, y: ShiftedSamples) -> None:
         """Take in more samples, counted from the same pivots, in place."""
+        k_y = x.lengths @ y.values
         self.n += x.values.shape[0]
-        self.cross.addmm_(x.values.T, y.values)
+        self._add_cross(x, y)
         self.x_sum, self.y_sum = self.x_sum + x.sum, self.y_sum + y.sum
         self.x_total, self.y_total = self.x_total + x.total, self.y_total + y.total
-        self.k_y = self.k_y + x.lengths @ y.values
-        self.l_x = self.l_x + y.lengths @ x.values
+        self.k_y = self.k_y + k_y
+        self.l_x = self.l_x + (k_y if x is y else y.lengths @ x.values)
         self.lengths = self.lengths + x.lengths @ y.lengths
+
+    def _add_cross(self, x: ShiftedSamples, y: ShiftedSamples) -> None:
+        """Add Σ x yᵀ; of a layer with itself half of it, which is mirrored."""
+        if x is not y:
+            self.cross.addmm_(x.values.T, y.values)
+            return
+        for start in range(0, len(self.cross), _PANEL):
+            stop = start + _PANEL
+            rows, columns = x.values[:, start:stop], x.values[:, start:]
+            self.cross[start:stop, start:].addmm_(rows.T, columns)
+            self.cross[stop:, start:stop] = self.cross[start:stop, stop:].T
 
     @classmethod
     def sum(cls, parts: Sequence[Products]) -> Products:
@@ -379,9 +393,6 @@ def over_pairs(squares: Tensor, lengths: Tensor) -> InnerProduct:
 
 Panel = tuple[int, Tensor]
 """A first row i and the rows i to i+m of symmetric matrices from column i on, (…, m, n-i)."""
-
-_PANEL = 128
-"""Rows of the Gram matrices that are in memory at once."""
 
 
 def gram_panels(rows: Tensor) -> Iterator[Panel]:
