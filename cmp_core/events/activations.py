@@ -18,7 +18,7 @@ from cmp_core.statistics.batch import moments_at_hand
 from cmp_core.statistics.fits import LinearFits
 from cmp_core.statistics.folds import Folds, Groups
 from cmp_core.statistics.guards import Guards
-from cmp_core.statistics.interface import EventStatistics, LayerStatistics
+from cmp_core.statistics.interface import EventStatistics, LayerStatistics, SelectedStatistics
 from cmp_core.statistics.split import SplitStatistics
 
 Source = Literal["live", "replay"]
@@ -70,6 +70,7 @@ class LayerActivations(Event):
             errors are wanted.
         scales: of each layer, see `binary_scale`; none where these samples are all there are.
         left_out: layers whose samples would not fit into the memory, with the reason.
+        selected: of a group of a chunk's samples, the chunk's statistics and their positions in it.
     """
 
     source: Source
@@ -89,6 +90,7 @@ class LayerActivations(Event):
     groups: Groups | None = None
     scales: Mapping[str, Tensor] | None = None
     left_out: Mapping[str, str] = attrs.field(factory=dict)
+    selected: tuple[EventStatistics, Tensor] | None = None
     _guards: Guards = attrs.field(
         init=False, default=attrs.Factory(lambda self: self._guarded(), takes_self=True)
     )
@@ -107,6 +109,8 @@ class LayerActivations(Event):
     def statistics(self) -> EventStatistics:
         """The statistics that all metrics share, by layer name."""
         layers = [layer for layer in self.all_layers if layer.name not in self.left_out]
+        if self.selected is not None:
+            return SelectedStatistics(*self.selected, layers, self.sample_ids, self.labels)
         own_folds = Folds(self.sample_ids, self.labels)
         moments = partial(moments_at_hand, layers, own_folds, self.num_classes)
         return EventStatistics(
@@ -122,7 +126,11 @@ class LayerActivations(Event):
     @cached_property
     def by_half_fits(self) -> LayerActivations | None:
         """The same samples, scored by fits to half of the fitting samples; none without fits."""
-        return None if self.fits is None else attrs.evolve(self, fits=self.fits.half)
+        if self.fits is None:
+            return None
+        again = attrs.evolve(self, fits=self.fits.half)
+        again.statistics.take_rows_of(self.statistics)
+        return again
 
     @cached_property
     def by_group(self) -> tuple[LayerActivations | None, ...]:
@@ -131,7 +139,12 @@ class LayerActivations(Event):
             return ()
         group_of = self.groups.of(self.sample_ids)
         positions = [(group_of == i).nonzero()[:, 0] for i in range(self.groups.count)]
-        return tuple(self.select(where, self.part) if len(where) else None for where in positions)
+
+        def group(where: Tensor) -> LayerActivations:
+            chosen = self.statistics, where
+            return attrs.evolve(self.select(where, self.part), selected=chosen)
+
+        return tuple(group(where) if len(where) else None for where in positions)
 
     def modified(self, *, exact: bool = False) -> str | None:
         """Return the name of a tensor that was written to since the event was made, or none."""
@@ -189,7 +202,7 @@ class LayerActivations(Event):
         """Return the event with other layers, the reference first where there is one."""
         if self.reference is not None:
             changes["reference"] = all_layers.pop(0)
-        return attrs.evolve(self, layers=tuple(all_layers), **changes)
+        return attrs.evolve(self, layers=tuple(all_layers), selected=None, **changes)
 
     def _guarded(self) -> Guards:
         guards = Guards()

@@ -240,7 +240,8 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
             return self.alone(name).held_out_scores(0, penalty)
         one_hot(self._folds, self.classes)  # raises where there are no labels
         fits = self._fits(penalty, "labels")
-        return fits.scores(name, self._scaled(layer), self._folds.sample_ids)
+        rows = fits.shifted(name, self._layers[name].activations)
+        return fits.scores(name, rows, self._folds.sample_ids)
 
     def held_out_errors(self, layer: int, target: int, penalty: float) -> Tensor:
         names = self.names[layer], self.names[target]
@@ -248,8 +249,9 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
             raise no_next(*names)
         if any(name in self.wide for name in names):
             return self.gram_moments(*names).held_out_errors(0, 1, penalty)
-        rows = self._scaled(layer), self._scaled(target)
-        return self._fits(penalty, "next").squared_errors(*names, *rows, self._folds.sample_ids)
+        fits = self._fits(penalty, "next")
+        x, y = (fits.shifted(name, self._layers[name].activations) for name in names)
+        return fits.squared_errors(*names, x, y, self._folds.sample_ids)
 
     def _scaled(self, layer: int) -> Tensor:
         scale = self.scales()[layer]

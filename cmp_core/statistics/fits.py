@@ -29,15 +29,14 @@ FitSource = Literal["training", "cross-validation"]
 
 @attrs.frozen(eq=False)
 class LinearMap:
-    """ŷ = ȳ + Wᵀ(x - x̄), with W (p, q)."""
+    """ŷ = b + Wᵀx, with W (p, q) and b (q,), for x and y counted from pivots near their means."""
 
-    x_mean: Tensor
-    y_mean: Tensor
+    offset: Tensor
     weights: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return ŷ (k, q) for x (k, p)."""
-        return (x - self.x_mean) @ self.weights + self.y_mean
+        return torch.addmm(self.offset, x, self.weights)
 
 
 class Fitting:
@@ -151,45 +150,50 @@ class LinearFits:
             is_half=True,
         )
 
-    def scores(self, layer: str, activations: Tensor, sample_ids: Tensor) -> Tensor:
+    def shifted(self, layer: str, activations: Tensor) -> Tensor:
+        """Return activations (k, p) as the fits take them: in units of the scale, from a pivot."""
+        self._require(layer)
+        return self._sums.shifted(layer, activations)
+
+    def scores(self, layer: str, shifted: Tensor, sample_ids: Tensor) -> Tensor:
         """Return the fitted one-hot labels of some samples, (k, K).
 
         NaN where there is nothing to fit: no unit varies, or all labels are of one class.
 
         Args:
             layer: name.
-            activations: (k, p), divided by the layer's scale.
+            shifted: (k, p), see `shifted`.
             sample_ids: (k,).
         """
         self._require(layer)
         counts = self._class_counts
-        scores = self._applied(layer, LABELS, activations, sample_ids)
+        scores = self._applied(layer, LABELS, shifted, sample_ids)
         return torch.where((counts.sum(dim=0) > 0).sum() > 1, scores, torch.nan)
 
     def squared_errors(
-        self, layer: str, target: str, activations: Tensor, targets: Tensor, sample_ids: Tensor
+        self, layer: str, target: str, shifted: Tensor, targets: Tensor, sample_ids: Tensor
     ) -> Tensor:
         """Return ‖y - ŷ‖² (k,) of predicting the next layer, in squares of its scale.
 
         Args:
             layer, target: names.
-            activations, targets: (k, p) and (k, q), divided by the layers' scales.
+            shifted, targets: of both, (k, p) and (k, q), see `shifted`.
             sample_ids: (k,).
         """
         self._require(layer)
         self._require(target)
         if target not in self._sums.targets(layer):
             raise UsageError(f"a layer predicts the next one: {layer} does not predict {target}")
-        predicted = self._applied(layer, target, activations, sample_ids)
-        return (targets.to(predicted.dtype) - predicted).square().sum(dim=1)
+        errors = self._applied(layer, target, shifted, sample_ids).sub_(targets)
+        return errors.square_().sum(dim=1)
 
-    def deviations(self, layer: str, activations: Tensor) -> Tensor:
-        """Return activations (k, p), divided by the scale, less the mean of the fitting samples."""
+    def deviations(self, layer: str, shifted: Tensor) -> Tensor:
+        """Return `shifted` activations (k, p) less the mean of the fitting samples."""
         if layer not in self._means:
             self._require(layer)
-            self._means[layer] = self._sums.products(layer, layer).x_mean
-        mean = self._means[layer]
-        return activations.to(mean.dtype) - mean
+            mean = self._sums.products(layer, layer).x_mean
+            self._means[layer] = mean - self._sums.pivots[layer]
+        return shifted - self._means[layer]
 
     def prior(self, sample_ids: Tensor) -> Tensor:
         """Return the class frequencies (k, K) of the fits that some samples are scored by."""
@@ -220,17 +224,16 @@ class LinearFits:
             return torch.zeros_like(sample_ids)
         return self._folds.of(sample_ids)
 
-    def _applied(self, layer: str, target: str, activations: Tensor, sample_ids: Tensor) -> Tensor:
-        """Return the fitted values (k, q) of some samples."""
+    def _applied(self, layer: str, target: str, shifted: Tensor, sample_ids: Tensor) -> Tensor:
+        """Return the fitted values (k, q) of some samples, counted from the target's pivot."""
         maps = [of_fit[target] for of_fit in self._maps_of(layer)]
-        x = activations.to(maps[0].weights.dtype)
         if len(maps) == 1:
-            return maps[0](x)
+            return maps[0](shifted)
         fit_of = self._fit_of(sample_ids)
-        fitted = x.new_empty(len(x), maps[0].weights.shape[1])
+        fitted = shifted.new_empty(len(shifted), len(maps[0].offset))
         for i, linear_map in enumerate(maps):
             where = (fit_of == i).nonzero()[:, 0]
-            fitted[where] = linear_map(x[where])
+            fitted[where] = linear_map(shifted[where])
         return fitted
 
     def _maps_of(self, layer: str) -> list[dict[str, LinearMap]]:
@@ -250,7 +253,9 @@ class LinearFits:
         for target in self._sums.targets(layer):
             cross = self._sums.products(layer, target, parts)
             weights = regression.weights(cross.centred_cross())
-            maps[target] = LinearMap(own.x_mean, cross.y_mean, weights)
+            x_mean = own.x_mean - self._sums.pivots[layer]
+            y_mean = cross.y_mean - self._sums.pivots[target]
+            maps[target] = LinearMap(y_mean - x_mean @ weights, weights)
         return maps
 
     def _regression(self, layer: str, own: Products) -> LeastSquares | Ridge:

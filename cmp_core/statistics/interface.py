@@ -308,6 +308,11 @@ class EventStatistics(StatisticsCache, Statistics):
         self._make_moments, self._folds, self._fits = moments, folds, fits
         self._scales = scales
         self._moments: SampleMoments | None = None
+        self._whole: EventStatistics | None = None
+
+    def take_rows_of(self, whole: EventStatistics) -> None:
+        """Take over from statistics of the same samples what the fits are applied to."""
+        self._whole = whole
 
     def scale(self, layer: int) -> Tensor:
         """Return the power of two (0-d) by which a layer's activations are divided."""
@@ -367,7 +372,7 @@ class EventStatistics(StatisticsCache, Statistics):
         if self._fits is None:
             self._require_labels()
             return self.moments.held_out_scores(layer, penalty)
-        return self._fits.scores(self.names[layer], self._for_fits(layer), self._sample_ids)
+        return self._fits.scores(self.names[layer], self._shifted(layer), self._sample_ids)
 
     @cached
     def held_out_errors(self, layer: int, target: int, penalty: float) -> Tensor:
@@ -375,7 +380,7 @@ class EventStatistics(StatisticsCache, Statistics):
         if self._fits is None:
             return self.moments.held_out_errors(layer, target, penalty)
         names = self.names[layer], self.names[target]
-        rows = self._for_fits(layer), self._for_fits(target)
+        rows = self._shifted(layer), self._shifted(target)
         errors = self._fits.squared_errors(*names, *rows, self._sample_ids)
         return errors * self._unit_of_fits(target) ** 2
 
@@ -385,12 +390,16 @@ class EventStatistics(StatisticsCache, Statistics):
         if self._fits is None:
             rows = self.rescaled(self.names[layer], "activations")
             return centred(rows.to(precise(rows.device)))
-        deviations = self._fits.deviations(self.names[layer], self._for_fits(layer))
+        deviations = self._fits.deviations(self.names[layer], self._shifted(layer))
         return deviations * self._unit_of_fits(layer)
 
-    def _for_fits(self, layer: int) -> Tensor:
-        """Return the activations of a layer divided by the scale of the fits."""
-        return self.rescaled(self.names[layer], "activations") / self._unit_of_fits(layer)
+    @cached
+    def _shifted(self, layer: int) -> Tensor:
+        """Return the activations of a layer as the fits take them."""
+        if self._whole is not None:
+            return self._whole._shifted(layer)
+        assert self._fits is not None  # only then it is asked for
+        return self._fits.shifted(self.names[layer], self._layers[layer].activations)
 
     def _unit_of_fits(self, layer: int) -> Tensor:
         """Return the scale of the fits (0-d) in units of that of these samples, a power of two."""
@@ -431,3 +440,52 @@ class EventStatistics(StatisticsCache, Statistics):
         if known is None:
             raise UndefinedError("the fitting samples have no labels")
         return known
+
+
+class SelectedStatistics(EventStatistics):
+    """The statistics of some samples of a chunk: rows of those of all of its samples.
+
+    Args:
+        whole: of the chunk.
+        where: positions of the samples in it, (m,).
+        layers, sample_ids, labels: of the samples.
+    """
+
+    def __init__(
+        self,
+        whole: EventStatistics,
+        where: Tensor,
+        layers: Sequence[Layer],
+        sample_ids: Tensor,
+        labels: Tensor | None,
+    ) -> None:
+        super().__init__(layers, sample_ids, labels, None, whole._folds, whole._fits, whole._scales)
+        self._chunk, self._where = whole, where
+
+    def log_q(self, layer: int) -> Tensor:
+        """Return `LayerStatistics.log_q` of a layer."""
+        return self._chunk.log_q(layer)[self._where]
+
+    def cosines(self, layer: int) -> Tensor:
+        """Return `LayerStatistics.cosines` of a layer."""
+        return self._chunk.cosines(layer)[self._where]
+
+    def held_out_scores(self, layer: int, penalty: float) -> Tensor:
+        """Return `LayerStatistics.held_out_scores` of a layer."""
+        return self._chunk.held_out_scores(layer, penalty)[self._where]
+
+    def held_out_errors(self, layer: int, target: int, penalty: float) -> Tensor:
+        """Return `LayerStatistics.held_out_errors` of two layers, in the target's scale."""
+        return self._chunk.held_out_errors(layer, target, penalty)[self._where]
+
+    def deviations(self, layer: int) -> Tensor:
+        """Return `LayerStatistics.deviations` of a layer, in units of its scale."""
+        return self._chunk.deviations(layer)[self._where]
+
+    def held_out_prior(self) -> Tensor:
+        """Return `LayerStatistics.held_out_prior`, the same for all layers."""
+        return self._chunk.held_out_prior()[self._where]
+
+    def columns(self) -> Tensor:
+        """Return `LayerStatistics.columns`, the same for all layers."""
+        return self._chunk.columns()[self._where]

@@ -170,10 +170,9 @@ class ShiftedSamples:
     total: Tensor
 
     @classmethod
-    def about(cls, activations: Tensor, pivot: Tensor) -> ShiftedSamples:
-        """Return activations (n, p) counted from a pivot (p,)."""
-        values = activations.to(pivot.dtype) - pivot
-        lengths = torch.linalg.vecdot(values, values)
+    def of(cls, values: Tensor, pivot: Tensor) -> ShiftedSamples:
+        """Return activations (n, p) that are counted from a pivot (p,)."""
+        lengths = values.square().sum(dim=1)
         return cls(pivot, values, lengths, values.sum(dim=0), lengths.sum())
 
 
@@ -228,7 +227,8 @@ class Products:
     @classmethod
     def of(cls, x: Tensor, y: Tensor) -> Products:
         """Return the products of activations (n, p) and (n, q), about their means."""
-        return cls.of_samples(ShiftedSamples.about(x, pivot(x)), ShiftedSamples.about(y, pivot(y)))
+        sides = ((z.to(precise(z.device)), pivot(z)) for z in (x, y))
+        return cls.of_samples(*(ShiftedSamples.of(z - centre, centre) for z, centre in sides))
 
     def update(self, x: ShiftedSamples, y: ShiftedSamples) -> None:
         """Take in more samples, counted from the same pivots, in place."""

@@ -55,6 +55,7 @@ class SplitSums:
 
     Attributes:
         class_counts: how many samples each part has of each class, (parts, K), or none.
+        scales, pivots: of each layer, (0-d) and (p,); the labels' are 1 and 0.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class SplitSums:
         self.widths: dict[str, int] = {}
         self.scales: dict[str, Tensor] = {}
         self._products: dict[tuple[str, str], dict[int, Products]] = {}
-        self._pivots: dict[str, Tensor] = {}
+        self.pivots: dict[str, Tensor] = {}
 
     def update(self, layers: Sequence[Layer], sample_ids: Tensor, labels: Tensor | None) -> None:
         """Take in a chunk.
@@ -89,13 +90,13 @@ class SplitSums:
             if not len(where):
                 continue
             samples = {
-                x.name: ShiftedSamples.about(
-                    self.scaled(x.name, x.activations[where]), self._pivots[x.name]
+                x.name: ShiftedSamples.of(
+                    self.shifted(x.name, x.activations[where]), self.pivots[x.name]
                 )
                 for x in layers
             }
             if targets is not None:
-                samples[LABELS] = ShiftedSamples.about(targets[where], self._pivots[LABELS])
+                samples[LABELS] = ShiftedSamples.of(targets[where], self.pivots[LABELS])
             for x, y in pairs:
                 known = self._products.setdefault((x, y), {})
                 if part in known:
@@ -103,20 +104,24 @@ class SplitSums:
                 else:
                     known[part] = Products.of_samples(samples[x], samples[y])
 
-    def scaled(self, layer: str, activations: Tensor) -> Tensor:
-        """Return a layer's activations divided by its scale, in float64 (float32 on MPS)."""
-        return activations.to(precise(self.device)) / self.scales[layer]
+    def shifted(self, layer: str, activations: Tensor) -> Tensor:
+        """Return a layer's activations in units of its scale, counted from its pivot.
+
+        In float64 (float32 on MPS).
+        """
+        scaled = activations.to(precise(self.device), copy=True).div_(self.scales[layer])
+        return scaled.sub_(self.pivots[layer])
 
     def _choose_scales_and_pivots(self, layers: Sequence[Layer]) -> None:
         """Take the first chunk's, one for all folds: their sums then add up as they are."""
         for layer in layers:
-            if layer.name not in self._pivots:
-                self.scales[layer.name] = binary_scale(layer.activations)
-                self._pivots[layer.name] = pivot(self.scaled(layer.name, layer.activations))
-        if LABELS not in self._pivots and self._classes is not None:
+            if layer.name not in self.pivots:
+                scale = self.scales[layer.name] = binary_scale(layer.activations)
+                self.pivots[layer.name] = pivot(layer.activations.to(scale.dtype) / scale)
+        if LABELS not in self.pivots and self._classes is not None:
             one = torch.ones((), dtype=precise(self.device), device=self.device)
             self.scales[LABELS] = one
-            self._pivots[LABELS] = one.new_zeros(self._classes.width)
+            self.pivots[LABELS] = one.new_zeros(self._classes.width)
 
     def _targets(self, labels: Tensor | None, part_of: Tensor) -> Tensor | None:
         """Return one-hot labels (k, K), which are counted, or none where they are not wanted."""
@@ -137,7 +142,7 @@ class SplitSums:
         merged.scales = other.scales | self.scales
         for name in merged.scales:
             pivots = (sums._pivot_for(name, merged.scales) for sums in (self, other))
-            merged._pivots[name] = next(pivot for pivot in pivots if pivot is not None)
+            merged.pivots[name] = next(pivot for pivot in pivots if pivot is not None)
         for x, y in self._products | other._products:
             sides = [sums._rescaled(x, y, merged.scales) for sums in (self, other)]
             merged._products[x, y] = {
@@ -148,9 +153,9 @@ class SplitSums:
 
     def _pivot_for(self, layer: str, scales: Mapping[str, Tensor]) -> Tensor | None:
         """Return a layer's pivot in another scale, or none where there is none."""
-        if layer not in self._pivots:
+        if layer not in self.pivots:
             return None
-        return self._pivots[layer] * (self.scales[layer] / scales[layer])
+        return self.pivots[layer] * (self.scales[layer] / scales[layer])
 
     def _rescaled(self, x: str, y: str, scales: Mapping[str, Tensor]) -> dict[int, Products]:
         """Return the products of two layers in other scales, by part."""

@@ -83,7 +83,7 @@ def fits(folds: Folds | None, chunk: int, rows: slice = FIT) -> LinearFits:
 
 def scored(of: LinearFits, layer: str, array: Array, rows: slice) -> Array:
     ids = torch.arange(M + N)[rows] * 3
-    return of.scores(layer, torch.from_numpy(array[rows]) / of.scales[layer], ids).numpy()
+    return of.scores(layer, of.shifted(layer, torch.from_numpy(array[rows])), ids).numpy()
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 128, M])
@@ -229,5 +229,5 @@ def test_shares_give_the_fits_of_the_whole(seed: int) -> None:
         model = LinearRegression().fit(x[rows][:, units], np.eye(3)[labels.numpy()[rows]])
         wanted = model.predict(others.numpy()[:, units])
         for fits_of in (whole, merged):
-            found = of(fits_of).scores("a", others / fits_of.scales["a"], ids[:50])
+            found = of(fits_of).scores("a", fits_of.shifted("a", others), ids[:50])
             np.testing.assert_allclose(found, wanted, atol=1e-8)

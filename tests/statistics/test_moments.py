@@ -84,7 +84,7 @@ def test_products_take_in_chunks_about_any_pivot(
 ) -> None:
     x, y, shards = drawn
     x_rows, y_rows = (
-        [ShiftedSamples.about(torch.from_numpy(side[where]), pivot) for where in shards]
+        [ShiftedSamples.of(torch.from_numpy(side[where]) - pivot, pivot) for where in shards]
         for side in (x, y)
         for pivot in [torch.from_numpy(side.mean(0) + distance * side.std())]
     )
@@ -92,6 +92,15 @@ def test_products_take_in_chunks_about_any_pivot(
     for rows in zip(x_rows[1:], y_rows[1:], strict=True):
         products.update(*rows)
     assert_are_those_of(products, x, y)
+
+
+def test_the_products_of_a_wide_layer_with_itself_are_whole() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 300))
+    pivot = torch.zeros(300).double()
+    first, second = (ShiftedSamples.of(torch.from_numpy(part), pivot) for part in (x[:20], x[20:]))
+    products = Products.of_samples(first, first)
+    products.update(second, second)
+    assert_are_those_of(products, x, x)
 
 
 @steady
