@@ -8,7 +8,7 @@ all layers take one form, so that their matrices are stacked; of many each takes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, groupby
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
-from cmp_core.layers.arrays import binary_scale
+from cmp_core.layers.arrays import binary_scale, wide
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import FOLDS
 from cmp_core.statistics.cache import cached
@@ -30,7 +30,6 @@ from cmp_core.statistics.mixed import MixedMoments
 from cmp_core.statistics.moments import (
     InnerProduct,
     centre_,
-    centred,
     gram_panels,
     inner_products,
     log_det,
@@ -75,7 +74,7 @@ class GramMoments(SampleMoments):
 
     @cached
     def scales(self) -> Tensor:
-        return torch.stack([binary_scale(layer.activations) for layer in self._layers])
+        return _scales(self._layers)
 
     @cached
     def centred(self, group: range) -> Tensor:
@@ -202,24 +201,29 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
         self._folds, self.classes = folds, classes
 
     @cached
+    def scales(self) -> Tensor:  # as the forms take them, but without their sums
+        return _scales(self._layers.values())
+
+    @cached
     def inner(self) -> InnerProduct:
-        return inner_products([self._scaled(i) for i in range(len(self.names))])
+        return inner_products([*self._centred()])
 
     @cached
     def variance(self) -> Tensor:
-        require(self.n, 1)
-        return torch.stack([rows.square().sum() for rows in self._centred()]) / self.n
+        return self._gathered(lambda form, _: form.variance())
 
     def kernels(self, widths: Sequence[float]) -> Iterator[KernelDensities]:
-        for rows in self._centred():
-            lengths = rows.square().sum(dim=1)
-            variance = lengths.mean()
-            panels = partial(gram_panels, rows[None])
-            yield KernelDensities(panels, lengths[None] / variance, variance[None], widths)
+        own = zip(self._layers.values(), self._centred(), self.variance(), strict=True)
+        for layer, rows, variance in own:
+            lengths = rows.square().sum(dim=1) / variance
+            # In the activations' own precision: what is lost of a pair's distance is no more than
+            # what they have lost, and averages out.
+            panels = partial(gram_panels, rows.to(wide(layer.activations[:0]).dtype)[None])
+            yield KernelDensities(panels, lengths[None], variance[None], widths)
 
     def _centred(self) -> Iterator[Tensor]:
         """Yield the scaled activations of each layer minus their means, (n, p)."""
-        return (centred(self._scaled(i)) for i in range(len(self.names)))
+        return (centre_(self._scaled(i)) for i in range(len(self.names)))
 
     def gram_moments(self, *layers: str) -> GramMoments:
         chosen = [layer for name, layer in self._layers.items() if name in layers]
@@ -254,8 +258,9 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
         return fits.squared_errors(*names, x, y, self._folds.sample_ids)
 
     def _scaled(self, layer: int) -> Tensor:
+        """Return a layer's activations divided by its scale, (n, p), as a tensor of their own."""
         scale = self.scales()[layer]
-        return self._layers[self.names[layer]].activations.to(scale.dtype) / scale
+        return self._layers[self.names[layer]].activations.to(scale.dtype, copy=True).div_(scale)
 
     @cached
     def _fits(self, penalty: float, *targets: str) -> LinearFits:
@@ -266,6 +271,11 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
         )
         fitting.update([self._layers[name] for name in self.narrow], ids, labels)
         return fitting.fits()
+
+
+def _scales(layers: Iterable[Layer]) -> Tensor:
+    """Return the power of two by which the activations of each layer are divided, (L,)."""
+    return torch.stack([binary_scale(layer.activations) for layer in layers])
 
 
 def one_hot(folds: Folds, classes: Classes | None) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 from torch import Tensor
+
 from cmp_core.statistics.moments import Panel
 
 
@@ -62,6 +63,7 @@ class KernelDensities:
             exponents = grams / self.variances[:, None, None]
             exponents -= halves[:, start : start + grams.shape[1], None]
             exponents -= halves[:, None, start:]
+            exponents.diagonal(dim1=1, dim2=2).mul_(0)  # NaN stays
             yield start, exponents.clamp_(max=0)
 
 

@@ -364,21 +364,19 @@ def pivot(x: Tensor) -> Tensor:
     return (x[0] + (x - x[:1]).mean(dim=0)).to(precise(x.device))
 
 
-def inner_products(layers: Sequence[Tensor]) -> InnerProduct:
+def inner_products(rows: Sequence[Tensor]) -> InnerProduct:
     """Return the inner products of all pairs of layers, in the form that takes less work.
 
-    n² Σp multiplications build Gram matrices and L²n² compare them; n Σ_{i≤j} pᵢpⱼ build
-    cross-covariances. The Gram matrices are made panel by panel, so memory grows with n only.
+    n² Σp / 2 multiplications build Gram matrices and L²n² / 2 compare them; n (Σp)² / 2 build
+    cross-covariances. Either are made panel by panel, so memory grows with n or p only.
 
     Args:
-        layers: activations (n, pᵢ) of the same samples.
+        rows: centred activations (n, pᵢ) of the same samples, in float64 (float32 on MPS): in
+            float32 the square of one large sample, which debiasing takes away again, would leave
+            nothing of the others.
     """
-    # In float32 the square of one large sample, which debiasing takes away again, would leave
-    # nothing of the others.
-    rows = [centred(x.to(precise(x.device))) for x in layers]
-    n, widths = rows[0].shape[0], [x.shape[1] for x in rows]
-    by_samples = n * n * (sum(widths) + len(rows) ** 2) / 2
-    by_units = n * (sum(widths) ** 2 + sum(p * p for p in widths)) / 2
+    n, units = rows[0].shape[0], sum(x.shape[1] for x in rows)
+    by_samples, by_units = n * (units + len(rows) ** 2), units**2
     squares = _by_samples(rows) if by_samples < by_units else _by_units(rows)
     return over_pairs(squares, torch.stack([x.square().sum(dim=1) for x in rows]))
 
@@ -407,19 +405,25 @@ def _by_samples(rows: Sequence[Tensor]) -> Tensor:
     for of_layers in zip(*map(gram_panels, rows), strict=True):
         panels = torch.stack([panel for _, panel in of_layers])
         square, whole = panels[:, :, : panels.shape[1]].flatten(1), panels.flatten(1)
-        total += 2 * (whole @ whole.T) - square @ square.T
+        total += 2 * (whole @ whole.T) - square @ square.T  # the lower half is as large
     return total
 
 
 def _by_units(rows: Sequence[Tensor]) -> Tensor:
     """Return ‖X̃ᵢᵀX̃ⱼ‖²_F, (L, L)."""
-    dtype = precise(rows[0].device)
-    squares = rows[0].new_zeros(len(rows), len(rows), dtype=dtype)
+    squares = rows[0].new_zeros(len(rows), len(rows))
     for i, x in enumerate(rows):
-        for j, y in enumerate(rows[: i + 1]):
-            norm = torch.linalg.matrix_norm(x.T @ y)
-            squares[i, j] = squares[j, i] = norm.to(dtype).square()
+        for _, panel in gram_panels(x.T):
+            squares[i, i] += 2 * _square(panel) - _square(panel[:, : len(panel)])
+        for j, y in enumerate(rows[:i]):
+            squares[i, j] = squares[j, i] = _square(x.T @ y)
     return squares
+
+
+def _square(matrix: Tensor) -> Tensor:
+    """Return ‖M‖²_F, 0-d."""
+    norm: Tensor = torch.linalg.vector_norm(matrix)
+    return norm.square()
 
 
 def eigenvalues(matrices: Tensor) -> Tensor:

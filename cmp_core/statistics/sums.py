@@ -36,6 +36,9 @@ class Parts:
     of: Callable[[Tensor], Tensor]
 
 
+_ROWS = 512
+"""Samples whose products are taken at once: of more, they and their products are not in caches."""
+
 WHOLE = Parts(1, torch.zeros_like)
 """All samples in one part."""
 
@@ -86,9 +89,7 @@ class SplitSums:
         part_of = self._parts.of(sample_ids)
         targets = self._targets(labels, part_of)
         pairs = list(self._pairs(layers, targets))
-        for part, where in enumerate(self._positions(part_of)):
-            if not len(where):
-                continue
+        for part, where in self._blocks(part_of):
             samples = {
                 x.name: ShiftedSamples.of(
                     self.shifted(x.name, x.activations[where]), self.pivots[x.name]
@@ -189,12 +190,14 @@ class SplitSums:
         """Whether a part has samples in the products of two layers."""
         return part in self._products.get((layer, other), {})
 
-    def _positions(self, part_of: Tensor) -> list[Tensor]:
-        """Return the positions of each part's samples in a chunk."""
+    def _blocks(self, part_of: Tensor) -> Iterator[tuple[int, Tensor | slice]]:
+        """Yield parts and the positions of some of their samples in a chunk."""
         if self._parts.count == 1:
-            return [torch.arange(len(part_of), device=part_of.device)]
+            yield from ((0, slice(i, i + _ROWS)) for i in range(0, len(part_of), _ROWS))
+            return
         sizes = part_of.bincount(minlength=self._parts.count).tolist()
-        return list(torch.split(part_of.argsort(stable=True), sizes))
+        for part, where in enumerate(torch.split(part_of.argsort(stable=True), sizes)):
+            yield from ((part, block) for block in torch.split(where, _ROWS) if len(block))
 
     def _pairs(self, layers: Sequence[Layer], targets: Tensor | None) -> Iterator[tuple[str, str]]:
         for layer, following in zip(layers, [*layers[1:], None], strict=True):
