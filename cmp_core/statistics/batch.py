@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
-from cmp_core.layers.arrays import binary_scale, wide
+from cmp_core.layers.arrays import binary_scale
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import FOLDS
 from cmp_core.statistics.cache import cached
@@ -213,12 +213,9 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
         return self._gathered(lambda form, _: form.variance())
 
     def kernels(self, widths: Sequence[float]) -> Iterator[KernelDensities]:
-        own = zip(self._layers.values(), self._centred(), self.variance(), strict=True)
-        for layer, rows, variance in own:
+        for rows, variance in zip(self._centred(), self.variance(), strict=True):
             lengths = rows.square().sum(dim=1) / variance
-            # In the activations' own precision: what is lost of a pair's distance is no more than
-            # what they have lost, and averages out.
-            panels = partial(gram_panels, rows.to(wide(layer.activations[:0]).dtype)[None])
+            panels = partial(gram_panels, rows[None])
             yield KernelDensities(panels, lengths[None], variance[None], widths)
 
     def _centred(self) -> Iterator[Tensor]:
