@@ -23,7 +23,9 @@ def main() -> None:
 
     open_missing_streams()
     from cmp_core.cli import cli
+    from cmp_core.cli._imports import own_process
 
+    own_process()
     if Path(sys.argv[0]).name == "cmp" and is_for_posix(sys.argv[1:], cli.has):
         hand_over(sys.argv[1:])
     code = 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from cmp_core.cli._imports import import_for_training, importing
 from cmp_core.cli._options import selection
 from cmp_core.config.load import load_config
 from cmp_core.config.schema import Config
@@ -59,8 +60,10 @@ ALLOWED = "only --set, --allow-changes and --plugins-from-run may be given"
 
 def train(asked: Asked, config: Config | None, *, tests: bool = True) -> Outcome:
     """Train a new run of a configuration, or go on with the one that is to be resumed."""
-    from cmp_core import workflow
+    with importing():
+        from cmp_core import workflow
 
+        import_for_training()
     if config is None:
         return workflow.resume(
             str(asked.resumed),

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from cmp_core.cli._imports import import_for_training, importing
 from cmp_core.cli._options import plugins_from_run_option
 from cmp_core.cli._unknown import Setting
 from cmp_core.config.schema import keys_about
@@ -47,7 +48,10 @@ def eval_command(
 
     `best` writes the run's test files again; `last` writes them to RUN/eval_last.
     """
-    from cmp_core import workflow
+    with importing():
+        from cmp_core import workflow
+
+        import_for_training()
     from cmp_core.cli._results import exit_code, print_confusion, print_failures, print_test
     from cmp_core.console import say
 
