@@ -14,7 +14,7 @@ from cmp_core.cli._results import FINISHED_WITHOUT_PLUGIN
 from cmp_core.cli._train import Asked
 from cmp_core.config.load import load_config
 from cmp_core.config.schema import Config
-from cmp_core.console import complain, out, say
+from cmp_core.console import complain, out, say, warn
 from cmp_core.errors import CmpError
 from cmp_core.plotting.plot import select_plots
 from cmp_core.plugins.loader import load_plugins
@@ -125,5 +125,9 @@ def _code(replicates: Sequence[Replicate], folder: Path) -> int:
             raise CmpError(f"{what}; {how}")
         complain(f"{what}; {how}")
         return CmpError.exit_code
-    codes = {one.exit_code for one in replicates}
-    return FINISHED_WITHOUT_PLUGIN if FINISHED_WITHOUT_PLUGIN in codes else 0
+    lacking = [one for one in replicates if (one.directory / PLUGIN_ERRORS).exists()]
+    for one in lacking:
+        if one.exit_code is None:  # it was finished before; of the others it has been told
+            tracebacks = one.directory / PLUGIN_ERRORS
+            warn(f"seed {one.config.seed}: a plugin raised (traceback: {tracebacks})")
+    return FINISHED_WITHOUT_PLUGIN if lacking else 0

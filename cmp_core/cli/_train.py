@@ -46,6 +46,10 @@ class Asked:
             if given and not self.resumed:
                 raise click.UsageError(f"{option} is for --resume")
 
+    def sets(self, key: str) -> bool:
+        """Return whether a key of the configuration is given by `--set`."""
+        return any(setting.partition("=")[0].strip() == key for setting in self.settings)
+
     def config(self, **keys: Any) -> Config:
         """Return the configuration of a new run; of `keys` those that are none are left out."""
         given = {"metrics": selection(self.metrics, "--metrics"), **keys}

@@ -87,6 +87,8 @@ def run_command(
     if asked.resumed and (plots or seeds):
         raise click.UsageError(f"--resume goes on with the run's own params.yaml: {ALLOWED}")
     several = seeds is not None or is_folder_of_replicates(asked.resumed)
+    if seeds is not None and asked.sets("seed"):
+        raise click.UsageError("--seeds gives the seeds: leave --set seed=… out")
     if jobs is not None and not several:
         raise click.UsageError("--jobs is for --seeds, or a folder of replicates that is resumed")
     if several and under_torchrun():

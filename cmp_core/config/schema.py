@@ -221,7 +221,7 @@ class Config:
         _one_of("ce_i_next", "ce_next_i", "js", "sym_kl"),
         help="divergence between neighbouring layers that the ACE term rewards",
     )
-    epochs: int = _key(20, _whole(1), help="passes over the training set")
+    epochs: int = _key(10, _whole(1), help="passes over the training set")
     lr: float = _key(1e-3, _positive, help="peak learning rate of AdamW")
     weight_decay: float = _key(0.0, _not_negative, help="decoupled weight decay of AdamW")
     scheduler: str = _key(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cmp_core import replication
+from cmp_core.runs.directory import PLUGIN_ERRORS
 from tests.cli.calls import QUICK, assert_refused, call
 
 
@@ -28,6 +29,8 @@ def _stand_in(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             params = json.loads((directory / "params.yaml").read_text())
             (directory / "params.yaml").write_text(json.dumps(params | {"seed": seed}))
             (directory / "status.json").write_text('{"state": "finished", "epoch": 1}')
+            if seed == 3:
+                (directory / PLUGIN_ERRORS).write_text("Traceback")
             return 3 if seed == 3 else 0
 
         def said(self) -> str:
@@ -74,6 +77,10 @@ def test_a_seed_that_fails_costs_itself_and_is_tried_again() -> None:
 @pytest.mark.usefixtures("_stand_in")
 def test_a_plugin_that_was_switched_off_in_a_seed_costs_exit_code_3() -> None:
     assert call(*SEEDS, "0,3").exit_code == 3
+    (folder,) = Path("runs/digits/greedy").iterdir()
+    again = call("run", "--resume", folder)
+    assert again.exit_code == 3
+    assert f"seed 3: a plugin raised (traceback: {folder.absolute()}" in again.stderr
 
 
 @pytest.mark.usefixtures("_stand_in")
@@ -91,6 +98,7 @@ def test_where_none_comes_to_an_end_there_is_nothing_to_draw() -> None:
         ("run --jobs 2", "--jobs is for --seeds"),
         ("run --seeds 0-1 --jobs 0", "0 is not in the range x>=1"),
         ("run --seeds 0-1 --set model=gredy", "unknown model 'gredy'"),
+        ("run --seeds 0-1 --set seed=7", "--seeds gives the seeds: leave --set seed=… out"),
         ("run --seeds 0-1 --set epochs=0", "epochs: expected a whole number from 1"),
     ],
 )
