@@ -33,11 +33,13 @@ def within(value: float, half_width: float | None) -> str:
     ('0.9623 ± 0.0019', '−267.54 ± 0.65', '35120 ± 448')
     >>> within(0.5, None), within(1.0, 0.0), within(0.5, 2e-12)
     ('0.5', '1', '0.5 ± 2e−12')
+    >>> within(0.999999997, 1.4e-9)
+    '1 ± 1.4e−09'
     """
     if half_width is None or not (math.isfinite(value) and 0 < half_width < math.inf):
         return number(value, 4)
     digits = max(0, 1 - math.floor(math.log10(half_width)))
-    if digits > 9:  # an exponent reads better than so many zeros
+    if digits > 6:  # an exponent reads better than so many zeros
         return f"{number(value, 4)} ± {number(half_width, 2)}"
     return f"{value:.{digits}f} ± {half_width:.{digits}f}".replace("-", "−")
 
