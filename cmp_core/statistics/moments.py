@@ -315,11 +315,11 @@ class Products:
             cross=cross.addr(delta, self.y_sum, alpha=-1).addr_(x_sum, epsilon, alpha=-1),
             x_total=x_total,
             y_total=y_total,
-            k_y=self.k_y - 2 * cross.T @ delta + d * self.y_sum - x_total * epsilon,
-            l_x=self.l_x - 2 * cross @ epsilon + e * self.x_sum - y_total * delta,
+            k_y=self.k_y - 2 * (delta @ cross) + d * self.y_sum - x_total * epsilon,
+            l_x=self.l_x - 2 * (cross @ epsilon) + e * self.x_sum - y_total * delta,
             lengths=self.lengths
             - 2 * (self.k_y @ epsilon + self.l_x @ delta)
-            + 4 * delta @ cross @ epsilon
+            + 4 * delta @ (cross @ epsilon)
             + e * (self.x_total - 2 * x_delta)
             + d * (self.y_total - 2 * y_epsilon)
             + n * d * e,
@@ -353,9 +353,19 @@ class Products:
             UndefinedError: there are no samples.
         """
         require(self.n, 1)
-        own = self.about(self.x_mean, self.y_mean)
-        squares = torch.linalg.vector_norm(own.cross).square()
-        return InnerProduct(own.n, squares, own.lengths, own.x_total, own.y_total)
+        x_delta, y_delta = self.x_sum / self.n, self.y_sum / self.n
+        d, e = x_delta @ x_delta, y_delta @ y_delta
+        # As in `about`, with pivots in the means: Σ x and Σ y are n times what these move by.
+        lengths = (
+            self.lengths
+            - 2 * (self.k_y @ y_delta + self.l_x @ x_delta)
+            + 4 * x_delta @ (self.cross @ y_delta)
+            + e * self.x_total
+            + d * self.y_total
+            - 3 * self.n * d * e
+        )
+        x_total, y_total = self.x_total - self.n * d, self.y_total - self.n * e
+        return InnerProduct(self.n, _square(self.centred_cross()), lengths, x_total, y_total)
 
 
 def pivot(x: Tensor) -> Tensor:
