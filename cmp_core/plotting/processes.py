@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import pickle
 import signal
@@ -97,6 +98,9 @@ def _begin(packed: bytes, form: str, dpi: int, policy: str) -> None:
     global _attempts
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
     _, todo = pickle.loads(packed)
+    from matplotlib import pyplot  # noqa: F401 (before it is frozen)
+
+    gc.freeze()  # collections, and the process's end, need not go through what was imported
     fence = Fence()
     _attempts = [partial(attempt, task, form, dpi, fence=fence, policy=policy) for task in todo]
 
