@@ -70,7 +70,9 @@ class LayerActivations(Event):
             errors are wanted.
         scales: of each layer, see `binary_scale`; none where these samples are all there are.
         left_out: layers whose samples would not fit into the memory, with the reason.
-        selected: of a group of a chunk's samples, the chunk's statistics and their positions in it.
+        selected: of a group of a chunk's samples, the chunk and their positions in it.
+        reference_is_known: metrics have measured the reference in an earlier pass, and do not see
+            it again.
     """
 
     source: Source
@@ -90,7 +92,8 @@ class LayerActivations(Event):
     groups: Groups | None = None
     scales: Mapping[str, Tensor] | None = None
     left_out: Mapping[str, str] = attrs.field(factory=dict)
-    selected: tuple[EventStatistics, Tensor] | None = None
+    selected: tuple[LayerActivations, Tensor] | None = None
+    reference_is_known: bool = False
     _guards: Guards = attrs.field(
         init=False, default=attrs.Factory(lambda self: self._guarded(), takes_self=True)
     )
@@ -108,9 +111,24 @@ class LayerActivations(Event):
     @cached_property
     def statistics(self) -> EventStatistics:
         """The statistics that all metrics share, by layer name."""
-        layers = [layer for layer in self.all_layers if layer.name not in self.left_out]
+        return self._statistics(self.layers, "statistics")
+
+    @cached_property
+    def reference_statistics(self) -> EventStatistics:
+        """Those of the reference alone: whether there is one changes no digit of a layer's."""
+        reference = [] if self.reference is None else [self.reference]
+        return self._statistics(reference, "reference_statistics")
+
+    def statistics_of(self, layer: str) -> EventStatistics:
+        """Return the statistics that hold those of a layer or of the reference."""
+        return self.reference_statistics if layer == INPUT else self.statistics
+
+    def _statistics(self, own: Sequence[Layer], name: str) -> EventStatistics:
+        layers = [layer for layer in own if layer.name not in self.left_out]
         if self.selected is not None:
-            return SelectedStatistics(*self.selected, layers, self.sample_ids, self.labels)
+            chunk, where = self.selected
+            whole = getattr(chunk, name)
+            return SelectedStatistics(whole, where, layers, self.sample_ids, self.labels)
         own_folds = Folds(self.sample_ids, self.labels)
         moments = partial(moments_at_hand, layers, own_folds, self.num_classes)
         return EventStatistics(
@@ -130,6 +148,7 @@ class LayerActivations(Event):
             return None
         again = attrs.evolve(self, fits=self.fits.half)
         again.statistics.take_rows_of(self.statistics)
+        again.reference_statistics.take_rows_of(self.reference_statistics)
         return again
 
     @cached_property
@@ -141,8 +160,7 @@ class LayerActivations(Event):
         positions = [(group_of == i).nonzero()[:, 0] for i in range(self.groups.count)]
 
         def group(where: Tensor) -> LayerActivations:
-            chosen = self.statistics, where
-            return attrs.evolve(self.select(where, self.part), selected=chosen)
+            return attrs.evolve(self.select(where, self.part), selected=(self, where))
 
         return tuple(group(where) if len(where) else None for where in positions)
 
@@ -219,8 +237,9 @@ class LayerActivations(Event):
 
     def _all_guards(self) -> tuple[Guards, ...]:
         again = self.by_half_fits
-        more = () if again is None else (again.statistics.guards,)
-        return self._guards, self.statistics.guards, *more
+        events = (self,) if again is None else (self, again)
+        statistics = [x for e in events for x in (e.statistics, e.reference_statistics)]
+        return self._guards, *(x.guards for x in statistics)
 
 
 def joined(parts: Sequence[LayerActivations]) -> LayerActivations:
@@ -263,6 +282,7 @@ class SplitFinished(Event):
             errors are wanted.
         subset: the split's fixed subsample, chosen by a hash of the sample ids, for metrics that
             must see their samples at once; none where no selected metric does.
+        reference_is_known: as of the chunks; the subset has no reference then.
     """
 
     source: Source
@@ -277,6 +297,7 @@ class SplitFinished(Event):
     fits: LinearFits | None = None
     groups: Groups | None = None
     subset: LayerActivations | None = None
+    reference_is_known: bool = False
 
     @property
     def all_layers(self) -> tuple[Layer, ...]:
@@ -290,6 +311,10 @@ class SplitFinished(Event):
             return ()
         rest = [self.statistics.without(i) for i in range(self.groups.count)]
         return tuple(attrs.evolve(self, n=x.n, statistics=x, subset=None) for x in rest)
+
+    def statistics_of(self, _: str) -> SplitStatistics:
+        """Return the statistics that hold those of a layer or of the reference."""
+        return self.statistics
 
     def modified(self, *, exact: bool = False) -> str | None:
         """Return the name of a tensor of the subset or the statistics that was written to."""
@@ -388,7 +413,8 @@ class LayerView:
     def statistics(self) -> LayerStatistics:
         """Statistics that all metrics share."""
         self._require_samples()
-        return self._event.statistics.of(self.name, is_rescaled=self._is_rescaled)
+        statistics = self._event.statistics_of(self.name)
+        return statistics.of(self.name, is_rescaled=self._is_rescaled)
 
     @property
     def previous(self) -> LayerView:
@@ -442,7 +468,7 @@ class LayerView:
         if tensor is None:
             raise UndefinedError(f"{self.name} has no {what}")
         if self._is_rescaled and what in ("activations", "anchors"):
-            return event.statistics.rescaled(self.name, what)
+            return event.statistics_of(self.name).rescaled(self.name, what)
         return tensor
 
     def _require_samples(self) -> None:

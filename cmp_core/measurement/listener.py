@@ -342,7 +342,8 @@ class MetricListener:
     # Results
 
     def _views(self, event: LayerActivations | SplitFinished) -> Iterator[LayerView]:
-        for layer in event.layers if self._is_pair else event.all_layers:
+        is_without = self._is_pair or event.reference_is_known
+        for layer in event.layers if is_without else event.all_layers:
             yield self._view(event, layer)
 
     def _view(self, event: LayerActivations | SplitFinished, layer: Layer) -> LayerView:

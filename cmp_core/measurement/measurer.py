@@ -20,7 +20,7 @@ from cmp_core.errors import PluginError, UsageError, one_line
 from cmp_core.events.activations import LayerActivations, SplitFinished, joined
 from cmp_core.events.payloads import Run
 from cmp_core.events.results import MetricResult
-from cmp_core.events.rows import FitInfo, Row
+from cmp_core.events.rows import INPUT, FitInfo, Row
 from cmp_core.layers.arrays import binary_scale
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.memory import memory_of
@@ -30,6 +30,7 @@ from cmp_core.measurement.jackknife import FEWEST
 from cmp_core.measurement.listener import MetricListener
 from cmp_core.measurement.memory import STATISTICS_SHARE, SUBSET_SIZE, Demand
 from cmp_core.measurement.metric import Metric
+from cmp_core.measurement.reference import MeasuredReference
 from cmp_core.plugins.dispatch import Dispatcher
 from cmp_core.statistics.classes import Classes
 from cmp_core.statistics.fits import Fitting, LinearFits
@@ -150,18 +151,24 @@ class Measurer:
         answers = self.dispatcher.emit("cmp_layer_activations", event)
         return self._rows(answers, extremes, event.layers, failures_before)
 
-    def fit(self, samples: FitSamples, *scored: NDArray[np.int64] | None) -> LinearFits | None:
+    def fit(
+        self,
+        samples: FitSamples,
+        *scored: NDArray[np.int64] | None,
+        reference_is_known: bool = False,
+    ) -> LinearFits | None:
         """Return linear fits to samples that are not scored, or none where no metric asks for them.
 
         Args:
             samples: what is fitted to.
             scored: labels (n,) of the splits that the fits will score.
+            reference_is_known: nothing is fitted to the reference, see `MeasuredReference`.
         """
 
         def read() -> Iterator[LayerActivations]:
             for chunk in samples.read():
                 self.dispatcher.emit_to_essential("cmp_layer_activations", chunk)
-                yield chunk
+                yield attrs.evolve(chunk, reference=None) if reference_is_known else chunk
 
         return self._fitted(read(), samples.n, [samples.labels, *scored], None)
 
@@ -205,6 +212,7 @@ class Measurer:
         fits: LinearFits | None = None,
         *,
         errors: bool = False,
+        reference: MeasuredReference | None = None,
     ) -> tuple[Row, ...]:
         """Measure a split.
 
@@ -216,13 +224,15 @@ class Measurer:
                 samples, and no sample is that of two.
             fits: to other samples; without them the split's own are fitted to in five folds.
             errors: give each value a standard error; there is none below 40 samples.
+            reference: of a split that is measured again and again, what was said of its reference.
         """
         failures_before = self.dispatcher.failure_counts()
         folds = Folds(torch.from_numpy(ids), None if labels is None else torch.from_numpy(labels))
         if fits is None:
             fits = self._fitted(read(0), len(ids), [labels], folds)
         groups = Groups(folds.sample_ids) if errors and len(ids) >= FEWEST else None
-        split = _Split(self._demand, self._available, folds, fits, groups)
+        is_known = reference is not None and reference.is_known(errors=errors)
+        split = _Split(self._demand, self._available, folds, fits, groups, is_known)
         chunks = iter(read(1))
         first = next(chunks, None)
         if not split.begin(first, self._processes):
@@ -238,6 +248,11 @@ class Measurer:
                 self.dispatcher.emit("cmp_layer_activations", split.measured(chunk))
         statistics = SplitStatistics(split.accumulator)
         answers = self.dispatcher.emit("cmp_split_finished", split.finished(statistics))
+        if reference is not None and is_known:
+            answers = reference.added_to(answers, errors=errors)
+        elif reference is not None and not self.dispatcher.failure_counts() - failures_before:
+            names = [listener.name for listener in self.listeners]
+            reference.keep(answers, names, INPUT, errors=errors)
         return self._rows(answers, split.extremes, split.head.layers, failures_before, fits)
 
     def _of_all(self, chunks: Iterable[LayerActivations]) -> Iterator[LayerActivations]:
@@ -326,8 +341,10 @@ class _Split:
         folds: Folds,
         fits: LinearFits | None,
         groups: Groups | None,
+        reference_is_known: bool,
     ) -> None:
         self._demand, self._available = demand, available
+        self._reference_is_known = reference_is_known
         self._folds, self._fits, self._groups = folds, fits, groups
         self._chosen: Tensor | None = None
         if demand.subset:
@@ -369,6 +386,8 @@ class _Split:
         for layer in chunk.all_layers:
             own, known = Extremes.of(layer), self.extremes.get(layer.name)
             self.extremes[layer.name] = own if known is None else own.merge(known)
+        if self._reference_is_known:
+            chunk = attrs.evolve(chunk, reference=None)
         if self._chosen is not None:
             where = torch.isin(chunk.sample_ids, self._chosen).nonzero().squeeze(1)
             self._parts.append(self._without_left_out(chunk).select(where, "subset"))
@@ -400,6 +419,7 @@ class _Split:
             folds=self._folds,
             groups=self._groups,
             fits=self._fits,
+            reference_is_known=self._reference_is_known,
         )
 
     def _without_left_out(self, chunk: LayerActivations) -> LayerActivations:
@@ -434,6 +454,7 @@ class _Split:
             subset=self._subset(),
             fits=self._fits,
             groups=self._groups,
+            reference_is_known=self._reference_is_known,
         )
 
     def _subset(self) -> LayerActivations | None:

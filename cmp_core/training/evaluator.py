@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from cmp_core.events.rows import INPUT, Row
 from cmp_core.layers.arrays import wide
 from cmp_core.layers.layer import Layer
 from cmp_core.measurement.measurer import FitSamples, Measurer
+from cmp_core.measurement.reference import MeasuredReference
 from cmp_core.statistics.fits import LinearFits
 from cmp_core.text import NAME, described, is_name
 from cmp_core.training.class_means import ClassMeans
@@ -73,6 +75,7 @@ class Evaluator:
         self._data = data
         self._measurer = measurer
         self.means = ClassMeans(len(data.class_names), config.similarity, config.tau, processes)
+        self._references: dict[Phase, MeasuredReference] = defaultdict(MeasuredReference)
         self._needs_means = any(layer.scores is None for layer in layers)
         self.widths = {INPUT: data.input_size}
         self.widths |= {layer.name: layer.activations.shape[1] for layer in layers}
@@ -88,11 +91,14 @@ class Evaluator:
         self.means.measure((self._without_anchors(batch), batch.labels) for batch in batches)
 
     @torch.no_grad()
-    def fit(self, epoch: int, step: int, *, to_all: bool = False) -> LinearFits | None:
+    def fit(
+        self, epoch: int, step: int, *, errors: bool = False, to_all: bool = False
+    ) -> LinearFits | None:
         """Make the linear fits that score splits, in eval mode; none where no metric asks for them.
 
         Args:
             epoch, step: of the weights.
+            errors: as the splits are measured.
             to_all: fit to all training samples, for the test, instead of a fixed part of them.
         """
         self._model.eval()
@@ -106,7 +112,9 @@ class Evaluator:
 
         samples = FitSamples(len(positions), data.train.labels[positions], read)
         scored = [data.test.labels] if to_all else [data.val.labels, data.train.labels]
-        return self._measurer.fit(samples, *scored)
+        phases: tuple[Phase, ...] = ("test",) if to_all else ("val", "train")
+        is_known = all(self._references[own].is_known(errors=errors) for own in phases)
+        return self._measurer.fit(samples, *scored, reference_is_known=is_known)
 
     @torch.no_grad()
     def measure(
@@ -139,7 +147,8 @@ class Evaluator:
                 yield self.event(layers, batch, phase, "chunk", epoch, step, pass_index)
 
         ids, labels = split.ids[positions], split.labels[positions]
-        rows = self._measurer.split(ids, labels, read, fits, errors=errors)
+        reference = self._references[phase]
+        rows = self._measurer.split(ids, labels, read, fits, errors=errors, reference=reference)
         total = torch.stack([own.cpu().double() for own in totals]).sum(0)
         loss, hits = self._processes.reduce(total, torch.add).tolist()
         n = len(positions)
@@ -168,7 +177,7 @@ class Evaluator:
 
     def _tested(self, epoch: int, step: int) -> Result:
         self.refresh_class_means()
-        fits = self.fit(epoch, step, to_all=True)
+        fits = self.fit(epoch, step, errors=True, to_all=True)
         return self.measure("test", epoch, step, fits, errors=True)
 
     def event(

@@ -214,7 +214,7 @@ class Trainer:
         progress = self.progress
         self._evaluator.refresh_class_means()
         now, errors = (progress.epoch, progress.step), self._has_errors(progress.epoch)
-        fits = self._evaluator.fit(*now)
+        fits = self._evaluator.fit(*now, errors=errors)
         val = self._evaluator.measure("val", *now, fits, errors=errors)
         train = self._evaluator.measure("train", *now, fits, errors=errors)
         is_best = progress.epoch > 0 and val.acc > progress.best_acc

@@ -11,6 +11,7 @@ import torch
 
 from cmp_core import evaluate, open_snapshot, run
 from cmp_core.config.schema import Config
+from cmp_core.measurement.reference import MeasuredReference
 from tests.run_files import lines
 
 
@@ -53,3 +54,33 @@ def test_the_test_event_names_the_step_of_the_weights(tiny: Config, tmp_path: Pa
     assert untrained == ["0", "0"]
     assert (tmp_path / "seen").read_text().split() == 2 * ["0", "0", epoch, step]
     assert int(step) == 11 * int(epoch)
+
+
+COUNTS_CALLS = """
+from pathlib import Path
+from cmp_core import metric
+
+@metric("mean_activation", split="mean")
+def mean_activation(view):
+    if view.name == "input" and len(view.labels) > 1:
+        with Path("PLACE").open("a") as file:
+            file.write(f"{len(view.labels)} ")
+    return view.activations.mean(dim=1)
+"""
+
+
+def test_the_input_is_measured_once_and_has_the_same_values_at_every_epoch(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, calls = tmp_path / "counts.py", tmp_path / "calls"
+    path.write_text(COUNTS_CALLS.replace("PLACE", str(calls)))
+    config = attrs.evolve(tiny, plugins=(str(path),), metrics="all", epochs=3)
+    once = lines(run(config).directory)
+    assert len(calls.read_text().split()) == 3  # validation, the training subset, the test
+    monkeypatch.setattr(MeasuredReference, "is_known", lambda *_, **__: False)
+    again = lines(run(config).directory)
+    assert len(calls.read_text().split()) == 3 + 10  # four epochs of two splits, and two tests
+    assert once == again  # to the last bit
+    of_input = [line["reference"] for line in once if line["phase"] == "val"]
+    assert of_input[0]["mean_activation"]
+    assert of_input == of_input[:1] * 4
