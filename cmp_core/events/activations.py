@@ -92,7 +92,7 @@ class LayerActivations(Event):
     groups: Groups | None = None
     scales: Mapping[str, Tensor] | None = None
     left_out: Mapping[str, str] = attrs.field(factory=dict)
-    selected: tuple[LayerActivations, Tensor] | None = None
+    _selected: tuple[LayerActivations, Tensor] | None = None
     reference_is_known: bool = False
     _guards: Guards = attrs.field(
         init=False, default=attrs.Factory(lambda self: self._guarded(), takes_self=True)
@@ -125,8 +125,8 @@ class LayerActivations(Event):
 
     def _statistics(self, own: Sequence[Layer], name: str) -> EventStatistics:
         layers = [layer for layer in own if layer.name not in self.left_out]
-        if self.selected is not None:
-            chunk, where = self.selected
+        if self._selected is not None:
+            chunk, where = self._selected
             whole = getattr(chunk, name)
             return SelectedStatistics(whole, where, layers, self.sample_ids, self.labels)
         own_folds = Folds(self.sample_ids, self.labels)
