@@ -250,9 +250,10 @@ class Measurer:
         answers = self.dispatcher.emit("cmp_split_finished", split.finished(statistics))
         if reference is not None and is_known:
             answers = reference.added_to(answers, errors=errors)
-        elif reference is not None and not self.dispatcher.failure_counts() - failures_before:
-            names = [listener.name for listener in self.listeners]
-            reference.keep(answers, names, INPUT, errors=errors)
+        elif reference is not None:
+            names = {listener.name for listener in self.listeners}
+            if not names & (self.dispatcher.failure_counts() - failures_before).keys():
+                reference.keep(answers, names, INPUT, errors=errors)
         return self._rows(answers, split.extremes, split.head.layers, failures_before, fits)
 
     def _of_all(self, chunks: Iterable[LayerActivations]) -> Iterator[LayerActivations]:
