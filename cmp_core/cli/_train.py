@@ -67,7 +67,7 @@ def train(asked: Asked, config: Config | None, *, tests: bool = True) -> Outcome
     with importing():
         from cmp_core import workflow
 
-        import_for_training()
+        import_for_training(tests=tests)
     if config is None:
         return workflow.resume(
             str(asked.resumed),

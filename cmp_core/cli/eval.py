@@ -51,7 +51,7 @@ def eval_command(
     with importing():
         from cmp_core import workflow
 
-        import_for_training()
+        import_for_training(tests=True)
     from cmp_core.cli._results import exit_code, print_confusion, print_failures, print_test
     from cmp_core.console import say
 

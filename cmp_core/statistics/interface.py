@@ -174,6 +174,7 @@ class LayerStatistics:
             target: statistics of the next layer.
             penalty: of the ridge regression on a batch, relative to the mean eigenvalue.
         """
+        self._require_together(target)
         samples = self._all.samples
         errors = samples.held_out_errors(self._index, target._index, penalty)
         return errors if self._is_rescaled else errors * samples.scale(target._index) ** 2
@@ -210,10 +211,19 @@ class LayerStatistics:
 
     def _pair(self, other: LayerStatistics) -> SecondMoments:
         """Return the second moments, which this layer and another one have."""
+        self._require_together(other)
         moments = self._moments
         moments.require_layer(other._index)
         moments.require_pair(self._index, other._index)
         return moments
+
+    def _require_together(self, other: LayerStatistics) -> None:
+        """Raise where the other layer's statistics are of other samples, or of the reference."""
+        if other._all is not self._all:
+            raise UsageError(
+                f"statistics of {self.layer} and {other.layer} are of different events, or one is "
+                "of the reference, which is compared with no layer"
+            )
 
     @property
     def _scale(self) -> Tensor:
