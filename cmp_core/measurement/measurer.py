@@ -168,7 +168,7 @@ class Measurer:
         def read() -> Iterator[LayerActivations]:
             for chunk in samples.read():
                 self.dispatcher.emit_to_essential("cmp_layer_activations", chunk)
-                yield attrs.evolve(chunk, reference=None) if reference_is_known else chunk
+                yield attrs.evolve(chunk, reference_is_known=reference_is_known)
 
         return self._fitted(read(), samples.n, [samples.labels, *scored], None)
 
@@ -183,7 +183,8 @@ class Measurer:
         for chunk in chunks if self._demand.fits else ():
             if fitting is None:
                 fitting = self._begun(chunk, n, labels, folds)
-            fitting.update(chunk.all_layers, chunk.sample_ids, chunk.labels)
+            layers = chunk.layers if chunk.reference_is_known else chunk.all_layers
+            fitting.update(layers, chunk.sample_ids, chunk.labels)
         fitting = self._processes.reduce(fitting, _merged_fitting)
         return None if fitting is None else fitting.fits()
 
