@@ -104,9 +104,11 @@ def _half_window(view: PlotView, groups: list[ReplicateGroup]) -> int:
 def _key(view: PlotView, groups: list[ReplicateGroup]) -> dict[str, Style]:
     """Return the key of the phases: on how many samples values rest, and how fits score them."""
     sizes = {p: set[int]().union(*(_sizes(view, group, p) for group in groups)) for p in _STYLES}
-    fits = _fits(view)
+    about = _fits(view)
+    if (one_in := max((_one_in(view, group) for group in groups), default=1)) > 1:
+        about["batch"] = f"{about.get('batch', '')}, one in {one_in:,} drawn"
     return {
-        f"{PHASE_NAMES[p]} ({_told(sizes[p])}{fits.get(p, '')})": style
+        f"{PHASE_NAMES[p]} ({_told(sizes[p])}{about.get(p, '')})": style
         for p, style in _STYLES.items()
         if sizes[p]
     }
@@ -117,6 +119,13 @@ def _sizes(view: PlotView, group: ReplicateGroup, phase: str) -> set[int]:
     found = [run.log.series.get((phase, view.layer, view.metric)) for run in group.runs]
     averaged = phase == "train" and any(run.log.averages_batches for run in group.runs)
     return {int(n) for series in found if series and not averaged for n in series.n}
+
+
+def _one_in(view: PlotView, group: ReplicateGroup) -> int:
+    """Return of how many batches of all runs together one is drawn."""
+    found = (run.log.series.get(("batch", view.layer, view.metric)) for run in group.runs)
+    count = sum(int(np.isfinite(series.values).sum()) for series in found if series is not None)
+    return max(1, -(-count // _MOST_POINTS))
 
 
 def _fits(view: PlotView) -> dict[str, str]:
@@ -147,7 +156,7 @@ def _draw_batches(axes: Axes, view: PlotView, group: ReplicateGroup, half: int) 
     steps, values, _ = over_time(group.runs, *where, "steps")
     known = np.isfinite(values)
     times = np.broadcast_to(steps, values.shape)[known]
-    thin = slice(None, None, -(-len(times) // _MOST_POINTS))
+    thin = slice(None, None, _one_in(view, group))
     axes.plot(times[thin], values[known][thin], **_BATCHES)
     means = np.stack(
         [

@@ -255,6 +255,18 @@ def test_the_timeline_has_a_running_mean_of_the_mean_over_seeds(greedy: Runs) ->
         ]
 
 
+def test_the_timeline_tells_that_not_all_batches_are_drawn(
+    greedy: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cmp_plots.timeline._MOST_POINTS", 12)
+    with picture("timeline", *greedy, metric="accuracy", layer="layer_1") as figure:
+        points, running, *_ = figure.axes[0].lines
+        batches = 12 * len(greedy)
+        assert len(heights(points)) == 12
+        assert key(figure)[0] == f"training batches (n = 32, one in {batches // 12} drawn)"
+        assert sum(map(math.isfinite, heights(running))) == 4  # the mean is of all of them
+
+
 def test_boxes_are_of_trained_weights(greedy: Runs) -> None:
     with picture("distributions", *greedy) as figure:
         drawn = by_title(figure)["margin"].lines
