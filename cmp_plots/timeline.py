@@ -58,7 +58,7 @@ def timeline(view: PlotView) -> Figure:
     size = (8.0, 3.8 if len(groups) == 1 else 2.8)
     figure, grid = panels(len(groups), 1, size, sharex=True)
     axes_of = {group.label: axes for axes, group in zip(grid, groups, strict=True)}
-    half = _half_window(view, groups)
+    half, one_in = _half_window(view, groups), _one_in(view, groups)
     drawn = {}
     has_mean = False
     for group in groups:
@@ -68,7 +68,7 @@ def timeline(view: PlotView) -> Figure:
                 continue
             steps, values, errors = over_time(group.runs, phase, view.layer, view.metric, "steps")
             if phase == "batch":
-                has_mean |= _draw_batches(axes, view, group, half)
+                has_mean |= _draw_batches(axes, view, group, half, one_in)
             else:
                 mean_and_spread(axes, steps, values, errors, **style)
             shown.append(values.ravel())
@@ -83,7 +83,7 @@ def timeline(view: PlotView) -> Figure:
             for axes in same:
                 axes.set_ylabel(metric_label(view, view.metric, scale, size[1] - 0.6))
     grid[-1].set_xlabel("step")
-    key = _key(view, groups)
+    key = _key(view, groups, one_in)
     if has_mean:
         key[f"running mean of batches (± {half:,} steps)"] = _RUNNING_MEAN
     title(figure, f"{view.metric} at {view.layer}", context(view), key)
@@ -101,11 +101,11 @@ def _half_window(view: PlotView, groups: list[ReplicateGroup]) -> int:
     return max(found, default=1)
 
 
-def _key(view: PlotView, groups: list[ReplicateGroup]) -> dict[str, Style]:
+def _key(view: PlotView, groups: list[ReplicateGroup], one_in: int) -> dict[str, Style]:
     """Return the key of the phases: on how many samples values rest, and how fits score them."""
     sizes = {p: set[int]().union(*(_sizes(view, group, p) for group in groups)) for p in _STYLES}
     about = _fits(view)
-    if (one_in := max((_one_in(view, group) for group in groups), default=1)) > 1:
+    if one_in > 1:
         about["batch"] = f"{about.get('batch', '')}, one in {one_in:,} drawn"
     return {
         f"{PHASE_NAMES[p]} ({_told(sizes[p])}{about.get(p, '')})": style
@@ -121,11 +121,18 @@ def _sizes(view: PlotView, group: ReplicateGroup, phase: str) -> set[int]:
     return {int(n) for series in found if series and not averaged for n in series.n}
 
 
-def _one_in(view: PlotView, group: ReplicateGroup) -> int:
-    """Return of how many batches of all runs together one is drawn."""
-    found = (run.log.series.get(("batch", view.layer, view.metric)) for run in group.runs)
-    count = sum(int(np.isfinite(series.values).sum()) for series in found if series is not None)
-    return max(1, -(-count // _MOST_POINTS))
+def _one_in(view: PlotView, groups: list[ReplicateGroup]) -> int:
+    """Return of how many batches one is drawn, the same in all panels."""
+    where = "batch", view.layer, view.metric
+    counts = [
+        sum(
+            int(np.isfinite(series.values).sum())
+            for run in group.runs
+            if (series := run.log.series.get(where)) is not None
+        )
+        for group in groups
+    ]
+    return max(1, -(-max(counts, default=0) // _MOST_POINTS))
 
 
 def _fits(view: PlotView) -> dict[str, str]:
@@ -150,13 +157,15 @@ def _told(sizes: set[int]) -> str:
     return f"n = {high:,}" if low == high else f"n = {low:,} to {high:,}"
 
 
-def _draw_batches(axes: Axes, view: PlotView, group: ReplicateGroup, half: int) -> bool:
+def _draw_batches(
+    axes: Axes, view: PlotView, group: ReplicateGroup, half: int, one_in: int
+) -> bool:
     """Draw the batches of all runs, and the mean of the runs' running means if there is one."""
     where = "batch", view.layer, view.metric
     steps, values, _ = over_time(group.runs, *where, "steps")
     known = np.isfinite(values)
     times = np.broadcast_to(steps, values.shape)[known]
-    thin = slice(None, None, _one_in(view, group))
+    thin = slice(None, None, one_in)
     axes.plot(times[thin], values[known][thin], **_BATCHES)
     means = np.stack(
         [

@@ -22,7 +22,7 @@ def own_process() -> None:
 @contextmanager
 def importing() -> Iterator[None]:
     """Import within a `with` block what is never collected; before plugins make objects."""
-    if not _is_own_process:
+    if not (_is_own_process and gc.isenabled()):
         yield
         return
     gc.disable()

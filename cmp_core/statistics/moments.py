@@ -378,7 +378,7 @@ def inner_products(rows: Sequence[Tensor]) -> InnerProduct:
     """Return the inner products of all pairs of layers, in the form that takes less work.
 
     n² Σp / 2 multiplications build Gram matrices and L²n² / 2 compare them; n (Σp)² / 2 build
-    cross-covariances. Either are made panel by panel, so memory grows with n or p only.
+    cross-covariances. The Gram matrices are made panel by panel, so memory grows with n only.
 
     Args:
         rows: centred activations (n, pᵢ) of the same samples, in float64 (float32 on MPS): in
