@@ -452,8 +452,6 @@ def eigenvalues(matrices: Tensor) -> Tensor:
 def log_det(matrices: Tensor, scale: Tensor, floor: Tensor, width: int | Tensor) -> Tensor:
     """Return log det(scale S + floor I_p), (…,); NaN where that is singular but for rounding.
 
-    By LU factors, which cost half of what LAPACK's Cholesky factors do at 128 to 1,024 rows.
-
     Args:
         matrices: S itself or the Gram matrix, which has the same eigenvalues but for zeros,
             (…, m, m).
@@ -462,10 +460,33 @@ def log_det(matrices: Tensor, scale: Tensor, floor: Tensor, width: int | Tensor)
     """
     shifted = matrices * scale[..., None, None]
     shifted.diagonal(dim1=-2, dim2=-1).add_(floor[..., None])
-    factors, _, _ = torch.linalg.lu_factor_ex(shifted)
-    pivots = factors.diagonal(dim1=-2, dim2=-1).abs()
+    pivots = _cholesky_pivots_(shifted)
     m = matrices.shape[-1]
     least = m * torch.finfo(pivots.dtype).eps * pivots.amax(dim=-1)
     others = (width - m) * floor.log()  # directions that only one form has
     value = pivots.log().sum(dim=-1) + others
     return torch.where(pivots.amin(dim=-1) > least, value, torch.nan)
+
+
+_BLOCK = 64
+"""Rows that are factorised at once: MKL's Cholesky and LU factors take twice the time at 1,024."""
+
+
+def _cholesky_pivots_(matrices: Tensor) -> Tensor:
+    """Return the squares of the diagonals (…, m) of Cholesky factors, in the matrices' memory.
+
+    NaN where a matrix (…, m, m) is not positive definite. Only its upper half is read.
+    """
+    m = matrices.shape[-1]
+    diagonals = []
+    for start in range(0, m, _BLOCK):
+        stop = start + _BLOCK
+        factor, failed = torch.linalg.cholesky_ex(matrices[..., start:stop, start:stop], upper=True)
+        diagonal = factor.diagonal(dim1=-2, dim2=-1)
+        diagonals.append(torch.where(failed[..., None] > 0, torch.nan, diagonal))
+        above = matrices[..., start:stop, stop:]
+        rows = torch.linalg.solve_triangular(factor.mT, above, upper=False)
+        for first in range(stop, m, _BLOCK):
+            rest = rows[..., first - stop :]
+            matrices[..., first : first + _BLOCK, first:] -= rest[..., :_BLOCK].mT @ rest
+    return torch.cat(diagonals, dim=-1).square()
