@@ -203,6 +203,7 @@ class Products:
     k_y: Tensor
     l_x: Tensor
     lengths: Tensor
+    _is_half: bool = attrs.field(default=False, init=False)  # see `_add_cross`
 
     @classmethod
     def of_samples(cls, x: ShiftedSamples, y: ShiftedSamples) -> Products:
@@ -242,15 +243,23 @@ class Products:
         self.lengths = self.lengths + x.lengths @ y.lengths
 
     def _add_cross(self, x: ShiftedSamples, y: ShiftedSamples) -> None:
-        """Add Σ x yᵀ; of a layer with itself half of it, which is mirrored."""
+        """Add Σ x yᵀ; of a layer with itself its upper half, until `mirrored` is called."""
         if x is not y:
             self.cross.addmm_(x.values.T, y.values)
             return
+        self._is_half = True
         for start in range(0, len(self.cross), _PANEL):
-            stop = start + _PANEL
-            rows, columns = x.values[:, start:stop], x.values[:, start:]
-            self.cross[start:stop, start:].addmm_(rows.T, columns)
-            self.cross[stop:, start:stop] = self.cross[start:stop, stop:].T
+            rows, columns = x.values[:, start : start + _PANEL], x.values[:, start:]
+            self.cross[start : start + _PANEL, start:].addmm_(rows.T, columns)
+
+    def mirrored(self) -> Products:
+        """Return these products, with both halves of those of a layer with itself."""
+        if self._is_half:
+            for start in range(0, len(self.cross), _PANEL):
+                stop = start + _PANEL
+                self.cross[stop:, start:stop] = self.cross[start:stop, stop:].T
+            self._is_half = False
+        return self
 
     @classmethod
     def sum(cls, parts: Sequence[Products]) -> Products:

@@ -161,7 +161,7 @@ class SplitSums:
     def _rescaled(self, x: str, y: str, scales: Mapping[str, Tensor]) -> dict[int, Products]:
         """Return the products of two layers in other scales, by part."""
         return {
-            part: products.rescaled(*(self.scales[z] / scales[z] for z in (x, y)))
+            part: products.mirrored().rescaled(*(self.scales[z] / scales[z] for z in (x, y)))
             for part, products in self._products.get((x, y), {}).items()
         }
 
@@ -182,7 +182,8 @@ class SplitSums:
         if (layer, other) not in self._products:
             raise no_sums(layer, other)
         by_part = self._products[layer, other]
-        chosen = [by_part[part] for part in parts or sorted(by_part) if part in by_part]
+        known = (part for part in parts or sorted(by_part) if part in by_part)
+        chosen = [by_part[part].mirrored() for part in known]
         require(len(chosen), 1)
         return chosen[0] if len(chosen) == 1 else Products.sum(chosen)
 
