@@ -164,22 +164,20 @@ class LayerActivations(Event):
 
         return tuple(group(where) if len(where) else None for where in positions)
 
-    def modified(self, *, exact: bool = False) -> str | None:
+    def modified(self) -> str | None:
         """Return the name of a tensor that was written to since the event was made, or none."""
-        found = (guards.modified(exact=exact) for guards in self._all_guards())
-        return next(filter(None, found), None)
+        return next(filter(None, (guards.modified() for guards in self._all_guards())), None)
 
-    def copy(self, *, exact: bool = False) -> LayerActivations:
+    def copy(self) -> LayerActivations:
         """Return the event with tensors of its own and no statistics computed yet."""
         copy = self.map_tensors(torch.clone)
-        if exact:
-            copy._guards.keep_copies(originals=self._guards)
-            for guards in copy._all_guards():
-                guards.keep_copies()
+        copy._guards.keep_copies(originals=self._guards)
+        for guards in copy._all_guards():
+            guards.keep_copies()
         return copy
 
     def drop_copies(self) -> None:
-        """Keep no longer what `modified(exact=True)` compares with."""
+        """Keep no longer what `modified` compares a copy's values with."""
         for guards in self._all_guards():
             guards.drop_copies()
 
@@ -316,22 +314,21 @@ class SplitFinished(Event):
         """Return the statistics that hold those of a layer or of the reference."""
         return self.statistics
 
-    def modified(self, *, exact: bool = False) -> str | None:
+    def modified(self) -> str | None:
         """Return the name of a tensor of the subset or the statistics that was written to."""
-        found = self.statistics.moments.guards.modified(exact=exact)
-        return found or (None if self.subset is None else self.subset.modified(exact=exact))
+        found = self.statistics.moments.guards.modified()
+        return found or (None if self.subset is None else self.subset.modified())
 
-    def copy(self, *, exact: bool = False) -> SplitFinished:
+    def copy(self) -> SplitFinished:
         """Return the event with a subset of its own, and statistics that nobody has written to."""
-        if self.statistics.moments.guards.modified(exact=exact):
+        if self.statistics.moments.guards.modified():
             self.statistics.renew()
-        if exact:
-            self.statistics.moments.guards.keep_copies()
-        subset = None if self.subset is None else self.subset.copy(exact=exact)
+        self.statistics.moments.guards.keep_copies()
+        subset = None if self.subset is None else self.subset.copy()
         return attrs.evolve(self, subset=subset)
 
     def drop_copies(self) -> None:
-        """Keep no longer what `modified(exact=True)` compares with."""
+        """Keep no longer what `modified` compares a copy's values with."""
         self.statistics.moments.guards.drop_copies()
         if self.subset is not None:
             self.subset.drop_copies()

@@ -41,20 +41,16 @@ class Run:
 class Event:
     """What all payloads have in common: they may be read but not written to."""
 
-    def modified(self, *, exact: bool = False) -> str | None:
+    def modified(self) -> str | None:
         """Return the name of a tensor that was written to since the event was made, or none.
 
         Found by PyTorch's version counters. They do not see writes through a NumPy view or
-        `tensor.data`: with `exact`, the values are compared as well, of an exact `copy`.
+        `tensor.data`: of a `copy` the values are compared as well.
         """
         return None
 
-    def copy(self, *, exact: bool = False) -> Self:
-        """Return the event with rows and tensors of its own, to be handed to plugins.
-
-        Args:
-            exact: keep what `modified(exact=True)` compares the copy's tensors with.
-        """
+    def copy(self) -> Self:
+        """Return the event with rows and tensors of its own, to be handed to plugins."""
         rows = {
             name: tuple(map(attrs.evolve, getattr(self, name)))
             for name in ("rows", "train_rows", "untrained_rows")
@@ -63,7 +59,7 @@ class Event:
         return attrs.evolve(self, **rows)
 
     def drop_copies(self) -> None:
-        """Keep no longer what `modified(exact=True)` compares with."""
+        """Keep no longer what `modified` compares a copy's values with."""
 
 
 @attrs.frozen(eq=False)

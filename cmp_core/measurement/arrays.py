@@ -39,7 +39,8 @@ def measure_arrays(
 ) -> tuple[Row, ...]:
     """Return what metrics say of the activations of layers, as of a whole split.
 
-    Samples are read in chunks as in a run, so the values are those of a run to the last bit.
+    Samples are read in chunks as in a run, so the values are those of a run but for
+    the rounding of sums.
     Metrics of training batches alone (`split="running"`) say nothing of a split.
 
     Args:

@@ -21,6 +21,7 @@ from cmp_core.layers.layer import Layer
 from cmp_core.measurement.answer import MOST_NUMBERS, by_name, check_state, of_samples, on_device
 from cmp_core.measurement.jackknife import influences, of_mean
 from cmp_core.measurement.metric import Metric
+from cmp_core.plugins.fence import is_built_in
 from cmp_core.statistics.folds import Groups
 from cmp_core.statistics.interface import LayerStatistics
 
@@ -42,6 +43,7 @@ class MetricListener:
         self._is_pair, self._neighbour = definition.scope == "pair", definition.neighbour
         self._is_rescaled = "scale" in definition.invariances
         self.code = definition.implementation
+        self._is_built_in = is_built_in(self)
         self._implementation = partial(definition.implementation, **metric.options)
         self._influence = definition.influence and partial(definition.influence, **metric.options)
         self._needs = [attrgetter(path) for path in _resolved(definition.needs)]
@@ -375,9 +377,10 @@ class MetricListener:
         """Return under which name a value is logged, given its own; the headline's is empty."""
         return f"{self.metric.label}_{name}" if name else self.metric.label
 
-    @staticmethod
-    def _owned(results: list[MetricResult]) -> list[MetricResult]:
+    def _owned(self, results: list[MetricResult]) -> list[MetricResult]:
         """Copy what may be a view of the event, so that no plugin can change it any more."""
+        if self._is_built_in:  # those that may change it are called before
+            return results
         alike: dict[Any, dict[int, list[MetricResult]]] = {}
         for result in results:
             value = result.value

@@ -49,8 +49,9 @@ class Dispatcher:
 
     Pluggy itself stops at the first exception; this walks the implementations one by one and
     applies the policy to each: `disable` calls a plugin that raises no longer, `warn` keeps it,
-    `raise` stops the run. Plugins are handed a copy of the event and of the run, and those that are
-    not built in leave the global state as it was, see `Fence`; essential ones get the event itself.
+    `raise` stops the run. Plugins that are not built in are handed a copy of the event, which they
+    must not change, and leave the global state as it was, see `Fence`. The tests hold the others to
+    both. All are handed a copy of the run, but for essential ones.
     Any exception is an error of the plugin's but `KeyboardInterrupt`, which is Ctrl-C.
 
     Args:
@@ -121,12 +122,12 @@ class Dispatcher:
         fatal: Exception | None = None
         implementations = self._implementations(hook)
         others = [i for i in implementations if not self._is_essential(i.plugin)]
-        exact = bool(others) and not is_built_in(others[0].plugin)
-        state = GlobalState() if exact else None
-        shown = event.copy(exact=exact) if others else event
+        is_fenced = bool(others) and not is_built_in(others[0].plugin)
+        state = GlobalState() if is_fenced else None
+        shown = event.copy() if is_fenced else event
         for implementation in others:
-            if exact and is_built_in(implementation.plugin):
-                exact, state = False, None
+            if state is not None and is_built_in(implementation.plugin):
+                state = None
                 shown.drop_copies()
             try:
                 answers[implementation.plugin_name] = self._call(implementation, hook, shown, state)
@@ -136,8 +137,8 @@ class Dispatcher:
                 fatal = self._handle(implementation.plugin, implementation.plugin_name, hook, error)
                 if fatal is not None:
                     break
-                if exact or shown.modified():  # it may have replaced what the event holds
-                    shown = event.copy(exact=exact)
+                if state is not None:  # it may have replaced what the event holds
+                    shown = event.copy()
         answers |= self._answers_of_essential(implementations[len(others) :], hook, event, fatal)
         return answers
 
@@ -194,7 +195,7 @@ class Dispatcher:
         """Return what a plugin answers, with the global state of before if it is given.
 
         Raises:
-            PluginError: the plugin has written into the event.
+            PluginError: a plugin that is not built in has written into the event.
         """
         name = implementation.plugin_name
         held = None if state is None else list(_held(event))
@@ -205,9 +206,11 @@ class Dispatcher:
             self.pending = None
             if state is not None:
                 self.fence.restore(state, name, hook)
-        if what := event.modified(exact=state is not None):
+        if held is None:
+            return answer
+        if what := event.modified():
             raise PluginError(f"it changed {what} in place; work on a copy (tensor.clone())")
-        if held is not None and not _are_same(held, list(_held(event))):
+        if not _are_same(held, list(_held(event))):
             raise PluginError("it changed the event, which may be read only")
         return answer
 

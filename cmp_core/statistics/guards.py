@@ -16,11 +16,11 @@ class Guarded:
     version: int
     original: Tensor | None = None
 
-    def is_modified(self, *, exact: bool) -> bool:
+    def is_modified(self) -> bool:
         """Return whether the tensor was written to, see `Guards.modified`."""
         if _version(self.tensor) != self.version:
             return True
-        return exact and self.original is not None and not _is_same(self.tensor, self.original)
+        return self.original is not None and not _is_same(self.tensor, self.original)
 
 
 class Guards:
@@ -44,7 +44,7 @@ class Guards:
         self.guarded.append(Guarded(what, tensor, _version(tensor), original))
 
     def keep_copies(self, originals: Guards | None = None) -> None:
-        """Keep a copy of each tensor from now on, for `modified(exact=True)`.
+        """Keep a copy of each tensor from now on, for `modified`.
 
         Args:
             originals: guards of tensors of the same values that nobody else has, in the same order.
@@ -62,15 +62,14 @@ class Guards:
         self._keeps_copies = False
         self.guarded = [attrs.evolve(guard, original=None) for guard in self.guarded]
 
-    def modified(self, *, exact: bool = False) -> str | None:
+    def modified(self) -> str | None:
         """Return the name of a tensor that was written to, or none.
 
-        Args:
-            exact: whether to compare values too. PyTorch's version counters do not see writes
-                through a NumPy view or `tensor.data`.
+        PyTorch's version counters do not see writes through a NumPy view or `tensor.data`; where
+        copies are kept, values are compared too.
         """
         for guard in self.guarded:
-            if guard.is_modified(exact=exact):
+            if guard.is_modified():
                 return guard.what
         return None
 
