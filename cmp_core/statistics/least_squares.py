@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import attrs
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
@@ -65,7 +68,8 @@ class LeastSquares:
             raise UndefinedError("the activations that the fit takes hold NaN or infinity")
         factor, pivots, rank = np.zeros((0, 0), matrix.dtype), np.zeros(0, np.int64), 0
         if len(varying):  # LAPACK takes no empty matrix
-            factor, pivots, rank, _ = decompose(matrix, tol=tolerance, lower=1)
+            with _blas().limit(limits=torch.get_num_threads(), user_api="blas"):
+                factor, pivots, rank, _ = decompose(matrix, tol=tolerance, lower=1)
         chosen = torch.from_numpy(pivots[:rank].astype(np.int64) - 1).to(scatter.device)
         lower = torch.from_numpy(np.tril(factor[:rank, :rank])).to(scatter.device)
         return cls(varying[chosen], lower, deviations[chosen])
@@ -84,6 +88,12 @@ class LeastSquares:
         weights = torch.zeros_like(cross)
         weights[self.kept] = solved / self.deviations[:, None]
         return weights
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Return what limits the threads of SciPy's LAPACK, once that is imported."""
+    return ThreadpoolController()
 
 
 @attrs.frozen(eq=False)
