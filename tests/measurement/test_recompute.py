@@ -12,7 +12,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import attrs
 import h5py
 import numpy as np
 import pytest
