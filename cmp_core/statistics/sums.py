@@ -36,7 +36,7 @@ class Parts:
     of: Callable[[Tensor], Tensor]
 
 
-_ROWS = 512
+_ROWS = 256
 """Samples whose products are taken at once: of more, they and their products are not in caches."""
 
 WHOLE = Parts(1, torch.zeros_like)
