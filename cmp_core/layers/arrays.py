@@ -250,13 +250,23 @@ def binary_scale(tensor: Tensor) -> Tensor:
     >>> binary_scale(torch.tensor([3.0, -5.0]))
     tensor(4., dtype=torch.float64)
     """
-    one = torch.ones((), dtype=precise(tensor.device), device=tensor.device)
+    return binary_scales([tensor])[0]
+
+
+def binary_scales(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the `binary_scale` of each of some tensors on one device, (k,)."""
+    largest = torch.stack([_largest_size(tensor) for tensor in tensors])
+    one = torch.ones_like(largest)
+    scales = torch.ldexp(one, torch.frexp(largest).exponent - 1)
+    return torch.where((largest > 0) & largest.isfinite(), scales, one)
+
+
+def _largest_size(tensor: Tensor) -> Tensor:
+    """Return max |x| (0-d), in float64 (float32 on MPS)."""
     if not tensor.numel():
-        return one
+        return torch.zeros((), dtype=precise(tensor.device), device=tensor.device)
     low, high = wide(tensor).aminmax()
-    largest = torch.maximum(-low, high).to(one.dtype)
-    scale = torch.ldexp(one, torch.frexp(largest).exponent - 1)
-    return torch.where((largest > 0) & largest.isfinite(), scale, one)
+    return torch.maximum(-low, high).to(precise(tensor.device))
 
 
 def rescaled(activations: Tensor) -> Tensor:

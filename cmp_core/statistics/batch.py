@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
-from cmp_core.layers.arrays import binary_scale
+from cmp_core.layers.arrays import binary_scales
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import FOLDS
 from cmp_core.statistics.cache import cached
@@ -82,6 +82,10 @@ class GramMoments(SampleMoments):
         stacked = torch.stack([self._layers[i].activations for i in group])
         return centre_(stacked / self.scales()[group.start : group.stop, None, None])  # in float64
 
+    def deviations(self, layer: int) -> Tensor:
+        group = self._group_of(layer)
+        return self.centred(group)[layer - group.start]
+
     def mean(self, layer: int) -> Tensor:
         require(self.n, 1)
         group = self._group_of(layer)
@@ -101,7 +105,7 @@ class GramMoments(SampleMoments):
     @cached
     def variances_of_units(self, group: range) -> Tensor:
         """Return the variances of the units of l layers of one width, (l, p)."""
-        return self.centred(group).square().mean(dim=1)
+        return torch.stack([rows.square().mean(dim=0) for rows in self.centred(group)])
 
     def _group_of(self, layer: int) -> range:
         return next(group for group in self._groups if layer in group)
@@ -219,8 +223,10 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
             yield KernelDensities(panels, lengths[None], variance[None], widths)
 
     def _centred(self) -> Iterator[Tensor]:
-        """Yield the scaled activations of each layer minus their means, (n, p)."""
-        return (centre_(self._scaled(i)) for i in range(len(self.names)))
+        return (self.deviations(i) for i in range(len(self.names)))
+
+    def deviations(self, layer: int) -> Tensor:
+        return centre_(self._scaled(layer))
 
     def gram_moments(self, *layers: str) -> GramMoments:
         chosen = [layer for name, layer in self._layers.items() if name in layers]
@@ -272,7 +278,7 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
 
 def _scales(layers: Iterable[Layer]) -> Tensor:
     """Return the power of two by which the activations of each layer are divided, (L,)."""
-    return torch.stack([binary_scale(layer.activations) for layer in layers])
+    return binary_scales([layer.activations for layer in layers])
 
 
 def one_hot(folds: Folds, classes: Classes | None) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from cmp_core.layers.arrays import precise
 from cmp_core.layers.sampling import FOLDS
 from cmp_core.statistics.least_squares import ridge_lambda
-from cmp_core.statistics.moments import InnerProduct, over_pairs, per_sample_within
+from cmp_core.statistics.moments import InnerProduct, gram, over_pairs, per_sample_within
 
 
 @attrs.frozen(eq=False)
@@ -38,8 +38,7 @@ class Grams:
         In float64, and centred once more: a small ridge penalty would magnify what float32 rounds
         off, and most of all what it leaves along (1, …, 1).
         """
-        exact = (x.to(precise(x.device)) for x in rows)
-        return cls._centred(torch.cat([x @ x.mT for x in exact]))
+        return cls._centred(torch.cat([gram(x.to(precise(x.device))) for x in rows]))
 
     @classmethod
     def _centred(cls, matrices: Tensor) -> Grams:

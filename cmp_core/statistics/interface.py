@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
-from cmp_core.layers.arrays import binary_scale, precise, wide
+from cmp_core.layers.arrays import binary_scale, wide
 from cmp_core.layers.layer import Layer
 from cmp_core.layers.sampling import FOLDS
 from cmp_core.layers.similarity import defined_cosine
@@ -26,7 +26,6 @@ from cmp_core.statistics.fits import LinearFits
 from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.guards import Guards
 from cmp_core.statistics.least_squares import PENALTY
-from cmp_core.statistics.moments import centred
 from cmp_core.statistics.second_moments import Function, SampleMoments, SecondMoments, rests_on
 
 Options = ParamSpec("Options")
@@ -327,8 +326,11 @@ class EventStatistics(StatisticsCache, Statistics):
     def scale(self, layer: int) -> Tensor:
         """Return the power of two (0-d) by which a layer's activations are divided."""
         owner = self._layers[layer]
-        known = self._scales or {}
-        return known[owner.name] if owner.name in known else binary_scale(owner.activations)
+        if self._scales and owner.name in self._scales:
+            return self._scales[owner.name]
+        if self._make_moments is None:
+            return binary_scale(owner.activations)
+        return self.moments.scales()[layer]
 
     @cached
     def rescaled(self, layer: str, what: str) -> Tensor:
@@ -398,8 +400,10 @@ class EventStatistics(StatisticsCache, Statistics):
     def deviations(self, layer: int) -> Tensor:
         """Return `LayerStatistics.deviations` of a layer, in units of its scale."""
         if self._fits is None:
-            rows = self.rescaled(self.names[layer], "activations")
-            return centred(rows.to(precise(rows.device)))
+            rows = self.moments.deviations(layer)
+            if self._scales is None:
+                return rows
+            return rows * (self.moments.scales()[layer] / self.scale(layer))
         deviations = self._fits.deviations(self.names[layer], self._shifted(layer))
         return deviations * self._unit_of_fits(layer)
 

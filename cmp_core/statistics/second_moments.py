@@ -215,6 +215,10 @@ class SampleMoments(SecondMoments):
     classes: Classes | None
 
     @abstractmethod
+    def deviations(self, layer: int) -> Tensor:
+        """Return the scaled activations of a layer minus their means, (n, p)."""
+
+    @abstractmethod
     def held_out_scores(self, layer: int, penalty: float) -> Tensor:
         """Return the scores of all samples, (n, K), see `LayerStatistics.held_out_scores`."""
 
