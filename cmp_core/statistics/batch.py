@@ -212,10 +212,6 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
     def inner(self) -> InnerProduct:
         return inner_products([*self._centred()])
 
-    @cached
-    def variance(self) -> Tensor:
-        return self._gathered(lambda form, _: form.variance())
-
     def kernels(self, widths: Sequence[float]) -> Iterator[KernelDensities]:
         for rows, variance in zip(self._centred(), self.variance(), strict=True):
             lengths = rows.square().sum(dim=1) / variance

@@ -13,6 +13,7 @@ from torch import Tensor
 from cmp_core.layers.arrays import precise
 from cmp_core.statistics.cache import cached
 from cmp_core.statistics.guards import Guards
+from cmp_core.statistics.moments import InnerProduct
 from cmp_core.statistics.second_moments import SampleMoments, SecondMoments
 
 
@@ -57,6 +58,13 @@ class MixedMoments(SecondMoments):
 
     def log_det(self, scale: Tensor, floor: Tensor) -> Tensor:
         return self._gathered(lambda form, layers: form.log_det(scale[layers], floor[layers]))
+
+    @cached
+    def own(self) -> InnerProduct:  # of the forms, as what else is said of single layers
+        squares = self._gathered(lambda form, _: form.own().squares)
+        lengths = self._gathered(lambda form, _: form.own().lengths)
+        totals = self._gathered(lambda form, _: form.own().x_total)
+        return InnerProduct(self.n, squares, lengths, totals, totals)
 
     def within_class_variance(self) -> Tensor:
         return self._gathered(lambda form, _: form.within_class_variance())

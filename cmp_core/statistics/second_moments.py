@@ -116,6 +116,11 @@ class SecondMoments(StatisticsCache, ABC):
 
     # What follows
 
+    @cached
+    def own(self) -> InnerProduct:
+        """Return the inner products of each layer with itself, fields (L,)."""
+        return self.inner().own
+
     def mean_log_kernel_density(self, *widths: float) -> Tensor:
         """Return `LayerStatistics.mean_log_kernel_density` of all layers, (L, widths)."""
         return self.kernel_means(*widths).log().mean(dim=2).T
@@ -140,7 +145,7 @@ class SecondMoments(StatisticsCache, ABC):
     def variance(self) -> Tensor:
         """Return tr S / n (0-d), the variance summed over units."""
         require(self.n, 1)
-        return self.inner().own.x_total / self.n
+        return self.own().x_total / self.n
 
     @cached
     @rests_on("own", "next")
@@ -170,7 +175,7 @@ class SecondMoments(StatisticsCache, ABC):
     @rests_on("own")
     def shrinkage(self) -> Tensor:
         """Return the intensity δ (0-d) of Ledoit & Wolf 2004 for S/n, between 0 and 1."""
-        return self.inner().own.shrinkage(self.widths)
+        return self.own().shrinkage(self.widths)
 
     @cached
     @rests_on("own")
@@ -202,7 +207,7 @@ class SecondMoments(StatisticsCache, ABC):
         values = eigenvalues(self.scatter(layer))[:rank] / (self.n - 1)
         if self.n < 4:
             return values
-        return torch.where(self.inner().own.is_outweighed()[layer], torch.nan, values)
+        return torch.where(self.own().is_outweighed()[layer], torch.nan, values)
 
 
 class SampleMoments(SecondMoments):

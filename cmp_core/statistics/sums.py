@@ -118,7 +118,7 @@ class SplitSums:
         for layer in layers:
             if layer.name not in self.pivots:
                 scale = self.scales[layer.name] = binary_scale(layer.activations)
-                self.pivots[layer.name] = pivot(layer.activations.to(scale.dtype) / scale)
+                self.pivots[layer.name] = pivot(layer.activations[:_ROWS].to(scale.dtype) / scale)
         if LABELS not in self.pivots and self._classes is not None:
             one = torch.ones((), dtype=precise(self.device), device=self.device)
             self.scales[LABELS] = one

@@ -10,7 +10,7 @@ held against ours, to a millionth. Packages that are not there are left out, and
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -46,7 +46,7 @@ class Case:
 
     what: str
     ours: Answer
-    others: dict[str, Answer]
+    others: Mapping[str, Answer]
 
 
 def cases() -> Iterator[Case]:
@@ -60,7 +60,7 @@ def cases() -> Iterator[Case]:
 
 def about_pairs(n: int, p: int) -> Iterator[Case]:
     """Debiased CKA of two layers, and of all pairs of eight."""
-    layers = [normal(n, p, seed) for seed in range(8)]
+    layers = [normal(n, p, seed) + normal(n, p, 8) for seed in range(8)]
     x, y = layers[:2]
     a, b = torch.from_numpy(x), torch.from_numpy(y)
     all_layers = list(map(torch.from_numpy, layers))

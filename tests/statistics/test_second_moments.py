@@ -12,7 +12,7 @@ from cmp_core.statistics.second_moments import SecondMoments
 
 
 def test_every_second_moment_has_its_line_in_the_layer() -> None:
-    engine = {"scales", "inner", "log_det", "shrunk_log_det"}
+    engine = {"scales", "inner", "own", "log_det", "shrunk_log_det"}
     engine |= {"require_layer", "require_pair", "hsic", "mean_log_kernel_density"}
     engine |= {"kernels", "kernel_means", "kernel_density_influences"}
     for name, method in vars(SecondMoments).items():
