@@ -23,19 +23,6 @@ def compare(first: Work, second: Work, rounds: int) -> tuple[float, float, float
     return statistics.median(firsts), statistics.median(seconds_), statistics.median(ratios)
 
 
-def compare_in_blocks(first: Work, second: Work, rounds: int) -> tuple[float, float, float]:
-    """Return what `compare` does, each timed in a block of its own.
-
-    For two linear-algebra libraries: the threads of one spin for a while after each call and would
-    take the processors from the other.
-    """
-    medians = []
-    for work in (first, second):
-        work()  # warm up
-        medians.append(statistics.median(_seconds(work) for _ in range(rounds)))
-    return medians[0], medians[1], medians[0] / medians[1]
-
-
 def report(what: str, result: tuple[float, float, float], goal: str) -> None:
     """Print one line of figures."""
     first, second, ratio = result
