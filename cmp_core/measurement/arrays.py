@@ -39,8 +39,7 @@ def measure_arrays(
 ) -> tuple[Row, ...]:
     """Return what metrics say of the activations of layers, as of a whole split.
 
-    Samples are read in chunks as in a run, so the values are those of a run but for
-    the rounding of sums.
+    Samples are read in chunks as in a run, so the values are those of a run to the last bit.
     Metrics of training batches alone (`split="running"`) say nothing of a split.
 
     Args:

@@ -24,7 +24,7 @@ from cmp_core.statistics.mixed import MixedMoments, is_wide
 from cmp_core.statistics.moments import InnerProduct, require
 from cmp_core.statistics.second_moments import SecondMoments
 from cmp_core.statistics.sum_moments import SumMoments, SumMomentsWithout
-from cmp_core.statistics.sums import WHOLE, Parts, SplitSums, no_sums
+from cmp_core.statistics.sums import Parts, SplitSums, no_sums
 
 
 class SplitAccumulator:
@@ -53,8 +53,12 @@ class SplitAccumulator:
         self.classes = None if folds.labels is None else Classes(num_classes, folds.labels)
         self._num_classes = num_classes
         device = folds.sample_ids.device
-        parts = WHOLE if groups is None else Parts(groups.count, groups.of)
-        self.sums = SplitSums(wanted, device, self.classes, parts)
+        self.sums = SplitSums(wanted, device, self.classes)
+        # Beside the sums of all: values are the same with errors and without, to the last bit.
+        self.sums_by_group: SplitSums | None = None
+        if groups is not None:
+            parts = Parts(groups.count, groups.of)
+            self.sums_by_group = SplitSums(wanted, device, self.classes, parts)
         self.widths: dict[str, int] = {}
         self.samples: dict[str, Layer] = {}
 
@@ -76,6 +80,8 @@ class SplitAccumulator:
             if not (is_wide(self.n, self.widths[layer.name]) or layer.name in self.left_out):
                 narrow.append(layer)
         self.sums.update(narrow, sample_ids, labels)
+        if self.sums_by_group is not None:
+            self.sums_by_group.update(narrow, sample_ids, labels)
 
     def merge(self, other: SplitAccumulator) -> SplitAccumulator:
         """Return what both have taken in, of different samples of one split; change neither."""
@@ -83,6 +89,8 @@ class SplitAccumulator:
             self.wanted, self.folds, self._num_classes, self.left_out, self.groups
         )
         merged.sums = self.sums.merge(other.sums)
+        if self.sums_by_group is not None and other.sums_by_group is not None:
+            merged.sums_by_group = self.sums_by_group.merge(other.sums_by_group)
         merged.widths = self.widths or other.widths
         for name, layer in (self.samples | other.samples).items():
             sides = [side.samples[name].activations for side in (self, other) if side.samples]
@@ -198,7 +206,9 @@ class SplitMomentsWithout(SplitMoments):
 
     @cached
     def sums(self) -> SumMoments:
-        return SumMomentsWithout(self._whole.sums(), self._group, self.n)
+        by_group = self._split.sums_by_group
+        assert by_group is not None  # otherwise nothing can be left out
+        return SumMomentsWithout(self._whole.sums(), by_group, self._group, self.n)
 
 
 class SplitStatistics(Statistics):

@@ -103,9 +103,9 @@ class SumMomentsWithout(SumMoments):
     Little is kept in memory: there is one of these for every part.
     """
 
-    def __init__(self, whole: SumMoments, part: int, n: int) -> None:
+    def __init__(self, whole: SumMoments, by_part: SplitSums, part: int, n: int) -> None:
         super().__init__(whole._sums, n, Guards())
-        self._whole, self._part = whole, part
+        self._whole, self._by_part, self._part = whole, by_part, part
 
     def scatter(self, layer: int) -> Tensor:
         require(self.n, 1)
@@ -114,6 +114,6 @@ class SumMomentsWithout(SumMoments):
 
     def _total(self, layer: str, other: str) -> Products:
         total = self._whole._total(layer, other)
-        if not self._sums.has_part(layer, other, self._part):
+        if not self._by_part.has_part(layer, other, self._part):
             return total
-        return total - self._sums.products(layer, other, [self._part])
+        return total - self._by_part.products(layer, other, [self._part])

@@ -8,10 +8,10 @@ import math
 import re
 import shutil
 from collections.abc import Callable
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import attrs
 import h5py
 import numpy as np
 import pytest
@@ -183,10 +183,8 @@ def test_arrays_of_many_chunks_have_the_values_of_a_file(
     with open_snapshot(path) as snapshot:
         layers = {layer.name: layer.activations[:] for layer in snapshot.layers}
         found = measure_arrays(layers, snapshot.labels, names, sample_ids=snapshot.sample_ids)
-    place = attrgetter("layer", "metric", "other", "pair", "n")
-    values = {place(row): row.value for row in found if row.value is not None}
-    expected = {place(row): row.value for row in result.rows if place(row) in values}
-    assert values == pytest.approx(expected, rel=1e-13)
+    values = {str(row) for row in found if row.value is not None}
+    assert values <= {str(attrs.evolve(row, error=None)) for row in result.rows}
     assert len(values) == 2 * 3 + 2 + 3 * 3  # of 3 layers, of neighbours, and of all pairs
 
 
