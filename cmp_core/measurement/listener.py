@@ -57,11 +57,11 @@ class MetricListener:
     def cmp_layer_activations(self, event: LayerActivations) -> list[MetricResult] | None:
         """Measure a batch at once; take in a chunk."""
         if self._split == "running":
-            return self._owned(self._follow(event)) if event.part == "batch" else None
+            return self._of_batch(self._follow(event)) if event.part == "batch" else None
         if event.part == "batch":
             if self.metric.definition.slow:
                 return self._missing_everywhere(event, _SLOW)
-            return self._owned(self._at_once(event))
+            return self._of_batch(self._at_once(event))
         if self._split in ("mean", "state") and event.pass_index in self._pass_indices:
             self._gather(self._gathered, event, event.pass_index)
             if self._is_fitted and event.by_half_fits is not None:
@@ -377,10 +377,13 @@ class MetricListener:
         """Return under which name a value is logged, given its own; the headline's is empty."""
         return f"{self.metric.label}_{name}" if name else self.metric.label
 
-    def _owned(self, results: list[MetricResult]) -> list[MetricResult]:
+    def _of_batch(self, results: list[MetricResult]) -> list[MetricResult]:
+        """Return results, which are read before a plugin that may change them is called again."""
+        return results if self._is_built_in else self._owned(results)
+
+    @staticmethod
+    def _owned(results: list[MetricResult]) -> list[MetricResult]:
         """Copy what may be a view of the event, so that no plugin can change it any more."""
-        if self._is_built_in:  # those that may change it are called before
-            return results
         alike: dict[Any, dict[int, list[MetricResult]]] = {}
         for result in results:
             value = result.value
