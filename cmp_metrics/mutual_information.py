@@ -115,9 +115,11 @@ def _influence(
     variance = lengths.mean()
     scaled, matrix = snr / variance, statistics.scatter()
     identity = torch.eye(len(matrix), dtype=rows.dtype, device=rows.device)
-    inverse = torch.linalg.inv(identity + matrix * (scaled / len(rows)))
-    is_gram = len(matrix) == len(rows)
-    leverage = (matrix * inverse if is_gram else rows @ inverse * rows).sum(dim=1)
+    factor = torch.linalg.cholesky_ex(identity + matrix * (scaled / len(rows)))[0]
+    if len(matrix) == len(rows):  # the Gram matrix
+        leverage = (matrix * torch.cholesky_inverse(factor)).sum(dim=1)
+    else:
+        leverage = torch.linalg.solve_triangular(factor, rows.T, upper=False).square().sum(dim=0)
     gaussian = scaled * (leverage - leverage.mean() * lengths / variance) / 2
     bounds = _bounds(statistics, snr)
     smaller = torch.where(bounds["kt"] < bounds["gaussian"], kt, gaussian)

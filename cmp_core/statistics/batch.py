@@ -8,7 +8,7 @@ all layers take one form, so that their matrices are stacked; of many each takes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, groupby
 
@@ -29,10 +29,13 @@ from cmp_core.statistics.kernels import KernelDensities
 from cmp_core.statistics.mixed import MixedMoments
 from cmp_core.statistics.moments import (
     InnerProduct,
+    Panel,
+    between_classes,
     centre_,
     gram_panels,
     inner_products,
     log_det,
+    per_sample_within,
     require,
 )
 from cmp_core.statistics.second_moments import SampleMoments
@@ -41,6 +44,10 @@ from cmp_core.statistics.sums import SplitSums
 
 LARGEST_GRAM = 1024
 """Most samples whose Gram matrices are cached for all layers at once."""
+
+_MOST_KEPT = 2**25
+"""Most entries, of the upper halves of all layers' Gram matrices, that are kept for several uses:
+256 MiB."""
 
 
 def moments_at_hand(
@@ -210,19 +217,45 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
 
     @cached
     def inner(self) -> InnerProduct:
-        return inner_products([*self._centred()])
+        grams = [self._gram(i) for i in range(len(self.names))]
+        return inner_products([*self._centred()], grams)
 
     def kernels(self, widths: Sequence[float]) -> Iterator[KernelDensities]:
-        for rows, variance in zip(self._centred(), self.variance(), strict=True):
+        for i, (rows, variance) in enumerate(zip(self._centred(), self.variance(), strict=True)):
             lengths = rows.square().sum(dim=1) / variance
-            panels = partial(gram_panels, rows[None])
-            yield KernelDensities(panels, lengths[None], variance[None], widths)
+            yield KernelDensities(self._gram(i), lengths[None], variance[None], widths)
+
+    def _gram(self, layer: int) -> Callable[[], Iterable[Panel]]:
+        """Return what yields the upper half of a layer's Gram matrix, (1, n, n)."""
+        of_all = len(self.names) * self.n**2 // 2
+        if of_all > _MOST_KEPT:
+            return partial(gram_panels, self.deviations(layer)[None])
+        return partial(self._kept_panels, layer)
+
+    @cached
+    def _kept_panels(self, layer: int) -> list[Panel]:
+        return list(gram_panels(self.deviations(layer)[None]))
+
+    @cached
+    def variance(self) -> Tensor:  # and the next one from the samples: without a scatter
+        require(self.n, 1)
+        return torch.stack([rows.square().sum() for rows in self._centred()]) / self.n
+
+    @cached
+    def within_class_variance(self) -> Tensor:
+        targets, _ = one_hot(self._folds, self.classes)
+        counts = targets.sum(dim=0)
+        between = torch.stack([between_classes(targets.T @ x, counts) for x in self._centred()])
+        return per_sample_within(self.variance() * self.n - between, counts)
 
     def _centred(self) -> Iterator[Tensor]:
         return (self.deviations(i) for i in range(len(self.names)))
 
+    @cached
     def deviations(self, layer: int) -> Tensor:
-        return centre_(self._scaled(layer))
+        name, scale = self.names[layer], self.scales()[layer]
+        rows = self._layers[name].activations.to(scale.dtype, copy=True)
+        return centre_(rows.div_(scale))
 
     def gram_moments(self, *layers: str) -> GramMoments:
         chosen = [layer for name, layer in self._layers.items() if name in layers]
@@ -232,9 +265,9 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
 
     @cached
     def sums(self) -> SumMoments:
-        ids, labels = self._folds.sample_ids, self._folds.labels
-        sums = SplitSums(frozenset({"own", "labels"}), ids.device, self.classes)
-        sums.update([self._layers[name] for name in self.narrow], ids, labels)
+        ids = self._folds.sample_ids
+        sums = SplitSums(frozenset({"own"}), ids.device)
+        sums.update([self._layers[name] for name in self.narrow], ids, None)
         return SumMoments(sums, self.n, self.guards)
 
     def held_out_scores(self, layer: int, penalty: float) -> Tensor:
@@ -255,11 +288,6 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
         fits = self._fits(penalty, "next")
         x, y = (fits.shifted(name, self._layers[name].activations) for name in names)
         return fits.squared_errors(*names, x, y, self._folds.sample_ids)
-
-    def _scaled(self, layer: int) -> Tensor:
-        """Return a layer's activations divided by its scale, (n, p), as a tensor of their own."""
-        scale = self.scales()[layer]
-        return self._layers[self.names[layer]].activations.to(scale.dtype, copy=True).div_(scale)
 
     @cached
     def _fits(self, penalty: float, *targets: str) -> LinearFits:

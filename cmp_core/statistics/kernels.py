@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 from torch import Tensor
@@ -23,7 +23,7 @@ class KernelDensities:
         widths: w.
     """
 
-    panels: Callable[[], Iterator[Panel]]
+    panels: Callable[[], Iterable[Panel]]
     lengths: Tensor
     variances: Tensor
     widths: Sequence[float]

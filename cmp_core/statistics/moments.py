@@ -6,7 +6,7 @@ means are removed, kᵢ = ‖x̃ᵢ‖² and lᵢ = ‖ỹᵢ‖².
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 import torch
@@ -144,6 +144,15 @@ def per_sample_within(scatter: Tensor, counts: Tensor) -> Tensor:
     """
     n, classes = counts.sum(), (counts > 0).sum()
     return torch.where((classes > 1) & (n > classes), scatter / (n - classes), torch.nan)
+
+
+def between_classes(sums: Tensor, counts: Tensor) -> Tensor:
+    """Return tr S - tr S_W (0-d), given each class's sum from the mean (K, p) and count (K,).
+
+    From another point than the mean it is larger by what tr S is then.
+    """
+    there = counts > 0
+    return (sums[there].square().sum(dim=1) / counts[there]).sum()
 
 
 def require(n: int, least: int) -> None:
@@ -384,7 +393,9 @@ def pivot(x: Tensor) -> Tensor:
     return (x[0] + (x - x[:1]).mean(dim=0)).to(precise(x.device))
 
 
-def inner_products(rows: Sequence[Tensor]) -> InnerProduct:
+def inner_products(
+    rows: Sequence[Tensor], grams: Sequence[Callable[[], Iterable[Panel]]]
+) -> InnerProduct:
     """Return the inner products of all pairs of layers, in the form that takes less work.
 
     n² Σp / 2 multiplications build Gram matrices and L²n² / 2 compare them; n (Σp)² / 2 build
@@ -394,10 +405,15 @@ def inner_products(rows: Sequence[Tensor]) -> InnerProduct:
         rows: centred activations (n, pᵢ) of the same samples, in float64 (float32 on MPS): in
             float32 the square of one large sample, which debiasing takes away again, would leave
             nothing of the others.
+        grams: yield the upper half of each layer's Gram matrix, (1, n, n), see `gram_panels`.
     """
     n, units = rows[0].shape[0], sum(x.shape[1] for x in rows)
     by_samples, by_units = n * (units + len(rows) ** 2), units**2
-    squares = _by_samples(rows) if by_samples < by_units else _by_units(rows)
+    squares = rows[0].new_zeros(len(rows), len(rows))
+    if by_samples < by_units:
+        _add_by_samples(squares, grams)
+    else:
+        _add_by_units(squares, rows)
     return over_pairs(squares, torch.stack([x.square().sum(dim=1) for x in rows]))
 
 
@@ -430,25 +446,23 @@ def gram(rows: Tensor) -> Tensor:
     return matrices
 
 
-def _by_samples(rows: Sequence[Tensor]) -> Tensor:
-    """Return tr(KᵢKⱼ), (L, L), from the upper halves of the Gram matrices."""
-    total = rows[0].new_zeros(len(rows), len(rows))
-    for of_layers in zip(*map(gram_panels, rows), strict=True):
-        panels = torch.stack([panel for _, panel in of_layers])
+def _add_by_samples(squares: Tensor, grams: Sequence[Callable[[], Iterable[Panel]]]) -> None:
+    """Add tr(KᵢKⱼ), (L, L), from the upper halves of the Gram matrices."""
+    for of_layers in zip(*(panels() for panels in grams), strict=True):
+        panels = torch.cat([panel for _, panel in of_layers])
         square, whole = panels[:, :, : panels.shape[1]].flatten(1), panels.flatten(1)
-        total += 2 * (whole @ whole.T) - square @ square.T  # the lower half is as large
-    return total
+        squares += 2 * (whole @ whole.T) - square @ square.T  # the lower half is as large
 
 
-def _by_units(rows: Sequence[Tensor]) -> Tensor:
-    """Return ‖X̃ᵢᵀX̃ⱼ‖²_F, (L, L)."""
-    squares = rows[0].new_zeros(len(rows), len(rows))
+def _add_by_units(squares: Tensor, rows: Sequence[Tensor]) -> None:
+    """Add ‖X̃ᵢᵀX̃ⱼ‖²_F, (L, L)."""
     for i, x in enumerate(rows):
         for _, panel in gram_panels(x.T):
             squares[i, i] += 2 * _square(panel) - _square(panel[:, : len(panel)])
         for j, y in enumerate(rows[:i]):
-            squares[i, j] = squares[j, i] = _square(x.T @ y)
-    return squares
+            product = _square(x.T @ y)
+            squares[i, j] += product
+            squares[j, i] += product
 
 
 def _square(matrix: Tensor) -> Tensor:

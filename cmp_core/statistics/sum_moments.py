@@ -14,6 +14,7 @@ from cmp_core.statistics.guards import Guards
 from cmp_core.statistics.moments import (
     InnerProduct,
     Products,
+    between_classes,
     log_det,
     per_sample_within,
     require,
@@ -91,9 +92,8 @@ def _within_classes(products: Products) -> Tensor:
 
     The labels' pivot is 0: Σ y counts the samples of a class, Σ x yᵀ sums them from the pivot of x.
     """
-    counts, sums = products.y_sum, products.cross
-    there = counts > 0
-    between = (sums[:, there].square() / counts[there]).sum()
+    counts = products.y_sum
+    between = between_classes(products.cross.T, counts)
     return per_sample_within(products.x_total - between, counts)
 
 
