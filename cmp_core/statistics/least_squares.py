@@ -11,6 +11,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from cmp_core.errors import UndefinedError, UsageError
+from cmp_core.statistics.moments import padded
 
 _TIE = 1e-6
 """By how much each unit counts less than the one before it, in shares of its deviation: which of
@@ -62,7 +63,7 @@ class LeastSquares:
         varying = (variances > least).nonzero()[:, 0]
         deviations = variances[varying].sqrt() * (1 + _TIE * varying)
         correlations = scatter[varying][:, varying] / deviations / deviations[:, None]
-        matrix = correlations.cpu().numpy()
+        matrix = padded(correlations).cpu().numpy()  # what varies not at all is never a pivot
         decompose = spstrf if matrix.dtype == np.float32 else dpstrf
         if not np.isfinite(matrix).all():
             raise UndefinedError("the activations that the fit takes hold NaN or infinity")
