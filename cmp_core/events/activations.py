@@ -46,6 +46,14 @@ _SAMPLE_TENSORS = ("inputs", "labels", "sample_ids")
 
 
 @attrs.frozen(eq=False)
+class Selected:
+    """Some samples of a chunk: the chunk's statistics, and the positions of the samples, (m,)."""
+
+    statistics: EventStatistics
+    where: Tensor
+
+
+@attrs.frozen(eq=False)
 class LayerActivations(Event):
     """The activations of all layers for some samples, detached from the autograd graph.
 
@@ -70,7 +78,6 @@ class LayerActivations(Event):
             errors are wanted.
         scales: of each layer, see `binary_scale`; none where these samples are all there are.
         left_out: layers whose samples would not fit into the memory, with the reason.
-        selected: of a group of a chunk's samples, the chunk and their positions in it.
         reference_is_known: metrics have measured the reference in an earlier pass, and do not see
             it again.
     """
@@ -92,8 +99,8 @@ class LayerActivations(Event):
     groups: Groups | None = None
     scales: Mapping[str, Tensor] | None = None
     left_out: Mapping[str, str] = attrs.field(factory=dict)
-    _selected: tuple[LayerActivations, Tensor] | None = None
     reference_is_known: bool = False
+    _selected: Selected | None = None
     _guards: Guards = attrs.field(
         init=False, default=attrs.Factory(lambda self: self._guarded(), takes_self=True)
     )
@@ -111,24 +118,25 @@ class LayerActivations(Event):
     @cached_property
     def statistics(self) -> EventStatistics:
         """The statistics that all metrics share, by layer name."""
-        return self._statistics(self.layers, "statistics")
+        whole = None if self._selected is None else self._selected.statistics
+        if self.reference is None:
+            return self._statistics(self.layers, whole)
+        # By themselves, so that whether there is a reference changes no digit of a layer's.
+        apart = self._statistics([self.reference], None if whole is None else whole.reference)
+        return self._statistics(self.layers, whole, apart)
 
-    @cached_property
-    def reference_statistics(self) -> EventStatistics:
-        """Those of the reference alone: whether there is one changes no digit of a layer's."""
-        reference = [] if self.reference is None else [self.reference]
-        return self._statistics(reference, "reference_statistics")
-
-    def statistics_of(self, layer: str) -> EventStatistics:
-        """Return the statistics that hold those of a layer or of the reference."""
-        return self.reference_statistics if layer == INPUT else self.statistics
-
-    def _statistics(self, own: Sequence[Layer], name: str) -> EventStatistics:
+    def _statistics(
+        self,
+        own: Sequence[Layer],
+        whole: EventStatistics | None,
+        reference: EventStatistics | None = None,
+    ) -> EventStatistics:
         layers = [layer for layer in own if layer.name not in self.left_out]
-        if self._selected is not None:
-            chunk, where = self._selected
-            whole = getattr(chunk, name)
-            return SelectedStatistics(whole, where, layers, self.sample_ids, self.labels)
+        if whole is not None and self._selected is not None:
+            where = self._selected.where
+            return SelectedStatistics(
+                whole, where, layers, self.sample_ids, self.labels, reference=reference
+            )
         own_folds = Folds(self.sample_ids, self.labels)
         moments = partial(moments_at_hand, layers, own_folds, self.num_classes)
         return EventStatistics(
@@ -139,6 +147,7 @@ class LayerActivations(Event):
             folds=self.folds or own_folds,
             fits=self.fits,
             scales=self.scales,
+            reference=reference,
         )
 
     @cached_property
@@ -146,9 +155,8 @@ class LayerActivations(Event):
         """The same samples, scored by fits to half of the fitting samples; none without fits."""
         if self.fits is None:
             return None
-        again = attrs.evolve(self, fits=self.fits.half)
+        again = attrs.evolve(self, fits=self.fits.half, selected=None)
         again.statistics.take_rows_of(self.statistics)
-        again.reference_statistics.take_rows_of(self.reference_statistics)
         return again
 
     @cached_property
@@ -158,11 +166,14 @@ class LayerActivations(Event):
             return ()
         group_of = self.groups.of(self.sample_ids)
         positions = [(group_of == i).nonzero()[:, 0] for i in range(self.groups.count)]
+        return tuple(self._group(where) if len(where) else None for where in positions)
 
-        def group(where: Tensor) -> LayerActivations:
-            return attrs.evolve(self.select(where, self.part), selected=(self, where))
-
-        return tuple(group(where) if len(where) else None for where in positions)
+    def _group(self, where: Tensor) -> LayerActivations:
+        group = self.select(where, self.part)
+        if self.part != "chunk":  # only what is said of single samples is the same there
+            return group
+        # Of the chunk itself, which keeps its groups, a reference would keep both in memory.
+        return attrs.evolve(group, selected=Selected(self.statistics, where))
 
     def modified(self) -> str | None:
         """Return the name of a tensor that was written to since the event was made, or none."""
@@ -236,8 +247,8 @@ class LayerActivations(Event):
     def _all_guards(self) -> tuple[Guards, ...]:
         again = self.by_half_fits
         events = (self,) if again is None else (self, again)
-        statistics = [x for e in events for x in (e.statistics, e.reference_statistics)]
-        return self._guards, *(x.guards for x in statistics)
+        statistics = [x for e in events for x in (e.statistics, e.statistics.reference)]
+        return self._guards, *(x.guards for x in statistics if x is not None)
 
 
 def joined(parts: Sequence[LayerActivations]) -> LayerActivations:
@@ -280,7 +291,7 @@ class SplitFinished(Event):
             errors are wanted.
         subset: the split's fixed subsample, chosen by a hash of the sample ids, for metrics that
             must see their samples at once; none where no selected metric does.
-        reference_is_known: as of the chunks; the subset has no reference then.
+        reference_is_known: as of the chunks; neither the split nor its subset has one then.
     """
 
     source: Source
@@ -309,10 +320,6 @@ class SplitFinished(Event):
             return ()
         rest = [self.statistics.without(i) for i in range(self.groups.count)]
         return tuple(attrs.evolve(self, n=x.n, statistics=x, subset=None) for x in rest)
-
-    def statistics_of(self, _: str) -> SplitStatistics:
-        """Return the statistics that hold those of a layer or of the reference."""
-        return self.statistics
 
     def modified(self) -> str | None:
         """Return the name of a tensor of the subset or the statistics that was written to."""
@@ -410,8 +417,7 @@ class LayerView:
     def statistics(self) -> LayerStatistics:
         """Statistics that all metrics share."""
         self._require_samples()
-        statistics = self._event.statistics_of(self.name)
-        return statistics.of(self.name, is_rescaled=self._is_rescaled)
+        return self._event.statistics.of(self.name, is_rescaled=self._is_rescaled)
 
     @property
     def previous(self) -> LayerView:
@@ -465,7 +471,7 @@ class LayerView:
         if tensor is None:
             raise UndefinedError(f"{self.name} has no {what}")
         if self._is_rescaled and what in ("activations", "anchors"):
-            return event.statistics_of(self.name).rescaled(self.name, what)
+            return event.statistics.rescaled(self.name, what)
         return tensor
 
     def _require_samples(self) -> None:

@@ -443,6 +443,7 @@ class _Split:
 
     def finished(self, statistics: SplitStatistics) -> SplitFinished:
         head = self.head
+        reference = None if self._reference_is_known else head.reference
         return SplitFinished(
             source=head.source,
             phase=head.phase,
@@ -450,7 +451,7 @@ class _Split:
             step=head.step,
             n=len(self._folds.sample_ids),
             layers=tuple(_without_samples(layer) for layer in head.layers),
-            reference=None if head.reference is None else _without_samples(head.reference),
+            reference=None if reference is None else _without_samples(reference),
             num_classes=head.num_classes,
             statistics=statistics,
             subset=self._subset(),

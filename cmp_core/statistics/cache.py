@@ -47,9 +47,10 @@ def cached(
 
 
 def _tensors(value: object) -> list[Tensor]:
-    """Return a tensor itself, or the tensors that are fields of an attrs value."""
+    """Return a tensor itself, or the tensors that are public fields of an attrs value."""
     if isinstance(value, Tensor):
         return [value]
     kind = type(value)
-    fields = [getattr(value, f.name) for f in attrs.fields(kind)] if attrs.has(kind) else []
+    names = [field.alias for field in attrs.fields(kind)] if attrs.has(kind) else []
+    fields = [getattr(value, name, None) for name in names]
     return [field for field in fields if isinstance(field, Tensor)]

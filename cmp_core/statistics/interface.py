@@ -274,15 +274,27 @@ class Statistics(Mapping[str, LayerStatistics], ABC):
         return self.of(layer, is_rescaled=False)
 
     def of(self, layer: str, *, is_rescaled: bool) -> LayerStatistics:
-        """Return the statistics of a layer, of rescaled activations or in their own units."""
-        index = self.names.index(layer)
+        """Return the statistics of a layer, of rescaled activations or in their own units.
+
+        Raises:
+            UsageError: there is no such layer, or nothing is computed of it.
+        """
+        index = self._index(layer)
         return LayerStatistics(self, index, self._widths[index], is_rescaled)
+
+    def _index(self, layer: str) -> int:
+        if layer not in self.names:
+            raise UsageError(f"statistics: expected one of {', '.join(self)}, got {layer!r}")
+        return self.names.index(layer)
+
+    def __contains__(self, layer: object) -> bool:
+        return any(layer == name for name in self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return sum(1 for _ in self)
 
 
 class EventStatistics(StatisticsCache, Statistics):
@@ -298,6 +310,7 @@ class EventStatistics(StatisticsCache, Statistics):
         folds: of the batch or the split that the samples are from.
         fits: that score the samples of a split; none where they are a batch.
         scales: of the layers by name, where the samples are a part of a split; else their own.
+        reference: statistics of the reference, which are had by its name from these.
     """
 
     def __init__(
@@ -309,6 +322,7 @@ class EventStatistics(StatisticsCache, Statistics):
         folds: Folds,
         fits: LinearFits | None = None,
         scales: Mapping[str, Tensor] | None = None,
+        reference: EventStatistics | None = None,
     ) -> None:
         StatisticsCache.__init__(self)
         widths = {layer.name: layer.activations.shape[1] for layer in layers}
@@ -316,12 +330,24 @@ class EventStatistics(StatisticsCache, Statistics):
         self._layers, self._sample_ids, self._labels = layers, sample_ids, labels
         self._make_moments, self._folds, self._fits = moments, folds, fits
         self._scales = scales
+        self.reference = reference
         self._moments: SampleMoments | None = None
         self._whole: EventStatistics | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names if self.reference is None else self.reference.names + self.names)
+
+    def of(self, layer: str, *, is_rescaled: bool) -> LayerStatistics:
+        """Return the statistics of a layer or of the reference, see `Statistics.of`."""
+        if self.reference is not None and layer in self.reference:
+            return self.reference.of(layer, is_rescaled=is_rescaled)
+        return super().of(layer, is_rescaled=is_rescaled)
 
     def take_rows_of(self, whole: EventStatistics) -> None:
         """Take over from statistics of the same samples what the fits are applied to."""
         self._whole = whole
+        if self.reference is not None and whole.reference is not None:
+            self.reference.take_rows_of(whole.reference)
 
     def scale(self, layer: int) -> Tensor:
         """Return the power of two (0-d) by which a layer's activations are divided."""
@@ -332,10 +358,14 @@ class EventStatistics(StatisticsCache, Statistics):
             return binary_scale(owner.activations)
         return self.moments.scales()[layer]
 
-    @cached
     def rescaled(self, layer: str, what: str) -> Tensor:
         """Return the `activations` or `anchors` of a layer, divided by its scale, widened."""
-        index = self.names.index(layer)
+        if self.reference is not None and layer in self.reference:
+            return self.reference.rescaled(layer, what)
+        return self._rescaled(self._index(layer), what)
+
+    @cached
+    def _rescaled(self, index: int, what: str) -> Tensor:
         tensor: Tensor = getattr(self._layers[index], what)
         scale = self.scale(index)
         return (tensor.to(scale.dtype) / scale).to(wide(tensor[:0]).dtype)
@@ -463,6 +493,7 @@ class SelectedStatistics(EventStatistics):
         whole: of the chunk.
         where: positions of the samples in it, (m,).
         layers, sample_ids, labels: of the samples.
+        reference: see `EventStatistics`.
     """
 
     def __init__(
@@ -472,8 +503,10 @@ class SelectedStatistics(EventStatistics):
         layers: Sequence[Layer],
         sample_ids: Tensor,
         labels: Tensor | None,
+        reference: EventStatistics | None = None,
     ) -> None:
-        super().__init__(layers, sample_ids, labels, None, whole._folds, whole._fits, whole._scales)
+        shared = whole._folds, whole._fits, whole._scales
+        super().__init__(layers, sample_ids, labels, None, *shared, reference)
         self._chunk, self._where = whole, where
 
     def log_q(self, layer: int) -> Tensor:

@@ -196,7 +196,6 @@ class Products:
         n: number of samples.
         x_pivot, y_pivot: (p,) and (q,), best near the means.
         x_sum, y_sum: Σ x (p,) and Σ y (q,).
-        cross: Σ x yᵀ, (p, q).
         x_total, y_total: Σ k and Σ l.
         k_y, l_x: Σ k y (q,) and Σ l x (p,), which moving the pivot calls for.
         lengths: Σ k l.
@@ -207,13 +206,13 @@ class Products:
     y_pivot: Tensor
     x_sum: Tensor
     y_sum: Tensor
-    cross: Tensor
+    _cross: Tensor
     x_total: Tensor
     y_total: Tensor
     k_y: Tensor
     l_x: Tensor
     lengths: Tensor
-    _is_half: bool = attrs.field(default=False, init=False)  # see `_add_cross`
+    _is_half: bool = attrs.field(default=False, init=False)
 
     @classmethod
     def of_samples(cls, x: ShiftedSamples, y: ShiftedSamples) -> Products:
@@ -253,23 +252,24 @@ class Products:
         self.lengths = self.lengths + x.lengths @ y.lengths
 
     def _add_cross(self, x: ShiftedSamples, y: ShiftedSamples) -> None:
-        """Add Σ x yᵀ; of a layer with itself its upper half, until `mirrored` is called."""
+        """Add Σ x yᵀ; of a layer with itself its upper half, the other when it is read."""
         if x is not y:
-            self.cross.addmm_(x.values.T, y.values)
+            self._cross.addmm_(x.values.T, y.values)
             return
         self._is_half = True
-        for start in range(0, len(self.cross), _PANEL):
+        for start in range(0, len(self._cross), _PANEL):
             rows, columns = x.values[:, start : start + _PANEL], x.values[:, start:]
-            self.cross[start : start + _PANEL, start:].addmm_(rows.T, columns)
+            self._cross[start : start + _PANEL, start:].addmm_(rows.T, columns)
 
-    def mirrored(self) -> Products:
-        """Return these products, with both halves of those of a layer with itself."""
+    @property
+    def cross(self) -> Tensor:
+        """Σ x yᵀ, (p, q)."""
         if self._is_half:
-            for start in range(0, len(self.cross), _PANEL):
+            for start in range(0, len(self._cross), _PANEL):
                 stop = start + _PANEL
-                self.cross[stop:, start:stop] = self.cross[start:stop, stop:].T
+                self._cross[stop:, start:stop] = self._cross[start:stop, stop:].T
             self._is_half = False
-        return self
+        return self._cross
 
     @classmethod
     def sum(cls, parts: Sequence[Products]) -> Products:

@@ -161,7 +161,7 @@ class SplitSums:
     def _rescaled(self, x: str, y: str, scales: Mapping[str, Tensor]) -> dict[int, Products]:
         """Return the products of two layers in other scales, by part."""
         return {
-            part: products.mirrored().rescaled(*(self.scales[z] / scales[z] for z in (x, y)))
+            part: products.rescaled(*(self.scales[z] / scales[z] for z in (x, y)))
             for part, products in self._products.get((x, y), {}).items()
         }
 
@@ -183,7 +183,7 @@ class SplitSums:
             raise no_sums(layer, other)
         by_part = self._products[layer, other]
         known = (part for part in parts or sorted(by_part) if part in by_part)
-        chosen = [by_part[part].mirrored() for part in known]
+        chosen = [by_part[part] for part in known]
         require(len(chosen), 1)
         return chosen[0] if len(chosen) == 1 else Products.sum(chosen)
 

@@ -11,9 +11,13 @@ import attrs
 import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 from cmp_core.errors import UndefinedError, UsageError
 from cmp_core.events.activations import LayerActivations, LayerView, Part, SplitFinished
+from cmp_core.statistics.classes import Classes
+from cmp_core.statistics.fits import Fitting
+from cmp_core.statistics.folds import Groups
 from cmp_core.testing import example_event
 from tests.splits import split_statistics
 
@@ -24,6 +28,20 @@ OF_SAMPLES = ("inputs", "labels", "sample_ids")
 def tensors_of(event: LayerActivations) -> list[Any]:
     found = [getattr(layer, what) for layer in event.all_layers for what in TENSORS]
     return [x for x in (*found, *(getattr(event, what) for what in OF_SAMPLES)) if x is not None]
+
+
+def scored_event(part: Part) -> LayerActivations:
+    """Return a batch, or samples of a split in groups, scored by fits to others."""
+    event, others = example_event(n=200, part=part), example_event(n=100, part="fit", seed=1)
+    if part == "batch":
+        return event
+    assert event.labels is not None
+    assert others.labels is not None
+    classes = Classes(event.num_classes, event.labels, others.labels)
+    fitting = Fitting(frozenset({"labels"}), others.n, classes, None, event.sample_ids.device)
+    fitting.update(others.all_layers, others.sample_ids, others.labels)
+    groups = Groups(event.sample_ids)
+    return attrs.evolve(event, fits=fitting.fits(), groups=groups)
 
 
 def finished(event: LayerActivations, *wanted: str) -> SplitFinished:
@@ -151,17 +169,56 @@ def test_a_write_into_the_statistics_or_the_subset_of_a_split_is_found() -> None
     assert attrs.evolve(finished(event), subset=subset).modified() == "activations of layer_0"
 
 
-def test_an_event_is_freed_with_the_last_reference_to_it() -> None:
+@pytest.mark.parametrize("part", ["batch", "chunk", "subset"])
+def test_an_event_is_freed_with_the_last_reference_to_it(part: Part) -> None:
     gc.disable()  # a reference cycle would wait for the collector
     try:
-        event = example_event()
-        tensor = weakref.ref(event.statistics["layer_0"].log_q)
-        event.statistics["layer_1"].variance()
-        assert tensor() is not None
+        event = scored_event(part)
+        first = event.statistics["layer_0"]
+        tensors = [weakref.ref(first.log_q), weakref.ref(event.layers[0].activations)]
+        for own in (event, event.by_half_fits, *event.by_group):
+            if own is not None:
+                own.statistics["layer_1"].held_out_scores()
+        del first, own
+        assert all(tensor() is not None for tensor in tensors)
         del event
-        assert tensor() is None
+        assert all(tensor() is None for tensor in tensors)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("part", ["chunk", "subset"])
+def test_the_groups_of_samples_have_the_statistics_of_these(part: Part) -> None:
+    event = scored_event(part)
+    halves = event.by_half_fits
+    assert event.groups is not None
+    assert halves is not None
+    group_of = event.groups.of(event.sample_ids)
+    for i, group in enumerate(event.by_group):
+        assert group is not None
+        assert group.by_half_fits is not None
+        where = group_of == i
+        for own, of_all in ((group, event), (group.by_half_fits, halves)):
+            for name in ("input", "layer_0", "layer_1"):
+                found, wanted = own.statistics[name], of_all.statistics[name]
+                assert_close(found.held_out_scores(), wanted.held_out_scores()[where])
+        first = group.statistics["layer_0"]
+        assert_close(first.log_q, event.statistics["layer_0"].log_q[where])
+        if part == "subset":
+            rows = group.layers[0].activations
+            wanted_variance = rows.var(dim=0, correction=0).sum()
+            assert_close(first.variance(), wanted_variance)
+
+
+def test_statistics_are_had_of_the_reference_and_the_layers_by_name() -> None:
+    statistics = example_event(part="subset").statistics
+    assert list(statistics) == ["input", "layer_0", "layer_1"]
+    assert len(statistics) == 3
+    assert "input" in statistics
+    assert "layer_7" not in statistics
+    assert statistics["input"].width == 4
+    with pytest.raises(UsageError, match="one of input, layer_0, layer_1, got 'layer_7'"):
+        statistics["layer_7"]
 
 
 # Views

@@ -220,6 +220,12 @@ def test_the_gaussian_bound_is_that_of_parallel_channels(n: int, snr: float) -> 
     assert mutual_information(x, snr=snr)["gaussian"] == pytest.approx(wanted, rel=1e-10)
 
 
+@pytest.mark.parametrize("width", [20, 500])
+def test_without_noise_samples_tell_themselves_apart(width: int) -> None:
+    bounds = mutual_information(normal(300, width), snr=1e20)
+    assert bounds["kt"] == bounds["lower"] == pytest.approx(math.log(300), rel=1e-12)
+
+
 @pytest.mark.parametrize("width", [1, 30])
 @pytest.mark.parametrize("snr", [0.5, 2.0, 10.0])
 def test_two_points_have_bounds_in_closed_form(snr: float, width: int) -> None:

@@ -100,7 +100,7 @@ def test_the_products_of_a_wide_layer_with_itself_are_whole() -> None:
     first, second = (ShiftedSamples.of(torch.from_numpy(part), pivot) for part in (x[:20], x[20:]))
     products = Products.of_samples(first, first)
     products.update(second, second)
-    assert_are_those_of(products.mirrored(), x, x)
+    assert_are_those_of(products, x, x)
 
 
 @steady
