@@ -222,7 +222,7 @@ def test_the_gaussian_bound_is_that_of_parallel_channels(n: int, snr: float) -> 
 
 @pytest.mark.parametrize("width", [20, 500])
 def test_without_noise_samples_tell_themselves_apart(width: int) -> None:
-    bounds = mutual_information(normal(300, width), snr=1e20)
+    bounds = mutual_information(normal(300, width), snr=1e14)
     assert bounds["kt"] == bounds["lower"] == pytest.approx(math.log(300), rel=1e-12)
 
 
