@@ -8,7 +8,7 @@ import attrs
 
 from cmp_core.layers.sampling import FOLDS, GROUPS
 from cmp_core.statistics.fits import fewest, too_wide
-from cmp_core.statistics.mixed import is_wide
+from cmp_core.statistics.moments import is_wide
 from cmp_core.statistics.split import kept_layers
 from cmp_core.text import counted
 

@@ -1,7 +1,7 @@
 """The second moments of samples at hand: a batch, or the fixed subset of a split.
 
-With fewer samples than units they follow from Gram matrices, otherwise from sums. Of few samples
-all layers take one form, so that their matrices are stacked; of many each takes its own.
+With fewer samples than units they follow from Gram matrices, otherwise from scatters. Of few
+samples all layers take one form, so that their matrices are stacked; of many each takes its own.
 """
 
 # ruff: noqa: D102 (SecondMoments says what the methods return)
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, groupby
+from itertools import accumulate, combinations, groupby
 
 import torch
 from torch import Tensor
@@ -26,21 +26,22 @@ from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.gram import GramRidge, Grams
 from cmp_core.statistics.guards import Guards
 from cmp_core.statistics.kernels import KernelDensities
-from cmp_core.statistics.mixed import MixedMoments
 from cmp_core.statistics.moments import (
     InnerProduct,
     Panel,
     between_classes,
     centre_,
+    gram,
     gram_panels,
-    inner_products,
+    is_wide,
     log_det,
+    over_pairs,
     per_sample_within,
+    products_of_grams,
     require,
+    squared_norm,
 )
 from cmp_core.statistics.second_moments import SampleMoments
-from cmp_core.statistics.sum_moments import SumMoments
-from cmp_core.statistics.sums import SplitSums
 
 LARGEST_GRAM = 1024
 """Most samples whose Gram matrices are cached for all layers at once."""
@@ -64,7 +65,7 @@ def moments_at_hand(
     classes = None if folds.labels is None else Classes(num_classes, folds.labels)
     widest = max(layer.activations.shape[1] for layer in layers)
     is_gram = len(folds.sample_ids) <= min(widest, LARGEST_GRAM)
-    form = GramMoments if is_gram else MixedSampleMoments
+    form = GramMoments if is_gram else MixedMoments
     return form(layers, folds, classes, guards)
 
 
@@ -200,34 +201,93 @@ class GramMomentsWithout(GramMoments):
         return rows[self._kept]
 
 
-class MixedSampleMoments(MixedMoments, SampleMoments):
-    """Second moments of many samples, each layer in its own form."""
+class MixedMoments(SampleMoments):
+    """Second moments of many samples: of each layer from the smaller of Gram matrix and scatter."""
 
     def __init__(
         self, layers: Sequence[Layer], folds: Folds, classes: Classes | None, guards: Guards
     ) -> None:
-        widths = {layer.name: layer.activations.shape[1] for layer in layers}
-        super().__init__(len(folds.sample_ids), widths, {}, folds.sample_ids.device, guards)
-        self._layers = {layer.name: layer for layer in layers}
-        self._folds, self.classes = folds, classes
+        widths = [layer.activations.shape[1] for layer in layers]
+        super().__init__(len(folds.sample_ids), widths, folds.sample_ids.device, guards)
+        self._layers, self._folds, self.classes = layers, folds, classes
+        self._is_wide = [is_wide(self.n, width) for width in widths]
 
     @cached
-    def scales(self) -> Tensor:  # as the forms take them, but without their sums
-        return _scales(self._layers.values())
+    def scales(self) -> Tensor:
+        return _scales(self._layers)
+
+    @cached
+    def deviations(self, layer: int) -> Tensor:
+        scale = self.scales()[layer, None]  # of one dimension: the quotient takes its type
+        return centre_(self._layers[layer].activations / scale)
+
+    def _all_deviations(self) -> list[Tensor]:
+        return [self.deviations(i) for i in range(len(self._layers))]
+
+    def mean(self, layer: int) -> Tensor:
+        require(self.n, 1)
+        scale = self.scales()[layer]
+        first = self._layers[layer].activations[0].to(scale.dtype) / scale
+        return first - self.deviations(layer)[0]
+
+    def unit_variances(self, layer: int) -> Tensor:
+        return self.deviations(layer).square().mean(dim=0)
+
+    @cached
+    def lengths(self) -> Tensor:
+        """Return kᵢ, (L, n)."""
+        norms = [torch.linalg.vector_norm(rows, dim=1) for rows in self._all_deviations()]
+        return torch.stack(norms).square()
+
+    @cached
+    def variance(self) -> Tensor:
+        require(self.n, 1)
+        return self.lengths().sum(dim=1) / self.n
+
+    @cached
+    def within_class_variance(self) -> Tensor:
+        targets, _ = one_hot(self._folds, self.classes)
+        counts, all_rows = targets.sum(dim=0), self._all_deviations()
+        between = torch.stack([between_classes(targets.T @ rows, counts) for rows in all_rows])
+        return per_sample_within(self.lengths().sum(dim=1) - between, counts)
+
+    @cached
+    def scatter(self, layer: int) -> Tensor:
+        rows = self.deviations(layer)
+        return gram(rows if self._is_wide[layer] else rows.T)
+
+    @cached
+    def own(self) -> InnerProduct:
+        squares = [squared_norm(self.scatter(i)) for i in range(len(self._layers))]
+        lengths, totals = self.lengths().square().sum(dim=1), self.lengths().sum(dim=1)
+        return InnerProduct(self.n, torch.stack(squares), lengths, totals, totals)
 
     @cached
     def inner(self) -> InnerProduct:
-        grams = [self._gram(i) for i in range(len(self.names))]
-        return inner_products([*self._centred()], grams)
+        # n² Σp / 2 multiplications build Gram matrices and L²n² / 2 compare them; n (Σp)² / 2 build
+        # cross-covariances. All in float64: in float32 the square of one large sample, which
+        # debiasing takes away again, would leave nothing of the others.
+        count, units = len(self._layers), int(self.widths.sum())
+        if self.n * (units + count**2) < units**2:
+            squares = products_of_grams([self._gram(i)() for i in range(count)])
+        else:
+            squares = self.own().squares.diag()
+            for i, j in combinations(range(count), 2):
+                cross = self.deviations(i).T @ self.deviations(j)
+                squares[i, j] = squares[j, i] = squared_norm(cross)
+        return over_pairs(squares, self.lengths())
+
+    def log_det(self, scale: Tensor, floor: Tensor) -> Tensor:
+        of_each = zip(scale, floor, self.widths, strict=True)
+        return torch.stack([log_det(self.scatter(i), *own) for i, own in enumerate(of_each)])
 
     def kernels(self, widths: Sequence[float]) -> Iterator[KernelDensities]:
-        for i, (rows, variance) in enumerate(zip(self._centred(), self.variance(), strict=True)):
-            lengths = rows.square().sum(dim=1) / variance
-            yield KernelDensities(self._gram(i), lengths[None], variance[None], widths)
+        for i, (lengths, variance) in enumerate(zip(self.lengths(), self.variance(), strict=True)):
+            yield KernelDensities(self._gram(i), (lengths / variance)[None], variance[None], widths)
 
     def _gram(self, layer: int) -> Callable[[], Iterable[Panel]]:
         """Return what yields the upper half of a layer's Gram matrix, (1, n, n)."""
-        of_all = len(self.names) * self.n**2 // 2
+        of_all = len(self._layers) * self.n**2 // 2
         if of_all > _MOST_KEPT:
             return partial(gram_panels, self.deviations(layer)[None])
         return partial(self._kept_panels, layer)
@@ -236,57 +296,27 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
     def _kept_panels(self, layer: int) -> list[Panel]:
         return list(gram_panels(self.deviations(layer)[None]))
 
-    @cached
-    def variance(self) -> Tensor:  # and the next one from the samples: without a scatter
-        require(self.n, 1)
-        return torch.stack([rows.square().sum() for rows in self._centred()]) / self.n
-
-    @cached
-    def within_class_variance(self) -> Tensor:
-        targets, _ = one_hot(self._folds, self.classes)
-        counts = targets.sum(dim=0)
-        between = torch.stack([between_classes(targets.T @ x, counts) for x in self._centred()])
-        return per_sample_within(self.variance() * self.n - between, counts)
-
-    def _centred(self) -> Iterator[Tensor]:
-        return (self.deviations(i) for i in range(len(self.names)))
-
-    @cached
-    def deviations(self, layer: int) -> Tensor:
-        name, scale = self.names[layer], self.scales()[layer]
-        rows = self._layers[name].activations.to(scale.dtype, copy=True)
-        return centre_(rows.div_(scale))
-
-    def gram_moments(self, *layers: str) -> GramMoments:
-        chosen = [layer for name, layer in self._layers.items() if name in layers]
-        # Those of a pair are handed to nobody.
-        guards = self.guards if len(layers) == 1 else Guards()
-        return GramMoments(chosen, self._folds, self.classes, guards)
-
-    @cached
-    def sums(self) -> SumMoments:
-        ids = self._folds.sample_ids
-        sums = SplitSums(frozenset({"own"}), ids.device)
-        sums.update([self._layers[name] for name in self.narrow], ids, None)
-        return SumMoments(sums, self.n, self.guards)
+    def _gram_moments(self, *layers: int) -> GramMoments:
+        chosen = [self._layers[i] for i in layers]
+        return GramMoments(chosen, self._folds, self.classes, Guards())
 
     def held_out_scores(self, layer: int, penalty: float) -> Tensor:
-        name = self.names[layer]
-        if name in self.wide:
-            return self.alone(name).held_out_scores(0, penalty)
+        if self._is_wide[layer]:
+            return self._gram_moments(layer).held_out_scores(0, penalty)
         one_hot(self._folds, self.classes)  # raises where there are no labels
-        fits = self._fits(penalty, "labels")
-        rows = fits.shifted(name, self._layers[name].activations)
-        return fits.scores(name, rows, self._folds.sample_ids)
+        fits, own = self._fits(penalty, "labels"), self._layers[layer]
+        rows = fits.shifted(own.name, own.activations)
+        return fits.scores(own.name, rows, self._folds.sample_ids)
 
     def held_out_errors(self, layer: int, target: int, penalty: float) -> Tensor:
-        names = self.names[layer], self.names[target]
+        both = self._layers[layer], self._layers[target]
+        names = both[0].name, both[1].name
         if target != layer + 1:
             raise no_next(*names)
-        if any(name in self.wide for name in names):
-            return self.gram_moments(*names).held_out_errors(0, 1, penalty)
+        if self._is_wide[layer] or self._is_wide[target]:
+            return self._gram_moments(layer, target).held_out_errors(0, 1, penalty)
         fits = self._fits(penalty, "next")
-        x, y = (fits.shifted(name, self._layers[name].activations) for name in names)
+        x, y = (fits.shifted(own.name, own.activations) for own in both)
         return fits.squared_errors(*names, x, y, self._folds.sample_ids)
 
     @cached
@@ -296,7 +326,8 @@ class MixedSampleMoments(MixedMoments, SampleMoments):
         fitting = Fitting(
             frozenset(targets), self.n, self.classes, self._folds, ids.device, penalty=penalty
         )
-        fitting.update([self._layers[name] for name in self.narrow], ids, labels)
+        narrow = [own for own, wide in zip(self._layers, self._is_wide, strict=True) if not wide]
+        fitting.update(narrow, ids, labels)
         return fitting.fits()
 
 

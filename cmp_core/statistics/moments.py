@@ -6,7 +6,7 @@ means are removed, kᵢ = ‖x̃ᵢ‖² and lᵢ = ‖ỹᵢ‖².
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 import torch
@@ -384,37 +384,13 @@ class Products:
             - 3 * self.n * d * e
         )
         x_total, y_total = self.x_total - self.n * d, self.y_total - self.n * e
-        return InnerProduct(self.n, _square(self.centred_cross()), lengths, x_total, y_total)
+        return InnerProduct(self.n, squared_norm(self.centred_cross()), lengths, x_total, y_total)
 
 
 def pivot(x: Tensor) -> Tensor:
     """Return a point (p,) near the means of x (n, p), the value itself for constant columns."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     return (x[0] + (x - x[:1]).mean(dim=0)).to(precise(x.device))
-
-
-def inner_products(
-    rows: Sequence[Tensor], grams: Sequence[Callable[[], Iterable[Panel]]]
-) -> InnerProduct:
-    """Return the inner products of all pairs of layers, in the form that takes less work.
-
-    n² Σp / 2 multiplications build Gram matrices and L²n² / 2 compare them; n (Σp)² / 2 build
-    cross-covariances. The Gram matrices are made panel by panel, so memory grows with n only.
-
-    Args:
-        rows: centred activations (n, pᵢ) of the same samples, in float64 (float32 on MPS): in
-            float32 the square of one large sample, which debiasing takes away again, would leave
-            nothing of the others.
-        grams: yield the upper half of each layer's Gram matrix, (1, n, n), see `gram_panels`.
-    """
-    n, units = rows[0].shape[0], sum(x.shape[1] for x in rows)
-    by_samples, by_units = n * (units + len(rows) ** 2), units**2
-    squares = rows[0].new_zeros(len(rows), len(rows))
-    if by_samples < by_units:
-        _add_by_samples(squares, grams)
-    else:
-        _add_by_units(squares, rows)
-    return over_pairs(squares, torch.stack([x.square().sum(dim=1) for x in rows]))
 
 
 def over_pairs(squares: Tensor, lengths: Tensor) -> InnerProduct:
@@ -446,26 +422,17 @@ def gram(rows: Tensor) -> Tensor:
     return matrices
 
 
-def _add_by_samples(squares: Tensor, grams: Sequence[Callable[[], Iterable[Panel]]]) -> None:
-    """Add tr(KᵢKⱼ), (L, L), from the upper halves of the Gram matrices."""
-    for of_layers in zip(*(panels() for panels in grams), strict=True):
+def products_of_grams(grams: Sequence[Iterable[Panel]]) -> Tensor:
+    """Return tr(KᵢKⱼ), (L, L), from the upper halves of L Gram matrices (1, n, n)."""
+    squares = []
+    for of_layers in zip(*grams, strict=True):
         panels = torch.cat([panel for _, panel in of_layers])
         square, whole = panels[:, :, : panels.shape[1]].flatten(1), panels.flatten(1)
-        squares += 2 * (whole @ whole.T) - square @ square.T  # the lower half is as large
+        squares.append(2 * (whole @ whole.T) - square @ square.T)  # the lower half is as large
+    return torch.stack(squares).sum(dim=0)
 
 
-def _add_by_units(squares: Tensor, rows: Sequence[Tensor]) -> None:
-    """Add ‖X̃ᵢᵀX̃ⱼ‖²_F, (L, L)."""
-    for i, x in enumerate(rows):
-        for _, panel in gram_panels(x.T):
-            squares[i, i] += 2 * _square(panel) - _square(panel[:, : len(panel)])
-        for j, y in enumerate(rows[:i]):
-            product = _square(x.T @ y)
-            squares[i, j] += product
-            squares[j, i] += product
-
-
-def _square(matrix: Tensor) -> Tensor:
+def squared_norm(matrix: Tensor) -> Tensor:
     """Return ‖M‖²_F, 0-d."""
     norm: Tensor = torch.linalg.vector_norm(matrix)
     return norm.square()
@@ -504,6 +471,11 @@ def log_det(matrices: Tensor, scale: Tensor, floor: Tensor, width: int | Tensor)
     others = (width - m) * floor.log()  # directions that only one form has
     value = pivots.log().sum(dim=-1) + others
     return torch.where((failed == 0) & (pivots.amin(dim=-1) > least), value, torch.nan)
+
+
+def is_wide(n: int, width: int) -> bool:
+    """Return whether the Gram matrix of n samples is smaller than the scatter of a layer."""
+    return n <= width
 
 
 def padded(matrices: Tensor) -> Tensor:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
 import attrs
@@ -20,8 +20,7 @@ from cmp_core.statistics.classes import Classes
 from cmp_core.statistics.folds import Folds, Groups
 from cmp_core.statistics.guards import Guards
 from cmp_core.statistics.interface import Statistics
-from cmp_core.statistics.mixed import MixedMoments, is_wide
-from cmp_core.statistics.moments import InnerProduct, require
+from cmp_core.statistics.moments import InnerProduct, is_wide, require
 from cmp_core.statistics.second_moments import SecondMoments
 from cmp_core.statistics.sum_moments import SumMoments, SumMomentsWithout
 from cmp_core.statistics.sums import Parts, SplitSums, no_sums
@@ -120,15 +119,22 @@ def kept_layers(widths: Mapping[str, int], n: int, wanted: frozenset[str]) -> li
     return [name for i, name in enumerate(names) if any(abs(i - j) <= reach for j in wide)]
 
 
-class SplitMoments(MixedMoments):
-    """The second moments of a split; of pairs, those of neighbours alone."""
+class SplitMoments(SecondMoments):
+    """The second moments of a split; of pairs, those of neighbours alone.
+
+    Those of wide layers are from Gram matrices, one layer at a time, those of the others from sums.
+    """
 
     def __init__(self, split: SplitAccumulator, guards: Guards) -> None:
         device = split.folds.sample_ids.device
-        super().__init__(split.n, split.widths, split.left_out, device, guards)
-        self._split = split
+        super().__init__(split.n, list(split.widths.values()), device, guards)
+        self._split, self.names = split, tuple(split.widths)
+        measured = [name for name in self.names if name not in split.left_out]
+        self._wide = [name for name in measured if is_wide(split.n, split.widths[name])]
+        self._narrow = [name for name in measured if name not in self._wide]
 
     def gram_moments(self, *layers: str) -> GramMoments:
+        """Return the second moments of some layers, from Gram matrices."""
         if not self._split.wanted:
             raise no_sums(layers[0], layers[-1])
         # Those of a pair are handed to nobody.
@@ -141,11 +147,9 @@ class SplitMoments(MixedMoments):
         """Return `gram_moments`, and keep them."""
         return self.gram_moments(*layers)
 
-    def alone(self, layer: str) -> GramMoments:
-        return self.grams_of(layer)
-
     @cached
     def sums(self) -> SumMoments:
+        """Return the second moments of the narrow layers, from sums."""
         return SumMoments(self._split.sums, self.n, self.guards)
 
     @cached
@@ -167,6 +171,57 @@ class SplitMoments(MixedMoments):
                 squares[i, j] = squares[j, i] = pair.inner().squares[0, 1] * unit
                 lengths[i, j] = lengths[j, i] = pair.inner().lengths[0, 1] * unit
         return InnerProduct(self.n, squares, lengths, totals[:, None], totals[None, :])
+
+    @cached
+    def scales(self) -> Tensor:
+        return self._gathered(lambda form, _: form.scales())
+
+    def log_det(self, scale: Tensor, floor: Tensor) -> Tensor:
+        return self._gathered(lambda form, layers: form.log_det(scale[layers], floor[layers]))
+
+    @cached
+    def own(self) -> InnerProduct:  # from the forms, as what else is said of single layers
+        squares = self._gathered(lambda form, _: form.own().squares)
+        lengths = self._gathered(lambda form, _: form.own().lengths)
+        totals = self._gathered(lambda form, _: form.own().x_total)
+        return InnerProduct(self.n, squares, lengths, totals, totals)
+
+    def within_class_variance(self) -> Tensor:
+        return self._gathered(lambda form, _: form.within_class_variance())
+
+    def scatter(self, layer: int) -> Tensor:
+        form, place = self._form(layer)
+        return form.scatter(place)
+
+    def mean(self, layer: int) -> Tensor:
+        form, place = self._form(layer)
+        return form.mean(place)
+
+    def unit_variances(self, layer: int) -> Tensor:
+        form, place = self._form(layer)
+        return form.unit_variances(place)
+
+    def _form(self, layer: int) -> tuple[SecondMoments, int]:
+        """Return the second moments of a layer, and which one it is in them."""
+        name = self.names[layer]
+        if name in self._wide:
+            return self.grams_of(name), 0
+        return self.sums(), self._narrow.index(name)
+
+    def _forms(self) -> Iterator[tuple[SecondMoments, list[int]]]:
+        """Yield second moments and the layers that they are of."""
+        if self._narrow:
+            yield self.sums(), [self.names.index(name) for name in self._narrow]
+        for name in self._wide:
+            yield self.grams_of(name), [self.names.index(name)]
+
+    def _gathered(self, values: Callable[[SecondMoments, list[int]], Tensor]) -> Tensor:
+        """Return the values (L,) of all layers, given those of a form; NaN where left out."""
+        device = self.widths.device
+        gathered = torch.full((len(self.names),), torch.nan, dtype=precise(device), device=device)
+        for form, layers in self._forms():
+            gathered[layers] = values(form, layers)
+        return gathered
 
     def require_layer(self, layer: int) -> None:
         reason = self._split.left_out.get(self.names[layer])

@@ -16,20 +16,16 @@ from torch import Tensor
 
 from cmp_core.layers.layer import Layer
 from cmp_core.statistics.arrays import statistics_of
+from cmp_core.statistics.batch import LARGEST_GRAM, MixedMoments
 from cmp_core.statistics.folds import Folds
 from cmp_core.statistics.interface import LayerStatistics
 from cmp_core.statistics.split import SplitAccumulator, SplitStatistics
 from tests.oracles import metrics as oracles
 
 Array = NDArray[np.float64]
-
-
 Labels = NDArray[np.int64]
 
-
 FORMS = {"Gram": (40, 100, 70), "sums": (150, 12, 9)}
-
-
 """n, p, q: Gram matrices where a layer has at least as many units as samples, else sums."""
 
 
@@ -178,3 +174,24 @@ def test_large_float16_activations_of_both_signs_have_a_variance_over_a_split() 
     wanted = x.double().numpy().var()
     assert float(statistics_of(x)[0].variance()) == pytest.approx(wanted, rel=1e-6)
     assert float(in_chunks(x, 3).variance()) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_each_layer_of_many_samples_takes_its_own_form() -> None:
+    n, rng = LARGEST_GRAM + 6, np.random.default_rng(0)
+    narrow = rng.normal(size=(n, 5)) + 2
+    wide = narrow @ rng.normal(size=(5, n + 10)) + rng.normal(size=(n, n + 10))
+    first, second = statistics_of(narrow, wide)
+    moments = first._all.moments
+    assert isinstance(moments, MixedMoments)
+    shapes = [tuple(moments.scatter(i).shape) for i in (0, 1)]
+    assert shapes == [(5, 5), (n, n)]
+    assert float(moments.own().squares[0]) == pytest.approx(float(moments.inner().own.squares[0]))
+    for x, found in ((narrow, first), (wide, second)):
+        assert float(found.variance()) == pytest.approx(x.var(axis=0).sum(), rel=1e-9)
+        assert found.mean().numpy() == pytest.approx(x.mean(axis=0), rel=1e-9, abs=1e-9)
+        wanted = 2 * oracles.gaussian_entropy(x) - x.shape[1] * np.log(2 * np.pi * np.e)
+        assert float(found.shrunk_log_det()) == pytest.approx(wanted, rel=1e-9)
+    errors = oracles.squared_errors(narrow, wide, 0.01)
+    assert first.held_out_errors(second).numpy() == pytest.approx(errors, rel=1e-6)
+    assert float(first.hsic(second)) == pytest.approx(oracles.hsic(narrow, wide), rel=1e-6)
+    assert torch.stack([first.shrinkage(), second.shrinkage()]).isfinite().all()

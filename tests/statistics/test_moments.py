@@ -9,7 +9,7 @@ import torch
 from hypothesis import assume, given, settings, strategies as st
 from numpy.typing import NDArray
 
-from cmp_core.statistics.moments import Products, ShiftedSamples
+from cmp_core.statistics.moments import Products, ShiftedSamples, is_wide
 
 Array = NDArray[np.float64]
 
@@ -112,3 +112,8 @@ def test_taking_away_undoes_adding(drawn: tuple[Array, Array, list[Array]]) -> N
     total = Products.sum([of(x, y, where) for where in shards])
     assert_are_those_of(total - of(x, y, last), x, y, np.concatenate(kept))
     assert_are_those_of(total, x, y)
+
+
+def test_a_layer_is_wide_with_as_many_units_as_samples() -> None:
+    assert is_wide(5, 5)
+    assert not is_wide(6, 5)
