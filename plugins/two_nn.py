@@ -83,7 +83,8 @@ def two_nn_metric(view: LayerView) -> Tensor:
 def _dimension(activations: Tensor) -> Tensor:
     rows = centred(rescaled(activations))
     lengths = rows.square().sum(dim=1)
-    squares = (lengths[:, None] + lengths - 2 * rows @ rows.T).fill_diagonal_(torch.inf)
+    squares = torch.addmm(lengths, rows, rows.T, alpha=-2).add_(lengths[:, None])
+    squares.fill_diagonal_(torch.inf)
     is_copy = (squares <= _SAME**2 * lengths.mean()).tril(-1).any(dim=1)
     n = len(rows) - int(is_copy.sum())
     if n < 3:

@@ -57,6 +57,8 @@ def show(
     found = recompute_in_children(
         paths, metrics, plugins, plugins_dir, workers, save=save, plugins_from_run=plugins_from_run
     )
+    if target is None and results_to is None:
+        import scipy.special  # noqa: F401 (for the tables' intervals, while children import torch)
     for result in track(found, "snapshots", count):
         results.append(result)
         if result.error is None and results_to is not None:

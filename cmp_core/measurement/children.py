@@ -8,6 +8,7 @@ themselves.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import pickle
@@ -139,7 +140,10 @@ def serve(count: int, preload: str | None) -> NoReturn:
     signal.signal(signal.SIGTERM, _end)
     warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
     if preload is not None:
+        gc.disable()  # Python's collector would go through all that is imported, now and then
         pkgutil.resolve_name(preload)()
+        gc.freeze()
+        gc.enable()
     while True:
         try:
             calls = pickle.load(sys.stdin.buffer)

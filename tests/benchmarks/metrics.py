@@ -108,8 +108,7 @@ def validation(config: Config, raw: RawData) -> None:
 def splits(config: Config, raw: RawData) -> None:
     """CPU seconds of a split of 5,000 with all metrics, from the second epoch on.
 
-    With half of the fits, which two splits share. Two commits are compared by calling this in a
-    checkout of each in turn.
+    With half of the fits, which two splits share.
     """
     with tempfile.TemporaryDirectory() as folder:
         subject = trainer(config, raw, Path(folder), measures=True)
@@ -128,7 +127,7 @@ def _both_splits(evaluator: Evaluator, *, errors: bool) -> float:
 
 
 def memory() -> None:
-    """The peak of resident memory must not follow the number of samples of a split."""
+    """The peak of resident memory, with standard errors, must not follow the size of a split."""
     for size in (5_000, 20_000):
         command = [sys.executable, "-m", "tests.benchmarks.metrics", "--split", str(size)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -140,7 +139,8 @@ def measure_one_split(config: Config, raw: RawData, size: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         subject = trainer(attrs.evolve(config, val_size=size), raw, Path(folder), measures=True)
         before = _peak()
-        subject._evaluator.measure("val", 1, 1, subject._evaluator.fit(1, 1))
+        fits = subject._evaluator.fit(1, 1, errors=True)
+        subject._evaluator.measure("val", 1, 1, fits, errors=True)
     print(f"{(_peak() - before) / 2**30:.2f} GiB")
 
 
