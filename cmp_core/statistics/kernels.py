@@ -63,8 +63,8 @@ class KernelDensities:
             exponents = grams / self.variances[:, None, None]
             exponents -= halves[:, start : start + grams.shape[1], None]
             exponents -= halves[:, None, start:]
-            # No kernel is so narrow that a sample is not next to itself.
-            exponents.diagonal(dim1=1, dim2=2).zero_()
+            # A sample is next to itself, however narrow the kernel; NaN, without variance, stays.
+            exponents.diagonal(dim1=1, dim2=2).mul_(0)
             yield start, exponents.clamp_(max=0)
 
 
