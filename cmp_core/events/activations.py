@@ -170,7 +170,7 @@ class LayerActivations(Event):
 
     def _group(self, where: Tensor) -> LayerActivations:
         group = self.select(where, self.part)
-        if self.part != "chunk":  # only what is said of single samples is the same there
+        if self.part != "chunk":  # a subset has statistics of all samples too
             return group
         # Of the chunk itself, which keeps its groups, a reference would keep both in memory.
         return attrs.evolve(group, selected=Selected(self.statistics, where))

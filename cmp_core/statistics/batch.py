@@ -1,7 +1,7 @@
 """The second moments of samples at hand: a batch, or the fixed subset of a split.
 
-With fewer samples than units they follow from Gram matrices, otherwise from scatters. Of few
-samples all layers take one form, so that their matrices are stacked; of many each takes its own.
+Of no more samples than the widest layer has units, and than `LARGEST_GRAM`, all layers take Gram
+matrices, which are stacked; otherwise each takes the smaller of Gram matrix and scatter.
 """
 
 # ruff: noqa: D102 (SecondMoments says what the methods return)
@@ -87,8 +87,9 @@ class GramMoments(SampleMoments):
     @cached
     def centred(self, group: range) -> Tensor:
         """Return the scaled activations minus their means, (l, n, p), of l layers of one width."""
+        scales = self.scales()[group.start : group.stop, None, None]
         stacked = torch.stack([self._layers[i].activations for i in group])
-        return centre_(stacked / self.scales()[group.start : group.stop, None, None])  # in float64
+        return centre_(stacked.to(scales.dtype).div_(scales))
 
     def deviations(self, layer: int) -> Tensor:
         group = self._group_of(layer)
@@ -202,7 +203,10 @@ class GramMomentsWithout(GramMoments):
 
 
 class MixedMoments(SampleMoments):
-    """Second moments of many samples: of each layer from the smaller of Gram matrix and scatter."""
+    """Second moments of layers of which not all have as many units as samples, or of many samples.
+
+    Of each layer from the smaller of Gram matrix and scatter.
+    """
 
     def __init__(
         self, layers: Sequence[Layer], folds: Folds, classes: Classes | None, guards: Guards
@@ -218,8 +222,10 @@ class MixedMoments(SampleMoments):
 
     @cached
     def deviations(self, layer: int) -> Tensor:
-        scale = self.scales()[layer, None]  # of one dimension: the quotient takes its type
-        return centre_(self._layers[layer].activations / scale)
+        own, scale = self._layers[layer].activations, self.scales()[layer]
+        if own.dtype == scale.dtype:
+            return centre_(own / scale)
+        return centre_(own.to(scale.dtype).div_(scale))
 
     def _all_deviations(self) -> list[Tensor]:
         return [self.deviations(i) for i in range(len(self._layers))]
@@ -267,7 +273,8 @@ class MixedMoments(SampleMoments):
         # n² Σp / 2 multiplications build Gram matrices and L²n² / 2 compare them; n (Σp)² / 2 build
         # cross-covariances. All in float64: in float32 the square of one large sample, which
         # debiasing takes away again, would leave nothing of the others.
-        count, units = len(self._layers), int(self.widths.sum())
+        count = len(self._layers)
+        units = sum(layer.activations.shape[1] for layer in self._layers)
         if self.n * (units + count**2) < units**2:
             squares = products_of_grams([self._gram(i)() for i in range(count)])
         else:

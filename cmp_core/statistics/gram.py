@@ -59,8 +59,7 @@ class Grams:
         """
         counts = targets.sum(dim=0)
         between = ((self.matrices @ targets) * targets).sum(dim=1)
-        there = counts > 0
-        scatter = self.lengths.sum(dim=1) - (between[:, there] / counts[there]).sum(dim=1)
+        scatter = self.lengths.sum(dim=1) - (between / counts.clamp(min=1)).sum(dim=1)
         return per_sample_within(scatter, counts)
 
     def inner(self) -> InnerProduct:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Concatenate, ParamSpec, cast
+from typing import Any, Concatenate, ParamSpec, cast
 
 import torch
 from torch import Tensor
@@ -287,6 +287,12 @@ class Statistics(Mapping[str, LayerStatistics], ABC):
             raise UsageError(f"statistics: expected one of {', '.join(self)}, got {layer!r}")
         return self.names.index(layer)
 
+    def get(self, layer: str, default: Any = None, /) -> Any:
+        """Return the statistics of a layer, or the default where there is none of that name."""
+        if layer not in self:
+            return default
+        return self[layer]
+
     def __contains__(self, layer: object) -> bool:
         return any(layer == name for name in self)
 
@@ -303,7 +309,7 @@ class EventStatistics(StatisticsCache, Statistics):
     Half-precision tensors are widened to float32 first; float32 and float64 are kept.
 
     Args:
-        layers: all layers, the reference first where there is one.
+        layers: all layers but the reference.
         sample_ids, labels: of the samples, (n,) each; labels may be none.
         moments: makes the second moments of the samples; none for a chunk of a split, whose own
             would mean nothing.

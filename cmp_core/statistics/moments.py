@@ -130,7 +130,8 @@ class InnerProduct:
         # of ¼ ‖xᵢ-xⱼ‖² ‖x_k-x_l‖² is unbiased for (tr Σ)²; sums over distinct samples are sums over
         # all of them less those in which two coincide, which are Σ kᵢ² and ‖S‖².
         plain = (n * n - 3 * n + 1) * self.x_total.square() - n * (n - 1) * self.lengths
-        return (plain + 2 * self.squares) / (n * (n - 1) * (n - 2) * (n - 3))
+        quadruples = float(n * (n - 1) * (n - 2) * (n - 3))  # torch takes no larger int than int64
+        return (plain + 2 * self.squares) / quadruples
 
 
 _RESOLVED = 2.0**22
@@ -151,8 +152,7 @@ def between_classes(sums: Tensor, counts: Tensor) -> Tensor:
 
     From another point than the mean it is larger by what tr S is then.
     """
-    there = counts > 0
-    return (sums[there].square().sum(dim=1) / counts[there]).sum()
+    return (sums.square().sum(dim=1) / counts.clamp(min=1)).sum()
 
 
 def require(n: int, least: int) -> None:
@@ -212,7 +212,7 @@ class Products:
     k_y: Tensor
     l_x: Tensor
     lengths: Tensor
-    _is_half: bool = attrs.field(default=False, init=False)
+    _is_half: bool = False
 
     @classmethod
     def of_samples(cls, x: ShiftedSamples, y: ShiftedSamples) -> Products:

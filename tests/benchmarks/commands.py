@@ -30,7 +30,7 @@ def train(data: str, threads: int) -> None:
         print(f"cmp train, {what}: {seconds:.1f} CPU s with {threads} threads")
 
 
-def recompute(layers: int, units: int) -> None:
+def recompute(layers: int, units: int, goal: str) -> None:
     """The stored activations of 144 digits, measured again with all metrics."""
     size = ["--set", f"layers={layers}", "--set", f"N={units}"]
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +39,7 @@ def recompute(layers: int, units: int) -> None:
         again = partial(_call, folder, [*CMP, "recompute", file])
         bare = partial(_call, folder, [sys.executable, "-c", "import torch"])
         what = f"cmp recompute of {layers} layers of {units} units to `import torch`"
-        report(what, compare(again, bare, rounds=9), "at most 1.3")
+        report(what, compare(again, bare, rounds=9), goal)
 
 
 def _cpu_seconds(command: list[str]) -> float:
@@ -69,5 +69,5 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.data is not None:
         train(options.data, options.threads)
-    recompute(2, 16)
-    recompute(4, 256)
+    recompute(2, 16, "at most 1.3")
+    recompute(4, 256, "no goal")

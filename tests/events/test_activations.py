@@ -217,6 +217,8 @@ def test_statistics_are_had_of_the_reference_and_the_layers_by_name() -> None:
     assert "input" in statistics
     assert "layer_7" not in statistics
     assert statistics["input"].width == 4
+    assert statistics.get("layer_7") is None
+    assert statistics.get("layer_1").width == 5
     with pytest.raises(UsageError, match="one of input, layer_0, layer_1, got 'layer_7'"):
         statistics["layer_7"]
 

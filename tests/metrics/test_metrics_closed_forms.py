@@ -380,6 +380,10 @@ def test_usable_information_in_a_partly_told_label() -> None:
     assert label_information(x, labels) == pytest.approx(math.log(2), abs=0.01)
 
 
+def test_of_many_samples_directions_are_counted() -> None:
+    assert participation_ratio(normal(70_000, 2)) == pytest.approx(2, rel=1e-3)
+
+
 # Variance within classes
 
 

@@ -25,8 +25,8 @@ from tests.oracles import metrics as oracles
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-FORMS = {"Gram": (40, 100, 70), "sums": (150, 12, 9)}
-"""n, p, q: Gram matrices where a layer has at least as many units as samples, else sums."""
+FORMS = {"Gram": (40, 100, 70), "scatter": (150, 12, 9)}
+"""n, p, q: Gram matrices where a layer has at least as many units as samples, else scatters."""
 
 
 @cache
@@ -147,7 +147,7 @@ DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 def test_a_constant_unit_has_exactly_no_variance(
     form: str, value: float, dtype: torch.dtype
 ) -> None:
-    x = torch.from_numpy(layers("sums" if form == "split" else form)[0]).to(dtype)
+    x = torch.from_numpy(layers("scatter" if form == "split" else form)[0]).to(dtype)
     x[:, [0, 4]] = value
     statistics = in_chunks(x, 7) if form == "split" else statistics_of(x)[0]
     variances, means = statistics.unit_variances(), statistics.mean()
